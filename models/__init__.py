@@ -1,0 +1,1 @@
+"""Who judges a crop: members, their checkpoints, and the backends that run them."""

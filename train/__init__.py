@@ -1,0 +1,1 @@
+"""The gym: labelled face crops in, members out."""

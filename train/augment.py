@@ -1,0 +1,92 @@
+"""What may happen to a face crop in training: what cameras, codecs and re-uploads do to a face."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+
+from faces.crop import Image
+
+
+def augment(crop: Image, rng: Generator) -> Image:
+    """One random variant of a crop (S, S, 3) uint8 RGB; the same generator state gives the same pixels.
+
+    Order follows the life of a picture: scene (flip, geometry, light), camera (blur, noise), codec (size, JPEG).
+    """
+    image = crop[:, ::-1] if rng.random() < 0.5 else crop
+    if rng.random() < 0.5:
+        image = shift_scale_rotate(image, rng)
+    if rng.random() < 0.5:
+        image = brightness_contrast(image, rng)
+    if rng.random() < 0.3:
+        image = hue_saturation(image, rng)
+    if rng.random() < 0.1:
+        image = blur(image, rng)
+    if rng.random() < 0.15:
+        image = noise(image, rng)
+    if rng.random() < 0.25:
+        image = down_up(image, rng)
+    if rng.random() < 0.5:
+        image = jpeg(image, rng)
+    return np.ascontiguousarray(image)
+
+
+def shift_scale_rotate(image: Image, rng: Generator) -> Image:
+    """Shift up to 6 %, scale 0.88 to 1.12, rotate up to 12 degrees; the edge is repeated."""
+    size = image.shape[0]
+    matrix = cv2.getRotationMatrix2D((size / 2, size / 2), rng.uniform(-12, 12), rng.uniform(0.88, 1.12))
+    matrix[:, 2] += rng.uniform(-0.06, 0.06, 2) * size
+    warped = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(warped, dtype=np.uint8)
+
+
+def brightness_contrast(image: Image, rng: Generator) -> Image:
+    """Contrast 0.75 to 1.25 about the mean, brightness up to 30 of 255."""
+    contrast, brightness = rng.uniform(0.75, 1.25), rng.uniform(-30, 30)
+    table = np.arange(256, dtype=np.float32)
+    mean = float(image.mean())
+    table = (table - mean) * contrast + mean + brightness
+    return np.asarray(cv2.LUT(image, np.clip(table, 0, 255).astype(np.uint8)), dtype=np.uint8)
+
+
+def hue_saturation(image: Image, rng: Generator) -> Image:
+    """Hue up to 10 of 180, saturation 0.7 to 1.3."""
+    hue, saturation = rng.integers(-10, 11), rng.uniform(0.7, 1.3)
+    hsv = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2HSV)
+    values = np.arange(256)
+    hue_table = ((values + hue) % 180).astype(np.uint8)
+    saturation_table = np.clip(values * saturation, 0, 255).astype(np.uint8)
+    hsv[..., 0] = cv2.LUT(hsv[..., 0], hue_table)
+    hsv[..., 1] = cv2.LUT(hsv[..., 1], saturation_table)
+    return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), dtype=np.uint8)
+
+
+def blur(image: Image, rng: Generator) -> Image:
+    """Gaussian blur, sigma 0.4 to 1.6 pixels."""
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.6)), dtype=np.uint8)
+
+
+def noise(image: Image, rng: Generator) -> Image:
+    """Gaussian noise, standard deviation 2 to 10 of 255."""
+    grain = rng.standard_normal(image.shape, dtype=np.float32) * rng.uniform(2, 10)
+    return np.clip(image + grain, 0, 255).astype(np.uint8)
+
+
+def down_up(image: Image, rng: Generator) -> Image:
+    """Shrink to between a third and all of the size and back, as small faces and re-uploads are."""
+    size = image.shape[0]
+    small = max(8, round(size * rng.uniform(0.33, 0.95)))
+    methods = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
+    shrunk = cv2.resize(image, (small, small), interpolation=methods[rng.integers(len(methods))])
+    grown = cv2.resize(shrunk, (size, size), interpolation=methods[1 + rng.integers(len(methods) - 1)])
+    return np.asarray(grown, dtype=np.uint8)
+
+
+def jpeg(image: Image, rng: Generator) -> Image:
+    """JPEG at quality 40 to 100."""
+    bgr = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
+    ok, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 101))])
+    if not ok:
+        raise RuntimeError(f"OpenCV could not encode an image of shape {image.shape}")
+    return np.asarray(cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), dtype=np.uint8)

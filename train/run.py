@@ -1,0 +1,106 @@
+"""From files on a command line to a trained member: read the data, run the loop, write the member and its card."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from ensemble.metrics import auc, log_loss, log_loss_balanced, sigmoid
+from models.checkpoint import Card, save_member
+from models.malloc import keep_freed_memory
+from models.registry import TIGHT, get_member
+from train.config import TrainConfig
+from train.dataset import CropStore, read_labels
+from train.loop import TrainData, Trainer
+
+
+def load_data(crops: Sequence[Path], labels: Path) -> TrainData:
+    """Crops and labels; rows whose `split` is "val" are validated on, the rest is trained on.
+
+    Raises ValueError when there is no validation row, or a group stands on both sides (a leak), naming it.
+    """
+    store, table = CropStore(crops), read_labels(labels)
+    if "face" not in table or "split" not in table:
+        raise ValueError(f"{labels} needs the columns 'face' and 'split' (train or val) for training")
+    table = table[table["target"].notna() & table["face"].isin(store.index.keys())]
+    is_val = table["split"] == "val"
+    train, val = table[~is_val].reset_index(drop=True), table[is_val].reset_index(drop=True)
+    if train.empty or val.empty:
+        raise ValueError(f"{labels} and {[str(c) for c in crops]} share {len(train)} training and {len(val)} validation faces")
+    if leaked := sorted(set(train["group"]) & set(val["group"])):
+        raise ValueError(f"{len(leaked)} groups are in training and in validation, the first is {leaked[0]!r}")
+    return TrainData(store, train, val, cut_as=TIGHT)
+
+
+def train_member(
+    name: str, config: TrainConfig, data: TrainData, folder: Path, device: torch.device, workers: int, data_name: str
+) -> Card:
+    """Train (or go on training) one run in `folder`, then write <member>.safetensors and its card there."""
+    if device.type == "cpu":
+        keep_freed_memory()
+    trainer = Trainer(config, data, folder, device, workers)
+    trainer.run()
+    best = torch.load(folder / "best.pt", map_location=device, weights_only=True)
+    trainer.ema.module.load_state_dict(best)
+    member = get_member(config.member)
+    card = Card(
+        name=name,
+        backbone=member.backbone,
+        crop=member.crop,
+        sha256="",
+        bytes=0,
+        parameters=0,
+        dtype="",
+        training=_provenance(trainer, data, data_name),
+        metrics={"val": _metrics(trainer, data.val)},
+    )
+    return save_member(folder, card, trainer.ema.module.backbone)
+
+
+def _metrics(trainer: Trainer, val: pd.DataFrame) -> dict[str, Any]:
+    label, prob_fake = val["target"].to_numpy(), sigmoid(trainer.validate())
+    return {
+        "faces": len(val),
+        "auc": round(auc(label, prob_fake), 5),
+        "log_loss_balanced": round(log_loss_balanced(label, prob_fake), 5),
+        "log_loss": round(log_loss(label, prob_fake), 5),
+        "note": "the epoch with the lowest val log loss was kept, so these are slightly optimistic",
+    }
+
+
+def _provenance(trainer: Trainer, data: TrainData, data_name: str) -> dict[str, Any]:
+    packages = ("torch", "timm", "numpy", "opencv-python-headless")
+    return {
+        "data": data_name,
+        "faces": len(data.train),
+        "fold": "rows whose split is not val",
+        "start": trainer.start,
+        "config": dataclasses.asdict(trainer.config),
+        "history": trainer.history,
+        "seconds": round(trainer.seconds),
+        "device": _device_name(trainer.device),
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+        "commit": _commit(),
+    }
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu, {torch.get_num_threads()} threads"
+
+
+def _commit() -> str:
+    """The source's commit, with + when files differ from it; empty outside a git checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=12", "--dirty=+"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
