@@ -1,0 +1,1 @@
+"""The kernel: videos in, one probability each, a validated submission out."""

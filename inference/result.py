@@ -1,0 +1,64 @@
+"""What is known of one video when it is finished: the value that the table, the CSV and the report are made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from faces.crop import Boxes
+
+Status = Literal["ok", "no_face", "unreadable", "timed_out", "skipped_by_budget"]
+
+PRIOR = 0.5  # P(fake) of a video that could not be judged: the test set is half and half
+
+
+@dataclass(frozen=True)
+class JudgedFace:
+    """One face in one frame and what the members say of it."""
+
+    frame: int  # index in the video
+    second: float
+    person: int  # 0 is the person seen in most frames
+    box_xyxy: Boxes  # (4,) pixels of the full frame
+    score: float  # the detector's confidence, 0..1
+    step: str  # the step of the cascade that found it
+    logits: dict[str, float]  # member -> logit of P(fake)
+    prob_fake: float  # of this face alone, after the mean over members
+
+
+@dataclass(frozen=True)
+class PersonResult:
+    """One person over the whole video."""
+
+    person: int
+    frames: int  # in how many of the judged frames the person was seen
+    prob_fake: float
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small picture of one judged frame, for the report."""
+
+    frame: int
+    second: float
+    jpeg: bytes
+    scale: float  # pixels of the thumbnail per pixel of the full frame
+
+
+@dataclass(frozen=True)
+class VideoResult:
+    """One row of the submission and why it says what it says."""
+
+    filename: str
+    status: Status
+    prob_fake: float  # inside the clip; the prior unless status is ok
+    reason: str = ""  # why the status is not ok, or what was odd about a video that is; for people to read
+    width: int = 0  # pixels, after rotation; 0 when unreadable
+    height: int = 0
+    fps: float = 0.0
+    frames: int = 0  # as the header says
+    duration: float = 0.0  # seconds
+    faces: tuple[JudgedFace, ...] = ()
+    people: tuple[PersonResult, ...] = ()
+    thumbnails: tuple[Thumbnail, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)  # stage (decode, detect, judge) -> seconds spent on it
