@@ -1,0 +1,102 @@
+"""Boxes over frames into people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from faces.detect import FrameFaces
+
+Floats = NDArray[np.float64]
+
+STRAY = -1  # the person of a box that is nobody's
+
+
+class _Track:
+    """One person so far: the last box, and how it moves."""
+
+    def __init__(self, box: Floats, second: float) -> None:
+        self.box, self.second, self.velocity = box, second, np.zeros(2)
+        self.seen: list[tuple[int, int]] = []  # (frame, face in that frame)
+
+    def expected(self, second: float) -> Floats:
+        """The last box moved on; motion is trusted for half a second, after that the person has turned back or left."""
+        shift = self.velocity * min(second - self.second, 0.5)
+        return self.box + np.tile(shift, 2)
+
+    def follow(self, box: Floats, second: float) -> None:
+        elapsed = max(second - self.second, 1e-3)
+        moved = (_centre(box) - _centre(self.box)) / elapsed
+        self.velocity = 0.5 * self.velocity + 0.5 * moved
+        self.box, self.second = box, second
+
+
+def track(frames: Sequence[FrameFaces], seconds: Sequence[float], patience: float = 3.0) -> list[NDArray[np.intp]]:
+    """Give each face a person: one (N,) array per frame, persons numbered from 0 by how often they are seen.
+
+    frames: the faces of one video in order. seconds: when each frame is shown. patience: seconds for which somebody may
+    be out of sight and still be the same person. A box seen in a single frame of four or more is STRAY: a chance find
+    of the detector, not somebody. Ties in how often are broken by total area, then by first appearance.
+    """
+    tracks: list[_Track] = []
+    for number, (faces, second) in enumerate(zip(frames, seconds, strict=True)):
+        boxes = faces.boxes_xyxy.astype(np.float64)
+        live = [t for t in tracks if second - t.second <= patience]
+        taken = _assign([t.expected(second) for t in live], boxes)
+        for face, box in enumerate(boxes):
+            if face in taken:
+                owner = live[taken[face]]
+                owner.follow(box, second)
+            else:
+                owner = _Track(box, second)
+                tracks.append(owner)
+            owner.seen.append((number, face))
+    return _number(tracks, frames)
+
+
+def _assign(expected: list[Floats], boxes: Floats) -> dict[int, int]:
+    """Face -> track, the pairing with the greatest total affinity (Kuhn 1955); pairs too far apart are left out."""
+    if not expected or not len(boxes):
+        return {}
+    affinity = np.array([[_affinity(old, new) for new in boxes] for old in expected])
+    rows, columns = linear_sum_assignment(-affinity)
+    return {int(c): int(r) for r, c in zip(rows, columns, strict=True) if affinity[r, c] > 0}
+
+
+def _affinity(old: Floats, new: Floats) -> float:
+    """IoU, and where boxes of like size no longer overlap a little credit for being near; 0 is a stranger.
+
+    Judged frames lie a third of a second apart, so that a walking person's boxes may just miss each other.
+    """
+    width = min(old[2], new[2]) - max(old[0], new[0])
+    height = min(old[3], new[3]) - max(old[1], new[1])
+    area_old, area_new = _area(old), _area(new)
+    if not (area_old > 0 and area_new > 0):
+        return 0.0
+    shared = max(width, 0.0) * max(height, 0.0)
+    iou = shared / (area_old + area_new - shared)
+    side = np.sqrt(max(area_old, area_new))
+    near = 1 - float(np.linalg.norm(_centre(old) - _centre(new))) / side
+    alike = min(area_old, area_new) / max(area_old, area_new)
+    return float(iou + 0.1 * max(near, 0.0)) if alike > 0.25 else 0.0
+
+
+def _number(tracks: list[_Track], frames: Sequence[FrameFaces]) -> list[NDArray[np.intp]]:
+    people = [t for t in tracks if len(t.seen) > 1 or len(frames) < 4]
+    people.sort(key=lambda t: (-len(t.seen), -sum(_area(frames[i].boxes_xyxy[j]) for i, j in t.seen), t.seen[0]))
+    owner = [np.full(len(faces), STRAY, dtype=np.intp) for faces in frames]
+    for person, one in enumerate(people):
+        for frame, face in one.seen:
+            owner[frame][face] = person
+    return owner
+
+
+def _centre(box: Floats) -> Floats:
+    return (box[:2] + box[2:]) / 2
+
+
+def _area(box: NDArray[np.floating]) -> float:
+    return float((box[2] - box[0]) * (box[3] - box[1]))
