@@ -144,7 +144,9 @@ def decode_boxes(raw: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     return np.concatenate([middle - half, middle + half, points.reshape(*raw.shape[:-1], POINTS * 2)], axis=-1)
 
 
-def weighted_nms(detections: NDArray[np.float32], scores: NDArray[np.float32], overlap: float = 0.3) -> NDArray[np.intp]:
+def weighted_nms(
+    detections: NDArray[np.float32], scores: NDArray[np.float32], overlap: float = 0.3
+) -> NDArray[np.intp]:
     """Group overlapping detections: the group's index of each row, groups numbered by their best score; -1 is refused.
 
     detections: (N, 4+) x0, y0, x1, y1, .... scores: (N,). A row that is not finite, inverted or without area belongs

@@ -49,7 +49,7 @@ class CropSpec:
                 raise ValueError(f"CropSpec {self.name!r}: {field} is {getattr(self, field)!r}, not one of {allowed}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for a card's JSON."""
+        """Plain values, for JSON."""
         return asdict(self)
 
     @classmethod
@@ -109,7 +109,10 @@ def _window(image: Image, left: int, top: int, side: int, pad: str) -> Image:
     height, width = image.shape[:2]
     # A square wholly outside the frame still gives a crop: the nearest strip of pixels, or black.
     inner_left, inner_top = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
-    inner_right, inner_bottom = max(min(left + side, width), inner_left + 1), max(min(top + side, height), inner_top + 1)
+    inner_right, inner_bottom = (
+        max(min(left + side, width), inner_left + 1),
+        max(min(top + side, height), inner_top + 1),
+    )
     view = image[inner_top:inner_bottom, inner_left:inner_right]
     borders = (
         max(0, inner_top - top),
@@ -143,7 +146,9 @@ def _cut_aligned(image: Image, points_xy: NDArray[np.float64], spec: CropSpec) -
     if shrink > 2:
         height, width = image.shape[:2]
         image = np.asarray(
-            cv2.resize(image, (max(1, round(width / shrink)), max(1, round(height / shrink))), interpolation=cv2.INTER_AREA),
+            cv2.resize(
+                image, (max(1, round(width / shrink)), max(1, round(height / shrink))), interpolation=cv2.INTER_AREA
+            ),
             dtype=np.uint8,
         )
         matrix = similarity(points_xy * [image.shape[1] / width, image.shape[0] / height], target)

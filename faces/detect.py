@@ -261,4 +261,6 @@ def check_mtcnn_weights() -> None:
     folder = Path(next(iter(spec.submodule_search_locations))) / "data"
     for name, expected in MTCNN_FILES.items():
         if (actual := sha256_of(folder / name)) != expected:
-            raise DfdcError(f"{folder / name} has SHA-256 {actual}, expected {expected}; reinstall facenet-pytorch 2.5.3")
+            raise DfdcError(
+                f"{folder / name} has SHA-256 {actual}, expected {expected}; reinstall facenet-pytorch 2.5.3"
+            )

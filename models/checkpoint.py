@@ -29,7 +29,9 @@ class Card:
     bytes: int  # of the .safetensors file
     parameters: int
     dtype: str
-    training: dict[str, Any] = field(default_factory=dict)  # data, start, seed, epochs, seconds, device, versions, commit
+    training: dict[str, Any] = field(
+        default_factory=dict
+    )  # data, start, seed, epochs, seconds, device, versions, commit
     metrics: dict[str, Any] = field(default_factory=dict)  # each with the data it was measured on
     precision: str = "f32"  # what the CPU backend runs in: bf16 only where it was shown not to move the scores
     seconds_per_32_crops: float | None = None

@@ -75,7 +75,9 @@ def _load_from_timm(model: nn.Module, backbone: str) -> str:
     try:
         source = timm.create_model(backbone, pretrained=True)
     except Exception as error:  # timm raises whatever its hub client raises: wrong name, no network, no disk
-        raise DfdcError(f"timm could not fetch weights for {backbone!r} ({error}); train with --start scratch") from error
+        raise DfdcError(
+            f"timm could not fetch weights for {backbone!r} ({error}); train with --start scratch"
+        ) from error
     kept = {key: v for key, v in source.state_dict().items() if key in model.state_dict()}
     kept = {key: v for key, v in kept.items() if v.shape == model.state_dict()[key].shape}
     model.load_state_dict(kept, strict=False)

@@ -30,7 +30,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or not 0 <= self.small_epochs <= self.epochs:
-            raise ValueError(f"epochs {self.epochs} and small_epochs {self.small_epochs}: need 0 <= small <= epochs, 1 <= epochs")
+            raise ValueError(
+                f"epochs {self.epochs} and small_epochs {self.small_epochs}: need 0 <= small <= epochs, 1 <= epochs"
+            )
         for name in ("start", "amp"):
             allowed = {"start": ("imagenet", "scratch"), "amp": ("auto", "bf16", "off")}[name]
             if getattr(self, name) not in allowed:

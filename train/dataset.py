@@ -1,95 +1,17 @@
-"""Face crops with labels, out of folders or plain tars, and the balanced order in which training sees them."""
+"""Labelled face crops as a member sees them, and the balanced order in which training sees them."""
 
 from __future__ import annotations
 
-import os
-import tarfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 
-import cv2
 import numpy as np
 import pandas as pd
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from dfdc_common import DfdcError
-from faces.crop import CropSpec, Image, box_inside_crop, cut
+from faces.crop import CropSpec, box_inside_crop, cut
+from faces.store import CropStore
 from train.augment import augment
-
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-
-
-@dataclass(frozen=True)
-class Where:
-    """Where the bytes of one image lie: a file, or a span of a tar."""
-
-    path: str
-    offset: int = 0
-    size: int = -1  # -1: to the end of the file
-
-
-class CropStore:
-    """Images by name, out of folders and uncompressed tars; random access without unpacking."""
-
-    def __init__(self, sources: Sequence[Path]) -> None:
-        self.index: dict[str, Where] = {}
-        for source in sources:
-            found = _index_tar(source) if source.is_file() else _index_folder(source)
-            if not found:
-                raise ValueError(f"{source} holds no images ({', '.join(IMAGE_ENDINGS)}) and is no tar of them")
-            if twice := self.index.keys() & found.keys():
-                raise ValueError(f"{source} holds {sorted(twice)[0]!r} again; names must be unique over all sources")
-            self.index.update(found)
-
-    def read(self, name: str) -> Image:
-        """One image, (H, W, 3) uint8 RGB; DfdcError when it cannot be decoded."""
-        where = self.index[name]
-        with open(where.path, "rb") as handle:
-            handle.seek(where.offset)
-            data = handle.read(where.size)
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-        if image is None:
-            raise DfdcError(f"image {name!r} in {where.path} cannot be decoded; remove its row or the file")
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
-
-
-def _index_tar(path: Path) -> dict[str, Where]:
-    try:
-        with tarfile.open(path, "r:") as tar:
-            members = [m for m in tar if m.isfile() and m.name.lower().endswith(IMAGE_ENDINGS)]
-    except (OSError, tarfile.TarError) as error:
-        raise ValueError(f"{path} is neither a folder of face crops nor an uncompressed tar: {error}") from error
-    return {os.path.basename(m.name): Where(str(path), m.offset_data, m.size) for m in members}
-
-
-def _index_folder(folder: Path) -> dict[str, Where]:
-    if not folder.is_dir():
-        raise ValueError(f"{folder} does not exist")
-    tars = sorted(folder.rglob("*.tar"))
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_ENDINGS)
-    found = {p.name: Where(str(p)) for p in files}
-    for tar in tars:
-        found.update(_index_tar(tar))
-    return found
-
-
-def read_labels(path: Path) -> pd.DataFrame:
-    """A labels CSV: columns `face` and/or `filename`, `label` (REAL/FAKE), optionally `original`, a group, `split`.
-
-    Returns it with `target` (1.0 fake, 0.0 real, NaN otherwise) and `group` (from `original_group`, `group` or the row
-    itself). ValueError naming the column that is missing.
-    """
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    key = next((c for c in ("face", "filename") if c in table.columns), None)
-    if key is None or "label" not in table.columns:
-        raise ValueError(f"{path} needs a column 'label' and one of 'face', 'filename'; it has {list(table.columns)}")
-    group = next((c for c in ("original_group", "group") if c in table.columns), key)
-    return table.assign(
-        target=table["label"].str.upper().map({"FAKE": 1.0, "REAL": 0.0}).astype(float),
-        group=table[group].where(table[group] != "", table[key]),
-    )
 
 
 class FaceDataset(Dataset[tuple[torch.Tensor, float]]):
@@ -124,7 +46,7 @@ class FaceDataset(Dataset[tuple[torch.Tensor, float]]):
 class PairedSampler(Sampler[list[int]]):
     """Batches of half fakes and half reals; each fake sits beside its own original where that is in the data.
 
-    An epoch shows every fake once. The order is a function of (seed, epoch); `start` skips the batches that a resumed
+    An epoch shows every fake once, but for what does not fill the last batch. The order is a function of (seed, epoch); `start` skips the batches that a resumed
     run has already seen.
     """
 

@@ -22,10 +22,11 @@ from tqdm import tqdm
 from dfdc_common import DfdcError, atomic_path, write_text
 from ensemble.metrics import auc, log_loss_balanced, sigmoid
 from faces.crop import CropSpec
+from faces.store import CropStore
 from models.pretrained import load_imagenet
 from models.registry import Judge, build_backbone, get_member
 from train.config import TrainConfig
-from train.dataset import CropStore, FaceDataset, PairedSampler
+from train.dataset import FaceDataset, PairedSampler
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +125,9 @@ class Trainer:
         smooth = target.float() * (1 - config.label_smoothing) + config.label_smoothing / 2
         loss = functional.binary_cross_entropy_with_logits(logits.float(), smooth)
         if not math.isfinite(loss.item()):
-            raise DfdcError(f"the loss became {loss.item()} at step {self.step}; lower lr ({config.lr}) and start again")
+            raise DfdcError(
+                f"the loss became {loss.item()} at step {self.step}; lower lr ({config.lr}) and start again"
+            )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)

@@ -13,11 +13,12 @@ import pandas as pd
 import torch
 
 from ensemble.metrics import auc, log_loss, log_loss_balanced, sigmoid
+from ensemble.labels import read_labels
+from faces.store import CropStore
 from models.checkpoint import Card, save_member
-from models.malloc import keep_freed_memory
+from dfdc_runtime import keep_freed_memory
 from models.registry import TIGHT, get_member
 from train.config import TrainConfig
-from train.dataset import CropStore, read_labels
 from train.loop import TrainData, Trainer
 
 
@@ -33,7 +34,9 @@ def load_data(crops: Sequence[Path], labels: Path) -> TrainData:
     is_val = table["split"] == "val"
     train, val = table[~is_val].reset_index(drop=True), table[is_val].reset_index(drop=True)
     if train.empty or val.empty:
-        raise ValueError(f"{labels} and {[str(c) for c in crops]} share {len(train)} training and {len(val)} validation faces")
+        raise ValueError(
+            f"{labels} and {[str(c) for c in crops]} share {len(train)} training and {len(val)} validation faces"
+        )
     if leaked := sorted(set(train["group"]) & set(val["group"])):
         raise ValueError(f"{len(leaked)} groups are in training and in validation, the first is {leaked[0]!r}")
     return TrainData(store, train, val, cut_as=TIGHT)

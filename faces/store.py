@@ -1,0 +1,71 @@
+"""Ready face crops by name, out of folders and plain tars."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dfdc_common import DfdcError
+from faces.crop import Image
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where the bytes of one image lie: a file, or a span of a tar."""
+
+    path: str
+    offset: int = 0
+    size: int = -1  # -1: to the end of the file
+
+
+class CropStore:
+    """Images by name, out of folders and uncompressed tars; random access without unpacking."""
+
+    def __init__(self, sources: Sequence[Path]) -> None:
+        self.index: dict[str, Where] = {}
+        for source in sources:
+            found = _index_tar(source) if source.is_file() else _index_folder(source)
+            if not found:
+                raise ValueError(f"{source} holds no images ({', '.join(IMAGE_ENDINGS)}) and is no tar of them")
+            if twice := self.index.keys() & found.keys():
+                raise ValueError(f"{source} holds {min(twice)!r} again; names must be unique over all sources")
+            self.index.update(found)
+
+    def read(self, name: str) -> Image:
+        """One image, (H, W, 3) uint8 RGB; DfdcError when it cannot be decoded."""
+        where = self.index[name]
+        with open(where.path, "rb") as handle:
+            handle.seek(where.offset)
+            data = handle.read(where.size)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+        if image is None:
+            raise DfdcError(f"image {name!r} in {where.path} cannot be decoded; remove its row or the file")
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _index_tar(path: Path) -> dict[str, Where]:
+    try:
+        with tarfile.open(path, "r:") as tar:
+            members = [m for m in tar if m.isfile() and m.name.lower().endswith(IMAGE_ENDINGS)]
+    except (OSError, tarfile.TarError) as error:
+        raise ValueError(f"{path} is neither a folder of face crops nor an uncompressed tar: {error}") from error
+    return {os.path.basename(m.name): Where(str(path), m.offset_data, m.size) for m in members}
+
+
+def _index_folder(folder: Path) -> dict[str, Where]:
+    if not folder.is_dir():
+        raise ValueError(f"{folder} does not exist")
+    tars = sorted(folder.rglob("*.tar"))
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_ENDINGS)
+    found = {p.name: Where(str(p)) for p in files}
+    for tar in tars:
+        found.update(_index_tar(tar))
+    return found

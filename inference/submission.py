@@ -1,0 +1,54 @@
+"""submission.csv: every row, in the expected order, no surprise in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from dfdc_common import DfdcError, write_text
+
+HEADER = ("filename", "label")
+
+
+def read_sample(path: Path) -> list[str]:
+    """The file names of a sample_submission.csv in its order; ValueError for another header or a repeated name."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if tuple(table.columns) != HEADER:
+        raise ValueError(f"{path} has the columns {list(table.columns)}, a sample submission has {list(HEADER)}")
+    names = list(table["filename"])
+    if len(set(names)) < len(names):
+        twice = table["filename"][table["filename"].duplicated()].iloc[0]
+        raise ValueError(f"{path} names {twice!r} more than once")
+    return names
+
+
+def write_submission(path: Path, prob_fake: Mapping[str, float], order: list[str], clip: tuple[float, float]) -> None:
+    """Write filename,label for every name in `order`, check the file that was written, then put it in place.
+
+    Raises DfdcError, leaving an older file as it was, when a name has no probability or one is not a number inside
+    the clip.
+    """
+    low, high = clip
+    for name in order:
+        value = prob_fake.get(name)
+        if value is None or not math.isfinite(value) or not low <= value <= high:
+            raise DfdcError(f"{path} was not written: {name!r} has the probability {value}, not in [{low}, {high}]")
+    if extra := sorted(prob_fake.keys() - set(order)):
+        raise DfdcError(f"{path} was not written: {len(extra)} videos are not in its order, the first is {extra[0]!r}")
+    table = pd.DataFrame({"filename": order, "label": [prob_fake[name] for name in order]})
+    write_text(path, table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+
+
+def validate_submission(path: Path, order: list[str]) -> None:
+    """Read a written submission back as the scorer would; DfdcError naming the first thing that is wrong."""
+    table = pd.read_csv(path)
+    if tuple(table.columns) != HEADER:
+        raise DfdcError(f"{path} has the columns {list(table.columns)}, expected {list(HEADER)}")
+    if list(table["filename"].astype(str)) != order:
+        raise DfdcError(f"{path} does not name the {len(order)} expected videos in their order")
+    bad = table[~table["label"].between(0, 1)]
+    if len(bad):
+        raise DfdcError(f"{path}: {bad['filename'].iloc[0]!r} has the probability {bad['label'].iloc[0]}")
