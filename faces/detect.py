@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,11 @@ from faces.blazeface import decode_boxes, load_blazeface, merge_groups, weighted
 from faces.crop import ALIGNED_POINTS, Image
 
 Floats = NDArray[np.float32]
-Step = Literal["back_letterbox", "back_tiles", "front_letterbox", "front_tiles", "mtcnn"]
+
+# The back model gives round letters up to 0.80, and a small face in the dark 0.60 to 0.79 in the letterbox but 0.78 to
+# 0.92 in tiles. So a box counts from LIKELY on, but a person, and a video, need one box of at least SURE.
+LIKELY = 0.6
+SURE = 0.82
 
 # Half the distance between the mouth's corners in units of that between the eyes, in the alignment template.
 HALF_MOUTH = float((ALIGNED_POINTS[4, 0] - ALIGNED_POINTS[3, 0]) / (ALIGNED_POINTS[1, 0] - ALIGNED_POINTS[0, 0]) / 2)
@@ -41,6 +46,11 @@ class FrameFaces:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    @property
+    def best(self) -> float:
+        """The highest score, 0 without faces."""
+        return float(self.scores.max(initial=0.0))
 
     def __repr__(self) -> str:
         return f"FrameFaces(boxes {self.boxes_xyxy.shape}, points {self.points_xy.shape}, step {self.step!r})"
@@ -82,14 +92,20 @@ class BlazeDetector:
         variant: Literal["front", "back"],
         tiles: Callable[[int, int], list[Tile]],
         device: torch.device,
-        threshold: float = 0.6,
+        threshold: float = LIKELY,
         engine: Engine | None = None,
         threads: int = 0,
     ) -> None:
         network = load_blazeface(variant)
         self.size, self.tiles, self.threshold = network.variant.size, tiles, threshold
-        self.step = f"{variant}_{'letterbox' if tiles is letterbox else 'tiles'}"
+        self._variant, self.step = variant, _step_name(variant, tiles)
         self._run = make_runner(network, self.size, device, engine=engine, threads=threads)
+
+    def with_tiles(self, tiles: Callable[[int, int], list[Tile]]) -> BlazeDetector:
+        """The same network over other tiles."""
+        other = copy.copy(self)
+        other.tiles, other.step = tiles, _step_name(self._variant, tiles)
+        return other
 
     def __call__(self, images: Sequence[Image]) -> list[FrameFaces]:
         """images: (H, W, 3) uint8 RGB each. Returns one FrameFaces per image."""
@@ -120,6 +136,10 @@ class BlazeDetector:
         if not len(best):
             return NO_FACES
         return FrameFaces(merged[:, :4], best, five_points(merged[:, 4:].reshape(-1, 6, 2)), self.step)
+
+
+def _step_name(variant: str, tiles: Callable[[int, int], list[Tile]]) -> str:
+    return f"{variant}_{'letterbox' if tiles is letterbox else 'tiles'}"
 
 
 def look(image: Image, tile: Tile, size: int) -> Image:
@@ -206,17 +226,19 @@ class MtcnnDetector:
 
 
 class Cascade:
-    """The detector of the pipeline: cheap first, dearer steps only where the cheap ones found nothing.
+    """The detector of the pipeline: cheap first, dearer steps only where the cheap ones found nothing sure.
 
     1. BlazeFace back on the letterboxed frame, on all frames.
-    2. BlazeFace back on three tiles, on the frames without a face, when they are more than `bearable` of the video.
-    3. MTCNN, on a few frames of a video without any face; on the rest when that finds one.
+    2. BlazeFace back on three tiles, on the frames without a sure face, when they are more than `bearable` of the
+       video; the surer of the two answers stays.
+    3. MTCNN, on a few frames of a video without any sure face, on the rest when that finds one; else what was found
+       so far is given up as chance.
     """
 
     def __init__(self, device: torch.device, engine: Engine | None = None, threads: int = 0) -> None:
         self._device = device
         self._first = BlazeDetector("back", letterbox, device, engine=engine, threads=threads)
-        self._second = BlazeDetector("back", short_side_tiles, device, engine=engine, threads=threads)
+        self._second = self._first.with_tiles(short_side_tiles)
         self._third: MtcnnDetector | None = None
         self.bearable = 0.1  # share of frames without a face that changes no verdict
         self.probes = 4  # frames that MTCNN looks at before it is given the whole video
@@ -224,20 +246,24 @@ class Cascade:
     def __call__(self, images: Sequence[Image]) -> list[FrameFaces]:
         """The frames of one video, (H, W, 3) uint8 RGB each, to one FrameFaces each; `step` tells what found it."""
         found = self._first(images)
-        missing = [i for i, faces in enumerate(found) if not len(faces)]
-        if len(missing) > self.bearable * len(images):
-            _fill(found, missing, self._second, images)
-        if images and not any(len(faces) for faces in found):
-            self._last_resort(found, images)
+        unsure = [i for i, faces in enumerate(found) if faces.best < SURE]
+        if len(unsure) > self.bearable * len(images):
+            again = self._second([images[i] for i in unsure])
+            for i, faces in zip(unsure, again, strict=True):
+                found[i] = max(found[i], faces, key=lambda f: f.best)
+        if images and max(faces.best for faces in found) < SURE:
+            return self._last_resort(images)
         return found
 
-    def _last_resort(self, found: list[FrameFaces], images: Sequence[Image]) -> None:
+    def _last_resort(self, images: Sequence[Image]) -> list[FrameFaces]:
         if self._third is None:
             self._third = MtcnnDetector(self._device)
+        found = [NO_FACES] * len(images)
         probes = sorted({round(i) for i in np.linspace(0, len(images) - 1, self.probes)})
         _fill(found, probes, self._third, images)
         if any(len(faces) for faces in found):
             _fill(found, [i for i in range(len(images)) if i not in probes], self._third, images)
+        return found
 
 
 def _fill(found: list[FrameFaces], frames: list[int], detector: Detector, images: Sequence[Image]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from faces.detect import FrameFaces
+from faces.detect import SURE, FrameFaces
 
 Floats = NDArray[np.float64]
 
@@ -38,8 +38,8 @@ def track(frames: Sequence[FrameFaces], seconds: Sequence[float], patience: floa
     """Give each face a person: one (N,) array per frame, persons numbered from 0 by how often they are seen.
 
     frames: the faces of one video in order. seconds: when each frame is shown. patience: seconds for which somebody may
-    be out of sight and still be the same person. A box seen in a single frame of four or more is STRAY: a chance find
-    of the detector, not somebody. Ties in how often are broken by total area, then by first appearance.
+    be out of sight and still be the same person. STRAY is a box seen in a single frame of four or more, or on a track
+    without one sure box: a chance find of the detector, not somebody. Ties in how often are broken by total area, then by first appearance.
     """
     tracks: list[_Track] = []
     for number, (faces, second) in enumerate(zip(frames, seconds, strict=True)):
@@ -86,6 +86,7 @@ def _affinity(old: Floats, new: Floats) -> float:
 
 def _number(tracks: list[_Track], frames: Sequence[FrameFaces]) -> list[NDArray[np.intp]]:
     people = [t for t in tracks if len(t.seen) > 1 or len(frames) < 4]
+    people = [t for t in people if max(frames[i].scores[j] for i, j in t.seen) >= SURE]
     people.sort(key=lambda t: (-len(t.seen), -sum(_area(frames[i].boxes_xyxy[j]) for i, j in t.seen), t.seen[0]))
     owner = [np.full(len(faces), STRAY, dtype=np.intp) for faces in frames]
     for person, one in enumerate(people):

@@ -1,0 +1,329 @@
+"""What is on the screen: probe a video, choose frames over its length, decode exactly those."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import IntFlag
+from itertools import chain, islice
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from dfdc_common import DfdcError
+
+Image = NDArray[np.uint8]
+
+PROBED_PACKETS = 64  # how far probe looks for the first readable frame, which alone carries the rotation
+
+
+class VideoError(DfdcError):
+    """A file cannot be read as a video; the message names the file and the reason."""
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a file says about itself; `decode` finds out what is true."""
+
+    frames: int  # the header's count, else duration x fps, 0 when neither is known
+    fps: float  # average, 0 when unknown
+    duration: float  # seconds, 0 when unknown
+    width: int  # pixels, after the rotation
+    height: int  # pixels, after the rotation
+    rotation: int  # degrees clockwise that make the picture upright: 0, 90, 180 or 270
+    codec: str
+    pixel_format: str  # empty when unknown
+    has_audio: bool
+    audio_codec: str  # empty without audio
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Frames:
+    """Frames of one video in presentation order."""
+
+    images: tuple[Image, ...]  # N of (H, W, 3) uint8 RGB, upright
+    indices: NDArray[np.int64]  # (N,) frame numbers, counted over the frames that can be shown
+    seconds: NDArray[np.float64]  # (N,) presentation times on the file's own clock
+    info: VideoInfo
+    note: str = ""  # what was odd, empty when nothing was
+
+    def __post_init__(self) -> None:
+        for image in self.images:
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+                raise ValueError(f"Frames: an image is {image.dtype} {image.shape}, not uint8 (H, W, 3)")
+        for name, array, kind in (("indices", self.indices, np.int64), ("seconds", self.seconds, np.float64)):
+            if array.shape != (len(self.images),) or array.dtype != kind:
+                raise ValueError(f"Frames: {name} is {array.dtype} {array.shape} beside {len(self.images)} images")
+        if np.any(self.indices < 0) or np.any(np.diff(self.indices) <= 0):
+            raise ValueError(f"Frames: indices {self.indices.tolist()} are not frame numbers in growing order")
+
+    def __repr__(self) -> str:
+        shapes = sorted({image.shape for image in self.images})
+        span = f"{self.indices[0]}..{self.indices[-1]}" if len(self.indices) else "none"
+        return f"Frames({len(self.images)} images {shapes}, indices {span}, note={self.note!r})"
+
+
+def probe(path: Path | str) -> VideoInfo:
+    """Read a file's header and its first frame.
+
+    Raises VideoError for a missing, empty or foreign file, a folder, and a file without a video stream.
+    """
+    with _opened(Path(path), threads=1) as (container, stream):
+        frames = _decoded(stream, islice(_demux(container, stream), PROBED_PACKETS))
+        return _info(container, stream, next((_clockwise(frame) for frame in frames), 0))
+
+
+def choose_frames(count: int, wanted: int) -> NDArray[np.int64]:
+    """Frame numbers spread over a clip: the middles of `wanted` equal segments, sorted and unique.
+
+    Middles rather than ends, since the last frames of a clip are the ones that are often damaged. Returns
+    (min(count, wanted),) numbers in [0, count). Raises ValueError for wanted < 1 or a negative count.
+    """
+    if wanted < 1 or count < 0:
+        raise ValueError(f"cannot choose {wanted} of {count} frames: ask for at least 1, of a count of at least 0")
+    taken = min(count, wanted)
+    return (2 * np.arange(taken, dtype=np.int64) + 1) * count // (2 * max(taken, 1))
+
+
+def decode(path: Path | str, wanted: int = 32, threads: int = 1) -> Frames:
+    """Decode `wanted` frames spread over a video, and nothing that they do not need.
+
+    Each image equals the same frame of a decode from start to end, bit for bit. A video with fewer frames gives
+    all it has. A damaged one gives frames chosen among those that can be read, and a note. threads: of the decoder;
+    1 is best when several videos are decoded at a time. Raises VideoError when nothing can be read, ValueError
+    for wanted or threads below 1.
+    """
+    if wanted < 1 or threads < 1:
+        raise ValueError(f"cannot decode {wanted} frames with {threads} threads: both must be at least 1")
+    path = Path(path)
+    with _opened(path, threads) as (container, stream):
+        index = _Index.read(container, stream)
+        shots = _decode_needed(container, stream, index, wanted) if index.sound else {}
+        rotation = next((shot.rotation for shot in shots.values()), 0)
+        info, said = _info(container, stream, rotation), stream.frames
+    if shots:
+        return _frames(shots, info, _note(said, len(index.pts), index.shown, index.shown))
+    shots, readable, info = _decode_all(path, index.shown, wanted, threads)
+    return _frames(shots, info, _note(said, len(index.pts), index.shown, readable))
+
+
+class _Kind(IntFlag):
+    """What a packet is to the packets after it; 0 means that nothing refers to it."""
+
+    REFERENCE = 1
+    PARAMETERS = 2  # it also carries parameter sets, which may hold for all that follows
+    START = 4  # it resets the decoder: nothing after it refers to anything before it
+
+
+@dataclass(frozen=True)
+class _Index:
+    """What a pass over the packets tells without decoding; the lists are in decoding order."""
+
+    pts: list[int | None]  # presentation times in ticks; None for a packet that is not shown, or has no time
+    kinds: list[_Kind]
+    start: int  # ticks: where seeking finds the first packet again
+    shown: int  # frames that a decode from start to end should give; an edit list hides the others
+    sound: bool  # references are known, frames can be told apart by time, the first packet stands alone
+
+    @classmethod
+    def read(cls, container: InputContainer, stream: VideoStream) -> _Index:
+        """Note the time and the kind of every packet."""
+        length_bytes = _length_bytes(stream)
+        pts: list[int | None] = []
+        kinds: list[_Kind] = []
+        start, shown = None, 0
+        for packet in _demux(container, stream):
+            start = packet.dts if start is None else start
+            shown += not packet.is_discard
+            pts.append(None if packet.is_discard else packet.pts)
+            kinds.append(_kind(packet, length_bytes) if length_bytes else _Kind.REFERENCE)
+        timed = len({time for time in pts if time is not None}) == shown
+        sound = timed and shown > 0 and start is not None and bool(kinds[0] & _Kind.START)
+        return cls(pts, kinds, start or 0, shown, sound)
+
+    def needed(self, wanted: int) -> tuple[dict[int, int | None], dict[int, int]]:
+        """What to feed for the chosen frames: time by packet position, and the chosen frames' numbers by time."""
+        times = sorted(time for time in self.pts if time is not None)
+        numbers = {times[i]: int(i) for i in choose_frames(len(times), wanted)}
+        fed: dict[int, int | None] = {}
+        pending: dict[int, int | None] = {}  # references since the last START that nothing has asked for yet
+        for position, (time, kind) in enumerate(zip(self.pts, self.kinds, strict=True)):
+            if kind & _Kind.START:
+                pending.clear()
+            if kind or time in numbers:
+                pending[position] = time
+            if kind & _Kind.PARAMETERS or time in numbers:
+                fed.update(pending)
+                pending.clear()
+        return fed, numbers
+
+
+@dataclass(frozen=True)
+class _Shot:
+    image: Image
+    seconds: float
+    rotation: int
+
+    @classmethod
+    def of(cls, frame: VideoFrame, stream: VideoStream, number: int) -> _Shot:
+        """Convert a decoded frame. AVI keeps no times for some codecs: then its number and the rate give it."""
+        rotation, rate = _clockwise(frame), stream.average_rate or stream.guessed_rate
+        # The pixels do not depend on the number of threads; one is fastest beside other work.
+        upright = np.rot90(frame.to_ndarray(format="rgb24", threads=1), k=-rotation // 90)
+        timed = frame.pts is not None and stream.time_base
+        seconds = float(frame.pts * stream.time_base if timed else number / rate if rate else 0)
+        return cls(np.ascontiguousarray(upright, dtype=np.uint8), seconds, rotation)
+
+
+def _decode_needed(container: InputContainer, stream: VideoStream, index: _Index, wanted: int) -> dict[int, _Shot]:
+    """Shots by frame number, from the fewest packets; empty when the stream does not behave as the index says."""
+    fed, numbers = index.needed(wanted)
+    shots: dict[int, _Shot] = {}
+    came: set[int | None] = set()
+    try:
+        container.seek(index.start, stream=stream)
+        packets = enumerate(islice(_demux(container, stream), max(fed) + 1))
+        # The None makes the decoder give what it still holds, so nothing after the last chosen frame is fed.
+        for packet in chain((packet for position, packet in packets if position in fed), (None,)):
+            for frame in _feed(stream, packet):
+                came.add(frame.pts)
+                if frame.pts in numbers:
+                    shots[numbers[frame.pts]] = _Shot.of(frame, stream, numbers[frame.pts])
+    except av.FFmpegError:
+        return {}
+    # A packet that gave no frame is damaged, or is half a frame: then counting packets is not counting frames.
+    return shots if came == {time for time in fed.values() if time is not None} else {}
+
+
+def _decode_all(path: Path, expected: int, wanted: int, threads: int) -> tuple[dict[int, _Shot], int, VideoInfo]:
+    """Shots by frame number from a decode from start to end, and how many frames were readable."""
+    for _ in range(2):  # a damaged file shows how many frames it has only at its end: then choose anew
+        chosen = set(choose_frames(expected, wanted).tolist())
+        shots: dict[int, _Shot] = {}
+        readable = 0
+        with _opened(path, threads) as (container, stream):
+            for frame in _decoded(stream, _demux(container, stream)):
+                if readable in chosen:
+                    shots[readable] = _Shot.of(frame, stream, readable)
+                readable += 1
+            info = _info(container, stream, next((shot.rotation for shot in shots.values()), 0))
+        if readable == expected:
+            break
+        expected = readable
+    if not shots:
+        raise VideoError(f"{path}: no frame can be decoded; the file is damaged, fetch it again")
+    return shots, readable, info
+
+
+def _frames(shots: dict[int, _Shot], info: VideoInfo, note: str) -> Frames:
+    order = sorted(shots)
+    images = tuple(shots[number].image for number in order)
+    seconds = np.array([shots[number].seconds for number in order], dtype=np.float64)
+    sizes = sorted({image.shape[:2] for image in images})
+    if len(sizes) > 1:
+        note = "; ".join(filter(None, (note, f"the frame size changes: {sizes} (height, width)")))
+    return Frames(images, np.array(order, dtype=np.int64), seconds, info, note)
+
+
+def _note(said: int, packets: int, shown: int, readable: int) -> str:
+    """What is odd about the counts. A frame that an edit list hides is there all the same."""
+    there = readable + packets - shown
+    if said and said != there:
+        return f"header says {said} frames, {there} readable"
+    return f"{packets} packets give {there} frames" if packets != there else ""
+
+
+@contextlib.contextmanager
+def _opened(path: Path, threads: int) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The file and its first moving picture, closed at the end."""
+    if not path.is_file():
+        raise VideoError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; give the path of a video")
+    if path.stat().st_size == 0:
+        raise VideoError(f"{path}: has zero bytes; fetch it again")
+    try:
+        # The prefix keeps a colon in a name from being taken for a protocol.
+        container = av.open(f"file:{path}", metadata_errors="replace")
+    except (av.FFmpegError, OSError) as error:
+        raise VideoError(f"{path}: is not a video that can be read ({error.strerror})") from error
+    with container:
+        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+        if not streams:
+            raise VideoError(f"{path}: has no video stream, only {[s.type for s in container.streams]}")
+        stream = streams[0]
+        if stream.codec_context is None:
+            raise VideoError(f"{path}: its video codec is unknown; convert the file to H.264")
+        stream.codec_context.thread_count = threads
+        stream.codec_context.thread_type = "NONE" if threads == 1 else "AUTO"
+        yield container, stream
+
+
+def _info(container: InputContainer, stream: VideoStream, rotation: int) -> VideoInfo:
+    context, audio = stream.codec_context, container.streams.audio
+    fps = float(stream.average_rate or stream.guessed_rate or 0)
+    duration = float((stream.duration or 0) * (stream.time_base or 0)) or (container.duration or 0) / av.time_base
+    width, height = (context.width, context.height)[:: -1 if rotation % 180 else 1]
+    # A codec that the library does not know has no context.
+    audio_codec = (audio[0].codec_context.name if audio[0].codec_context else "unknown") if audio else ""
+    return VideoInfo(
+        *(stream.frames or round(duration * fps), fps, duration, width, height, rotation),
+        *(context.name, context.pix_fmt or "", bool(audio), audio_codec),
+    )
+
+
+def _demux(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
+    """The stream's packets up to the end, or to where the file cannot be read further.
+
+    A packet that the end of the file cuts off is left out: its picture would be made up from the one before.
+    (In MPEG-TS the same mark means a gap, and the packet is still worth feeding.)
+    """
+    kept = "mpegts" in container.format.name
+    with contextlib.suppress(av.FFmpegError):
+        yield from (packet for packet in container.demux(stream) if packet.size and (kept or not packet.is_corrupt))
+
+
+def _decoded(stream: VideoStream, packets: Iterable[Packet[VideoStream]]) -> Iterator[VideoFrame]:
+    """All frames that can be decoded; a packet that cannot be decoded is passed over."""
+    for packet in chain(packets, (None,)):
+        with contextlib.suppress(av.FFmpegError):
+            yield from _feed(stream, packet)
+
+
+def _feed(stream: VideoStream, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
+    """Give the decoder one packet, or None at the end, and take what it gives back."""
+    return stream.codec_context.decode(packet)
+
+
+def _clockwise(frame: VideoFrame) -> int:
+    """Degrees clockwise that make the frame upright; the decoder says them counterclockwise."""
+    return -round(frame.rotation / 90) * 90 % 360
+
+
+def _length_bytes(stream: VideoStream) -> int:
+    """Bytes of the length before each unit of H.264 in mp4 and Matroska; 0 where references are not known."""
+    extra = stream.codec_context.extradata or b""
+    is_avcc = stream.codec_context.name == "h264" and len(extra) > 4 and extra[0] == 1
+    return (extra[4] & 3) + 1 if is_avcc else 0
+
+
+def _kind(packet: Packet[VideoStream], length_bytes: int) -> _Kind:
+    """Read a packet's unit headers (ITU-T H.264, 7.3.1: nal_ref_idc and nal_unit_type).
+
+    The mp4 demuxer does not mark packets as disposable. Units that nothing refers to have nal_ref_idc 0;
+    parameter sets never do.
+    """
+    data, at, kind = memoryview(packet), 0, _Kind(0)
+    while at + length_bytes < len(data):
+        size, header = int.from_bytes(data[at : at + length_bytes]), data[at + length_bytes]
+        kind |= _Kind.REFERENCE if header & 0x60 else _Kind(0)
+        kind |= {5: _Kind.START, 7: _Kind.PARAMETERS, 8: _Kind.PARAMETERS}.get(header & 31, _Kind(0))
+        at += length_bytes + size
+    # Lengths that do not add up are damage: let the decoder say so.
+    return kind if at == len(data) else kind | _Kind.REFERENCE

@@ -1,0 +1,194 @@
+"""The pipeline: videos -> frames -> faces -> people -> crops -> logits -> one probability each.
+
+Decoding runs ahead in threads; detection takes one video at a time, the members crops of several videos at once.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ensemble.aggregate import clip, judge_video, mean_logit
+from ensemble.metrics import sigmoid
+from faces.crop import CropSpec, Image, cut
+from faces.detect import Cascade, Detector, FrameFaces
+from faces.track import STRAY, track
+from faces.video import Frames, VideoInfo
+from inference.ahead import Decoded, decode_ahead
+from inference.result import PRIOR, JudgedFace, PersonResult, Thumbnail, VideoResult
+from models.backend import Panelist, load_panel
+from models.checkpoint import WEIGHTS_DIR
+
+THUMBNAIL_WIDTH = 320  # pixels
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """What decides the numbers of a run, and how it uses the machine."""
+
+    frames: int = 32  # judged per video, evenly spread
+    clip: tuple[float, float] = (0.01, 0.99)  # bounds of prob_fake
+    decoders: int = 0  # videos decoded at a time; 0: one per core, at most 4
+    batch: int = 64  # crops that are gathered, over videos, before the members judge them
+    thumbnails: int = 0  # frames per video kept small for a report
+
+    def __post_init__(self) -> None:
+        low, high = self.clip
+        if self.frames < 1 or self.batch < 1 or self.decoders < 0:
+            raise ValueError(f"frames {self.frames} and batch {self.batch} start at 1, decoders {self.decoders} at 0")
+        if not 0 <= low <= PRIOR <= high <= 1:
+            raise ValueError(f"clip {self.clip} must be 0 <= low <= {PRIOR} <= high <= 1")
+
+
+@dataclass
+class _Work:
+    """A video between detection and verdict; its frames are gone by then."""
+
+    name: str
+    reason: str  # why there are no frames; empty when there were
+    seconds: dict[str, float]
+    info: VideoInfo | None = None
+    note: str = ""
+    looked: int = 0  # frames that were searched for faces
+    faces: list[JudgedFace] = field(default_factory=list)  # logits still empty
+    crops: dict[CropSpec, list[Image]] = field(default_factory=dict)
+    thumbnails: tuple[Thumbnail, ...] = ()
+
+
+class Pipeline:
+    """Networks loaded once, any number of videos after that."""
+
+    def __init__(self, detector: Detector, panel: Sequence[Panelist], options: PredictOptions) -> None:
+        self.detector, self.panel, self.options = detector, list(panel), options
+
+    def run(self, paths: Sequence[Path]) -> Iterator[VideoResult]:
+        """One result per path, in the order of the paths. A video that cannot be read is a result, not an exception."""
+        decoders = self.options.decoders or min(4, os.cpu_count() or 1)
+        waiting: list[_Work] = []
+        for decoded in decode_ahead(paths, self.options.frames, decoders):
+            waiting.append(self._prepare(decoded))
+            if sum(len(work.faces) for work in waiting) >= self.options.batch:
+                yield from self._judge(waiting)
+                waiting = []
+        yield from self._judge(waiting)
+
+    def _prepare(self, decoded: Decoded) -> _Work:
+        """Detect, track and cut; the full frames are let go of here."""
+        frames, work = decoded.frames, _Work(decoded.path.name, decoded.reason, {"decode": decoded.seconds})
+        if frames is None:
+            return work
+        began = time.perf_counter()
+        found = self.detector(frames.images)
+        people = track(found, [float(s) for s in frames.seconds])
+        for number, image in enumerate(frames.images):
+            for index in np.flatnonzero(people[number] != STRAY):
+                work.faces.append(_face(frames, number, found[number], int(index), int(people[number][index])))
+                self._cut(work, image, found[number], int(index))
+        work.info, work.note, work.looked = frames.info, frames.note, len(frames.images)
+        work.thumbnails = _thumbnails(frames, self.options.thumbnails)
+        work.seconds["detect"] = time.perf_counter() - began
+        return work
+
+    def _cut(self, work: _Work, image: Image, faces: FrameFaces, index: int) -> None:
+        """One crop per CropSpec: members that look at the same crop share it."""
+        for spec in {panelist.card.crop for panelist in self.panel}:
+            crop = cut(image, faces.boxes_xyxy[index], spec, faces.points_xy[index])
+            work.crops.setdefault(spec, []).append(crop)
+
+    def _judge(self, waiting: list[_Work]) -> Iterator[VideoResult]:
+        """Let every member judge the crops of all waiting videos in one go."""
+        began = time.perf_counter()
+        total = sum(len(work.faces) for work in waiting)
+        logits: dict[str, NDArray[np.float64]] = {}
+        for panelist in self.panel if total else ():
+            crops = [crop for work in waiting for crop in work.crops.get(panelist.card.crop, [])]
+            logits[panelist.card.name] = panelist.logits(crops)
+        per_face = (time.perf_counter() - began) / max(1, total)
+        start = 0
+        for work in waiting:
+            rows = slice(start, start + len(work.faces))
+            start = rows.stop
+            yield self._finish(work, {name: values[rows] for name, values in logits.items()}, per_face)
+
+    def _finish(self, work: _Work, logits: dict[str, NDArray[np.float64]], per_face: float) -> VideoResult:
+        info = work.info
+        if info is None:
+            return VideoResult(work.name, "unreadable", PRIOR, work.reason, seconds=work.seconds)
+        known = VideoResult(
+            work.name,
+            "no_face",
+            PRIOR,
+            "; ".join(part for part in (f"no face in {work.looked} frames", work.note) if part),
+            width=info.width,
+            height=info.height,
+            fps=info.fps,
+            frames=info.frames,
+            duration=info.duration,
+            thumbnails=work.thumbnails,
+            seconds={**work.seconds, "judge": per_face * len(work.faces)},
+        )
+        if not work.faces:
+            return known
+        mean = mean_logit(logits)
+        verdict = judge_video(mean, np.array([face.person for face in work.faces]))
+        return replace(
+            known,
+            status="ok",
+            prob_fake=clip(verdict.prob_fake, *self.options.clip),
+            reason=work.note,
+            faces=tuple(_with_logits(face, i, logits, mean) for i, face in enumerate(work.faces)),
+            people=tuple(PersonResult(*person) for person in verdict.people),
+        )
+
+
+def make_pipeline(
+    options: PredictOptions, device: torch.device, members: Path = WEIGHTS_DIR, threads: int = 0
+) -> Pipeline:
+    """The detectors and every member in `members`, on `device`; DfdcError when weights are missing or damaged."""
+    return Pipeline(Cascade(device, threads=threads), load_panel(device, members, threads=threads), options)
+
+
+def _face(frames: Frames, number: int, faces: FrameFaces, index: int, person: int) -> JudgedFace:
+    return JudgedFace(
+        frame=int(frames.indices[number]),
+        second=float(frames.seconds[number]),
+        person=person,
+        box_xyxy=faces.boxes_xyxy[index],
+        score=float(faces.scores[index]),
+        step=faces.step,
+        logits={},
+        prob_fake=PRIOR,
+    )
+
+
+def _with_logits(
+    face: JudgedFace, index: int, logits: dict[str, NDArray[np.float64]], mean: NDArray[np.float64]
+) -> JudgedFace:
+    mine = {name: float(values[index]) for name, values in logits.items()}
+    return replace(face, logits=mine, prob_fake=float(sigmoid(mean[index])))
+
+
+def _thumbnails(frames: Frames, count: int) -> tuple[Thumbnail, ...]:
+    """Up to `count` of the frames, evenly spread, as small JPEGs."""
+    if not count:
+        return ()
+    chosen = sorted({round(i) for i in np.linspace(0, len(frames.images) - 1, count)})
+    made = []
+    for i in chosen:
+        image = frames.images[i]
+        scale = min(1.0, THUMBNAIL_WIDTH / image.shape[1])
+        size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+        small = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
+        ok, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])
+        if not ok:
+            raise RuntimeError(f"OpenCV could not encode a thumbnail of {size}")
+        made.append(Thumbnail(int(frames.indices[i]), float(frames.seconds[i]), data.tobytes(), scale))
+    return tuple(made)
