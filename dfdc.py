@@ -4,21 +4,119 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 # The rooms are plain packages beside this file; names such as `models` must not be found elsewhere first.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+from dfdc_common import DfdcError
+
+if TYPE_CHECKING:
+    import torch
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+# Said here too, since models.checkpoint, which knows it, imports torch.
+SHIPPED = Path(__file__).resolve().parent / "models" / "weights"
+EXIT_FAILED, EXIT_USAGE, EXIT_FALLBACKS = 1, 2, 3
+
+Device = Annotated[str, typer.Option(help="cuda, cpu, or auto: cuda where there is one")]
+Members = Annotated[Path, typer.Option(help="folder of members (default: models/weights)", show_default=False)]
+FramesPerVideo = Annotated[int, typer.Option(help="frames judged per video, evenly spread", min=1)]
+Json = Annotated[bool, typer.Option("--json", help="print JSON on stdout instead of a table")]
 
 
 @app.callback()
-def main() -> None:
-    """DeepFake Detection Challenge: from videos to a submission, from faces to members."""
+def dfdc() -> None:
+    """DeepFake Detection Challenge: judge videos, train members, find out what they are worth.
+
+    Results go to stdout, progress and logs to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done, but more
+    videos than --max-fallback could not be judged.
+    """
+
+
+@app.command()
+def predict(
+    videos: Annotated[list[Path], typer.Argument(help="videos, or folders of videos", show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", help="the CSV: filename,label")] = Path("submission.csv"),
+    frames: FramesPerVideo = 32,
+    sample: Annotated[Path | None, typer.Option(help="a sample_submission.csv: its rows, in its order")] = None,
+    report: Annotated[Path | None, typer.Option(help="also write an HTML page with pictures here")] = None,
+    probabilities: Annotated[Path | None, typer.Option(help="also write every member's logit of every face")] = None,
+    max_fallback: Annotated[float, typer.Option(help="share of videos that may get the prior", min=0, max=1)] = 0.1,
+    members: Members = SHIPPED,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Judge videos: P(fake) of each into a submission CSV.
+
+    Every video gets a row. One that cannot be read, or shows no face, gets 0.5 and a reason; when those are more than
+    --max-fallback of all, the run ends with exit code 3: a column of 0.5 looks like success and is none.
+    """
+    from inference.predict import PredictOptions, make_pipeline
+    from inference.run import predict as run_predict
+    from inference.run import to_json, write_probabilities
+    from inference.videos import find_videos
+
+    paths = find_videos(videos)
+    options = PredictOptions(frames=frames, thumbnails=8 if report else 0)
+    chosen = _device(device)
+    pipeline = make_pipeline(options, chosen, members)
+    run = run_predict(pipeline, paths, output, sample)
+    if probabilities:
+        write_probabilities(probabilities, run.results)
+    if report:
+        from inference.facts import facts_of
+        from inference.report import write_report
+
+        write_report(report, run.results, facts_of(pipeline, run, chosen, sys.argv[1:]))
+    if json:
+        typer.echo(to_json(run))
+    else:
+        for result in run.results:
+            typer.echo(f"{result.prob_fake:.4f}  {result.status:<10}  {result.filename}")
+    written = [str(path) for path in (output, report, probabilities) if path]
+    per_video = run.seconds / max(1, len(paths))
+    typer.echo(f"{len(run.results)} videos, {per_video:.2f} s each; written: {', '.join(written)}", err=True)
+    if run.fallbacks:
+        typer.echo(f"not judged: {run.reasons()}", err=True)
+    if run.fallback_share > max_fallback:
+        share = f"{run.fallback_share:.0%} of the rows are the prior"
+        typer.echo(f"{share}, more than --max-fallback {max_fallback:.0%}", err=True)
+        raise typer.Exit(EXIT_FALLBACKS)
+
+
+@app.command()
+def evaluate(
+    inputs: Annotated[list[Path], typer.Argument(help="videos, or face crops (folders or tars)", show_default=False)],
+    labels: Annotated[Path, typer.Option(help="CSV: face or filename, label (REAL/FAKE), and a group if known")],
+    frames: FramesPerVideo = 32,
+    members: Members = SHIPPED,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Score the members and their blend on labelled videos or face crops.
+
+    Prints AUC, log loss (classes weighted half each as in the test set, and plain), accuracy and calibration error,
+    each with a 95 % bootstrap interval over groups (column original_group or group), and what was not found.
+    """
+    from inference.evaluate import evaluate_faces, evaluate_videos, is_videos, render
+    from inference.predict import PredictOptions, make_pipeline
+    from models.backend import load_panel
+    from models.registry import TIGHT
+
+    options, chosen = PredictOptions(frames=frames), _device(device)
+    if is_videos(inputs):
+        result = evaluate_videos(make_pipeline(options, chosen, members), inputs, labels)
+    else:
+        panel = load_panel(chosen, members)
+        result = evaluate_faces(panel, inputs, labels, TIGHT, options.clip)
+    typer.echo(_dump(result.to_dict()) if json else render(result))
 
 
 @app.command()
@@ -27,27 +125,83 @@ def train(
     crops: Annotated[list[Path], typer.Option(help="folder or uncompressed tar of face crops; may be repeated")],
     labels: Annotated[Path, typer.Option(help="CSV with face, label, split; original and original_group if known")],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder of the run; a stopped run goes on from it")],
-    epochs: Annotated[int | None, typer.Option(help="instead of the experiment's")] = None,
-    seed: Annotated[int | None, typer.Option(help="instead of the experiment's")] = None,
-    device: Annotated[str, typer.Option(help="cuda, cpu, or auto")] = "auto",
-    workers: Annotated[int, typer.Option(help="loader processes; 0 loads in the training process")] = 1,
+    epochs: Annotated[int | None, typer.Option(help="instead of the experiment's", min=1)] = None,
+    seed: Annotated[int | None, typer.Option(help="instead of the experiment's", min=0)] = None,
+    device: Device = "auto",
+    workers: Annotated[int, typer.Option(help="loader processes; 0 loads in the training process", min=0)] = 1,
 ) -> None:
-    """Train one member on labelled face crops; leaves <name>.safetensors and its card in the run's folder."""
-    import torch
+    """Train one member on labelled face crops.
 
+    Leaves <name>.safetensors and its card <name>.json in the run's folder; copy the two to models/weights to use
+    them. Stop it with Ctrl-C or SIGTERM whenever you must: the same command goes on where it stopped.
+    """
     from train.config import load_experiment
     from train.run import load_data, train_member
 
     config = load_experiment(experiment)
-    changes = {"epochs": epochs, "seed": seed}
-    config = dataclasses.replace(config, **{k: v for k, v in changes.items() if v is not None})
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if epochs is not None:
+        config = dataclasses.replace(config, epochs=epochs, small_epochs=min(config.small_epochs, epochs))
+    if seed is not None:
+        config = dataclasses.replace(config, seed=seed)
     data = load_data(crops, labels)
     name = f"{labels.name} ({len(data.train)} training faces)"
-    card = train_member(experiment, config, data, output, torch.device(device), workers, name)
+    card = train_member(experiment, config, data, output, _device(device), workers, name)
+    if card is None:
+        typer.echo(f"stopped; the same command goes on from {output}", err=True)
+        return
     typer.echo(f"{output / card.name}.safetensors: {card.bytes} bytes, {card.metrics['val']}")
 
 
+@app.command()
+def doctor(members: Members = SHIPPED) -> None:
+    """Look at what this machine has and lacks: versions, devices, weights and their hashes."""
+    from inference.doctor import examine
+
+    failed = False
+    for finding in examine(members):
+        failed |= finding.level == "failed"
+        typer.echo(f"{finding.level:<8} {finding.what:<24} {finding.detail}")
+    if failed:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.split(":")[0] not in ("cuda", "cpu"):
+        raise ValueError(f"device is {name!r}; it must be cuda, cpu or auto")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError("torch sees no CUDA device here; use --device cpu, and `dfdc doctor` to see what there is")
+    return torch.device(name)
+
+
+def _dump(values: dict[str, Any]) -> str:
+    """JSON without NaN, which other programs refuse: undefined numbers become null."""
+    import json
+    import math
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: clean(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [clean(inner) for inner in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(clean(values), indent=2)
+
+
+def main() -> None:
+    """Run the command; mistakes of the user and our own errors are one line, anything else is a traceback."""
+    try:
+        app()
+    except (ValueError, DfdcError) as error:
+        if os.environ.get("DFDC_TRACEBACK"):
+            raise
+        typer.echo(f"dfdc: {error} (DFDC_TRACEBACK=1 shows where)", err=True)
+        sys.exit(EXIT_USAGE if isinstance(error, ValueError) else EXIT_FAILED)
+
+
 if __name__ == "__main__":
-    app()
+    main()

@@ -6,7 +6,7 @@ import ctypes
 import importlib.util
 import sys
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from torch import nn
 
 Precision = Literal["f32", "bf16", "f16"]
 Engine = Literal["torch", "openvino"]
-# (N, S, S, 3) uint8 images in, the module's outputs as float32 arrays out, first axis N.
+# A Runner: (N, S, S, 3) uint8 images in, the module's outputs as float32 arrays out, first axis N.
+Network = TypeVar("Network", bound=nn.Module)
 Runner = Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
 
 
@@ -55,8 +56,13 @@ def make_runner(
     return call
 
 
+def to_device(module: Network, device: torch.device) -> Network:
+    """Move a network; its convolutions' weights in channels_last, twice as fast on the CPU and on tensor cores."""
+    return module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
 def _torch_runner(module: nn.Module, device: torch.device, precision: Precision) -> Runner:
-    module = module.eval().to(device, memory_format=torch.channels_last)
+    module = to_device(module.eval(), device)
     dtype = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[precision]
 
     def run(images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:

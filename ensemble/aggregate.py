@@ -24,7 +24,8 @@ def mean_logit(logits: dict[str, Floats]) -> Floats:
     """The members' logits (N,) each, averaged face by face with equal weights."""
     if not logits:
         raise ValueError("no member has judged these faces")
-    return np.mean([np.asarray(values, dtype=np.float64) for values in logits.values()], axis=0)
+    mean: Floats = np.mean([np.asarray(values, dtype=np.float64) for values in logits.values()], axis=0)
+    return mean
 
 
 def judge_video(logit: Floats, person: NDArray[np.intp], min_share: float = 0.25) -> VideoVerdict:

@@ -99,7 +99,8 @@ class BlazeFace(nn.Module):
 
 def _flat(maps: torch.Tensor, width: int) -> torch.Tensor:
     """(N, A * width, H, W) -> (N, H * W * A, width), the anchors' order."""
-    return maps.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, width))
+    flat: torch.Tensor = maps.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, width))
+    return flat
 
 
 def load_blazeface(name: str) -> BlazeFace:
@@ -193,4 +194,5 @@ def iou_one_to_many(box: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDA
     shared = np.maximum(width, 0) * np.maximum(height, 0)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     union = (box[2] - box[0]) * (box[3] - box[1]) + areas - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    ratio: NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return ratio

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
@@ -21,7 +20,7 @@ IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 class Where:
     """Where the bytes of one image lie: a file, or a span of a tar."""
 
-    path: str
+    path: Path
     offset: int = 0
     size: int = -1  # -1: to the end of the file
 
@@ -42,7 +41,7 @@ class CropStore:
     def read(self, name: str) -> Image:
         """One image, (H, W, 3) uint8 RGB; DfdcError when it cannot be decoded."""
         where = self.index[name]
-        with open(where.path, "rb") as handle:
+        with where.path.open("rb") as handle:
             handle.seek(where.offset)
             data = handle.read(where.size)
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
@@ -57,7 +56,7 @@ def _index_tar(path: Path) -> dict[str, Where]:
             members = [m for m in tar if m.isfile() and m.name.lower().endswith(IMAGE_ENDINGS)]
     except (OSError, tarfile.TarError) as error:
         raise ValueError(f"{path} is neither a folder of face crops nor an uncompressed tar: {error}") from error
-    return {os.path.basename(m.name): Where(str(path), m.offset_data, m.size) for m in members}
+    return {PurePosixPath(m.name).name: Where(path, m.offset_data, m.size) for m in members}
 
 
 def _index_folder(folder: Path) -> dict[str, Where]:
@@ -65,7 +64,7 @@ def _index_folder(folder: Path) -> dict[str, Where]:
         raise ValueError(f"{folder} does not exist")
     tars = sorted(folder.rglob("*.tar"))
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_ENDINGS)
-    found = {p.name: Where(str(p)) for p in files}
+    found = {p.name: Where(p) for p in files}
     for tar in tars:
         found.update(_index_tar(tar))
     return found

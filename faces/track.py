@@ -39,7 +39,8 @@ def track(frames: Sequence[FrameFaces], seconds: Sequence[float], patience: floa
 
     frames: the faces of one video in order. seconds: when each frame is shown. patience: seconds for which somebody may
     be out of sight and still be the same person. STRAY is a box seen in a single frame of four or more, or on a track
-    without one sure box: a chance find of the detector, not somebody. Ties in how often are broken by total area, then by first appearance.
+    without one sure box: a chance find of the detector, not somebody. Ties in how often are broken by total area, then
+    by first appearance.
     """
     tracks: list[_Track] = []
     for number, (faces, second) in enumerate(zip(frames, seconds, strict=True)):

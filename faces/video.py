@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from enum import IntFlag
+from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
 
 import av
 import numpy as np
+from av import Packet, VideoFrame
 from av.container import InputContainer
-from av.packet import Packet
 from av.stream import Disposition
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -22,6 +21,10 @@ from dfdc_common import DfdcError
 
 Image = NDArray[np.uint8]
 
+# Bits that say what a packet is to the packets after it; with none of them nothing refers to it.
+REFERENCE = 1
+PARAMETERS = 2  # it also carries parameter sets, which may hold for all that follows
+START = 4  # it resets the decoder: nothing after it refers to anything before it
 PROBED_PACKETS = 64  # how far probe looks for the first readable frame, which alone carries the rotation
 
 
@@ -62,8 +65,8 @@ class Frames:
         for name, array, kind in (("indices", self.indices, np.int64), ("seconds", self.seconds, np.float64)):
             if array.shape != (len(self.images),) or array.dtype != kind:
                 raise ValueError(f"Frames: {name} is {array.dtype} {array.shape} beside {len(self.images)} images")
-        if np.any(self.indices < 0) or np.any(np.diff(self.indices) <= 0):
-            raise ValueError(f"Frames: indices {self.indices.tolist()} are not frame numbers in growing order")
+        if np.any(np.diff(self.indices, prepend=-1) <= 0) or not np.isfinite(self.seconds).all():
+            raise ValueError(f"Frames: indices {self.indices} must grow from 0 on, seconds {self.seconds} be finite")
 
     def __repr__(self) -> str:
         shapes = sorted({image.shape for image in self.images})
@@ -107,20 +110,14 @@ def decode(path: Path | str, wanted: int = 32, threads: int = 1) -> Frames:
     with _opened(path, threads) as (container, stream):
         index = _Index.read(container, stream)
         shots = _decode_needed(container, stream, index, wanted) if index.sound else {}
-        rotation = next((shot.rotation for shot in shots.values()), 0)
-        info, said = _info(container, stream, rotation), stream.frames
-    if shots:
-        return _frames(shots, info, _note(said, len(index.pts), index.shown, index.shown))
-    shots, readable, info = _decode_all(path, index.shown, wanted, threads)
-    return _frames(shots, info, _note(said, len(index.pts), index.shown, readable))
-
-
-class _Kind(IntFlag):
-    """What a packet is to the packets after it; 0 means that nothing refers to it."""
-
-    REFERENCE = 1
-    PARAMETERS = 2  # it also carries parameter sets, which may hold for all that follows
-    START = 4  # it resets the decoder: nothing after it refers to anything before it
+        readable = index.shown
+        if not shots:
+            shots, readable = _decode_all(path, index.shown, wanted, threads)
+        info, said = _info(container, stream, next(iter(shots.values())).rotation), stream.frames
+    # A frame that an edit list hides is there all the same.
+    packets, there = len(index.pts), readable + len(index.pts) - index.shown
+    note = f"{'header says' if said else 'file holds'} {said or packets} frames, {there} readable"
+    return _frames(shots, info, "" if there == (said or packets) else note)
 
 
 @dataclass(frozen=True)
@@ -128,7 +125,7 @@ class _Index:
     """What a pass over the packets tells without decoding; the lists are in decoding order."""
 
     pts: list[int | None]  # presentation times in ticks; None for a packet that is not shown, or has no time
-    kinds: list[_Kind]
+    kinds: list[int]
     start: int  # ticks: where seeking finds the first packet again
     shown: int  # frames that a decode from start to end should give; an edit list hides the others
     sound: bool  # references are known, frames can be told apart by time, the first packet stands alone
@@ -138,15 +135,15 @@ class _Index:
         """Note the time and the kind of every packet."""
         length_bytes = _length_bytes(stream)
         pts: list[int | None] = []
-        kinds: list[_Kind] = []
+        kinds: list[int] = []
         start, shown = None, 0
         for packet in _demux(container, stream):
             start = packet.dts if start is None else start
             shown += not packet.is_discard
             pts.append(None if packet.is_discard else packet.pts)
-            kinds.append(_kind(packet, length_bytes) if length_bytes else _Kind.REFERENCE)
+            kinds.append(_kind(packet, length_bytes) if length_bytes else REFERENCE)
         timed = len({time for time in pts if time is not None}) == shown
-        sound = timed and shown > 0 and start is not None and bool(kinds[0] & _Kind.START)
+        sound = timed and shown > 0 and start is not None and bool(kinds[0] & START)
         return cls(pts, kinds, start or 0, shown, sound)
 
     def needed(self, wanted: int) -> tuple[dict[int, int | None], dict[int, int]]:
@@ -156,11 +153,11 @@ class _Index:
         fed: dict[int, int | None] = {}
         pending: dict[int, int | None] = {}  # references since the last START that nothing has asked for yet
         for position, (time, kind) in enumerate(zip(self.pts, self.kinds, strict=True)):
-            if kind & _Kind.START:
+            if kind & START:
                 pending.clear()
             if kind or time in numbers:
                 pending[position] = time
-            if kind & _Kind.PARAMETERS or time in numbers:
+            if kind & PARAMETERS or time in numbers:
                 fed.update(pending)
                 pending.clear()
         return fed, numbers
@@ -178,9 +175,10 @@ class _Shot:
         rotation, rate = _clockwise(frame), stream.average_rate or stream.guessed_rate
         # The pixels do not depend on the number of threads; one is fastest beside other work.
         upright = np.rot90(frame.to_ndarray(format="rgb24", threads=1), k=-rotation // 90)
-        timed = frame.pts is not None and stream.time_base
-        seconds = float(frame.pts * stream.time_base if timed else number / rate if rate else 0)
-        return cls(np.ascontiguousarray(upright, dtype=np.uint8), seconds, rotation)
+        # The stream's tick, not frame.time: what the decoder gives back at the end does not know its own.
+        tick = stream.time_base or Fraction()
+        seconds = (number / rate if rate else 0) if frame.pts is None else frame.pts * tick
+        return cls(np.ascontiguousarray(upright, dtype=np.uint8), float(seconds), rotation)
 
 
 def _decode_needed(container: InputContainer, stream: VideoStream, index: _Index, wanted: int) -> dict[int, _Shot]:
@@ -193,7 +191,7 @@ def _decode_needed(container: InputContainer, stream: VideoStream, index: _Index
         packets = enumerate(islice(_demux(container, stream), max(fed) + 1))
         # The None makes the decoder give what it still holds, so nothing after the last chosen frame is fed.
         for packet in chain((packet for position, packet in packets if position in fed), (None,)):
-            for frame in _feed(stream, packet):
+            for frame in stream.codec_context.decode(packet):
                 came.add(frame.pts)
                 if frame.pts in numbers:
                     shots[numbers[frame.pts]] = _Shot.of(frame, stream, numbers[frame.pts])
@@ -203,7 +201,7 @@ def _decode_needed(container: InputContainer, stream: VideoStream, index: _Index
     return shots if came == {time for time in fed.values() if time is not None} else {}
 
 
-def _decode_all(path: Path, expected: int, wanted: int, threads: int) -> tuple[dict[int, _Shot], int, VideoInfo]:
+def _decode_all(path: Path, expected: int, wanted: int, threads: int) -> tuple[dict[int, _Shot], int]:
     """Shots by frame number from a decode from start to end, and how many frames were readable."""
     for _ in range(2):  # a damaged file shows how many frames it has only at its end: then choose anew
         chosen = set(choose_frames(expected, wanted).tolist())
@@ -214,52 +212,43 @@ def _decode_all(path: Path, expected: int, wanted: int, threads: int) -> tuple[d
                 if readable in chosen:
                     shots[readable] = _Shot.of(frame, stream, readable)
                 readable += 1
-            info = _info(container, stream, next((shot.rotation for shot in shots.values()), 0))
         if readable == expected:
             break
         expected = readable
     if not shots:
         raise VideoError(f"{path}: no frame can be decoded; the file is damaged, fetch it again")
-    return shots, readable, info
+    return shots, readable
 
 
 def _frames(shots: dict[int, _Shot], info: VideoInfo, note: str) -> Frames:
-    order = sorted(shots)
-    images = tuple(shots[number].image for number in order)
-    seconds = np.array([shots[number].seconds for number in order], dtype=np.float64)
-    sizes = sorted({image.shape[:2] for image in images})
-    if len(sizes) > 1:
+    numbers = sorted(shots)
+    images = tuple(shots[number].image for number in numbers)
+    seconds = np.array([shots[number].seconds for number in numbers], dtype=np.float64)
+    if len(sizes := sorted({image.shape[:2] for image in images})) > 1:
         note = "; ".join(filter(None, (note, f"the frame size changes: {sizes} (height, width)")))
-    return Frames(images, np.array(order, dtype=np.int64), seconds, info, note)
-
-
-def _note(said: int, packets: int, shown: int, readable: int) -> str:
-    """What is odd about the counts. A frame that an edit list hides is there all the same."""
-    there = readable + packets - shown
-    if said and said != there:
-        return f"header says {said} frames, {there} readable"
-    return f"{packets} packets give {there} frames" if packets != there else ""
+    return Frames(images, np.array(numbers, dtype=np.int64), seconds, info, note)
 
 
 @contextlib.contextmanager
 def _opened(path: Path, threads: int) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The file and its first moving picture, closed at the end."""
-    if not path.is_file():
-        raise VideoError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; give the path of a video")
-    if path.stat().st_size == 0:
-        raise VideoError(f"{path}: has zero bytes; fetch it again")
+    if not path.is_file() or path.stat().st_size == 0:
+        reason = "is a folder" if path.is_dir() else "has zero bytes" if path.exists() else "does not exist"
+        raise VideoError(f"{path}: {reason}; give the path of a video")
     try:
         # The prefix keeps a colon in a name from being taken for a protocol.
         container = av.open(f"file:{path}", metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
         raise VideoError(f"{path}: is not a video that can be read ({error.strerror})") from error
     with container:
-        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+        # Cover art of a sound file is no video; a codec that the library does not know has no context.
+        streams = [
+            s for s in container.streams.video if s.codec_context and not s.disposition & Disposition.attached_pic
+        ]
         if not streams:
-            raise VideoError(f"{path}: has no video stream, only {[s.type for s in container.streams]}")
+            kinds = [s.type for s in container.streams]
+            raise VideoError(f"{path}: has no video stream that can be decoded, only {kinds}; convert it to H.264")
         stream = streams[0]
-        if stream.codec_context is None:
-            raise VideoError(f"{path}: its video codec is unknown; convert the file to H.264")
         stream.codec_context.thread_count = threads
         stream.codec_context.thread_type = "NONE" if threads == 1 else "AUTO"
         yield container, stream
@@ -268,13 +257,19 @@ def _opened(path: Path, threads: int) -> Iterator[tuple[InputContainer, VideoStr
 def _info(container: InputContainer, stream: VideoStream, rotation: int) -> VideoInfo:
     context, audio = stream.codec_context, container.streams.audio
     fps = float(stream.average_rate or stream.guessed_rate or 0)
-    duration = float((stream.duration or 0) * (stream.time_base or 0)) or (container.duration or 0) / av.time_base
-    width, height = (context.width, context.height)[:: -1 if rotation % 180 else 1]
-    # A codec that the library does not know has no context.
-    audio_codec = (audio[0].codec_context.name if audio[0].codec_context else "unknown") if audio else ""
+    ticks = (stream.duration or 0) * (stream.time_base or Fraction())
+    duration = float(ticks) or (container.duration or 0) / av.time_base
     return VideoInfo(
-        *(stream.frames or round(duration * fps), fps, duration, width, height, rotation),
-        *(context.name, context.pix_fmt or "", bool(audio), audio_codec),
+        frames=stream.frames or round(duration * fps),
+        fps=fps,
+        duration=duration,
+        width=context.height if rotation % 180 else context.width,
+        height=context.width if rotation % 180 else context.height,
+        rotation=rotation,
+        codec=context.name,
+        pixel_format=context.pix_fmt or "",
+        has_audio=bool(audio),
+        audio_codec=(audio[0].codec_context.name if audio[0].codec_context else "unknown") if audio else "",
     )
 
 
@@ -293,12 +288,7 @@ def _decoded(stream: VideoStream, packets: Iterable[Packet[VideoStream]]) -> Ite
     """All frames that can be decoded; a packet that cannot be decoded is passed over."""
     for packet in chain(packets, (None,)):
         with contextlib.suppress(av.FFmpegError):
-            yield from _feed(stream, packet)
-
-
-def _feed(stream: VideoStream, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
-    """Give the decoder one packet, or None at the end, and take what it gives back."""
-    return stream.codec_context.decode(packet)
+            yield from stream.codec_context.decode(packet)
 
 
 def _clockwise(frame: VideoFrame) -> int:
@@ -313,17 +303,17 @@ def _length_bytes(stream: VideoStream) -> int:
     return (extra[4] & 3) + 1 if is_avcc else 0
 
 
-def _kind(packet: Packet[VideoStream], length_bytes: int) -> _Kind:
+def _kind(packet: Packet[VideoStream], length_bytes: int) -> int:
     """Read a packet's unit headers (ITU-T H.264, 7.3.1: nal_ref_idc and nal_unit_type).
 
     The mp4 demuxer does not mark packets as disposable. Units that nothing refers to have nal_ref_idc 0;
     parameter sets never do.
     """
-    data, at, kind = memoryview(packet), 0, _Kind(0)
+    data, at, kind = memoryview(packet), 0, 0
     while at + length_bytes < len(data):
         size, header = int.from_bytes(data[at : at + length_bytes]), data[at + length_bytes]
-        kind |= _Kind.REFERENCE if header & 0x60 else _Kind(0)
-        kind |= {5: _Kind.START, 7: _Kind.PARAMETERS, 8: _Kind.PARAMETERS}.get(header & 31, _Kind(0))
+        kind |= REFERENCE if header & 0x60 else 0
+        kind |= {5: START, 7: PARAMETERS, 8: PARAMETERS}.get(header & 31, 0)
         at += length_bytes + size
     # Lengths that do not add up are damage: let the decoder say so.
-    return kind if at == len(data) else kind | _Kind.REFERENCE
+    return kind if at == len(data) else kind | REFERENCE

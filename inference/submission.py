@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dfdc_common import DfdcError, write_text
+from dfdc_common import DfdcError, atomic_path
 
 HEADER = ("filename", "label")
 
@@ -39,7 +39,9 @@ def write_submission(path: Path, prob_fake: Mapping[str, float], order: list[str
     if extra := sorted(prob_fake.keys() - set(order)):
         raise DfdcError(f"{path} was not written: {len(extra)} videos are not in its order, the first is {extra[0]!r}")
     table = pd.DataFrame({"filename": order, "label": [prob_fake[name] for name in order]})
-    write_text(path, table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
+        validate_submission(temporary, order)
 
 
 def validate_submission(path: Path, order: list[str]) -> None:

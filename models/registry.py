@@ -50,7 +50,8 @@ def build_backbone(backbone: str, dropout: float = 0.0, drop_path: float = 0.0) 
     )
     # timm draws the classifier's weights for many classes; with one they are so large that the first loss is 3 to 5.
     # From zero every face starts at P(fake) = 0.5, a loss of 0.69.
-    for parameter in model.get_classifier().parameters():
+    classifier: nn.Module = model.get_classifier()  # type: ignore[operator]
+    for parameter in classifier.parameters():
         nn.init.zeros_(parameter)
     return model
 
@@ -61,6 +62,9 @@ class Judge(nn.Module):
     Bytes go to the device as they are (a quarter of the traffic of float32), and no caller can forget or repeat the
     normalisation.
     """
+
+    shift: torch.Tensor
+    scale: torch.Tensor
 
     def __init__(self, backbone: nn.Module, crop: CropSpec) -> None:
         super().__init__()

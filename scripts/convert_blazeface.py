@@ -62,7 +62,7 @@ def convert(name: str) -> Path:
     is_head = [w.shape in heads for _, w, _ in found]
     body = [f for f, head in zip(found, is_head, strict=True) if not head]
     # The head of boxes on 8 x 8 has as many channels as the trunk, and comes last of all.
-    pairs = list(zip(trunk, body[:-1], strict=True)) + [(network.box_8, body[-1])]
+    pairs = [*zip(trunk, body[:-1], strict=True), (network.box_8, body[-1])]
     pairs += [(heads[f[1].shape], f) for f, head in zip(found, is_head, strict=True) if head]
     for layer, (node, weight, bias) in pairs:
         if layer.weight.shape != weight.shape:

@@ -41,7 +41,7 @@ class TrainConfig:
 
 def experiment_names() -> list[str]:
     """The runs that train/experiments defines."""
-    import train.experiments as experiments
+    from train import experiments
 
     return sorted(module.name for module in pkgutil.iter_modules(experiments.__path__))
 

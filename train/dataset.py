@@ -14,7 +14,7 @@ from faces.store import CropStore
 from train.augment import augment
 
 
-class FaceDataset(Dataset[tuple[torch.Tensor, float]]):
+class FaceDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Labelled crops as a member sees them; augmented only when a seed is given.
 
     An item is (crop (S, S, 3) uint8 RGB, target). The augmentation of row i in epoch e depends on (seed, e, i) alone,
@@ -34,20 +34,20 @@ class FaceDataset(Dataset[tuple[torch.Tensor, float]]):
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, float]:
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         image = self.store.read(self.names[index])
         height, width = image.shape[:2]
         crop = cut(image, box_inside_crop(self.cut_as, width, height), self.spec)
         if self.seed is not None:
             crop = augment(crop, np.random.default_rng((self.seed, self.epoch, index)))
-        return torch.from_numpy(crop), float(self.targets[index])
+        return torch.from_numpy(crop), torch.tensor(self.targets[index])
 
 
 class PairedSampler(Sampler[list[int]]):
     """Batches of half fakes and half reals; each fake sits beside its own original where that is in the data.
 
-    An epoch shows every fake once, but for what does not fill the last batch. The order is a function of (seed, epoch); `start` skips the batches that a resumed
-    run has already seen.
+    An epoch shows every fake once, but for what does not fill the last batch. The order is a function of (seed, epoch);
+    `start` skips the batches that a resumed run has already seen.
     """
 
     def __init__(self, table: pd.DataFrame, batch: int, seed: int) -> None:

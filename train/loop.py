@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from timm.utils import ModelEmaV3
+from timm.utils.model_ema import ModelEmaV3
 from torch.nn import functional
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from dfdc_common import DfdcError, atomic_path, write_text
+from dfdc_runtime import to_device
 from ensemble.metrics import auc, log_loss_balanced, sigmoid
 from faces.crop import CropSpec
 from faces.store import CropStore
@@ -39,7 +40,7 @@ class TrainData:
     cut_as: CropSpec  # how the crops in the store were cut
 
 
-class Stopped(DfdcError):
+class StoppedError(DfdcError):
     """The run was asked to stop (SIGTERM, Ctrl-C) and has written its checkpoint."""
 
 
@@ -53,7 +54,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         backbone = build_backbone(member.backbone, member.dropout, member.drop_path)
         self.start = load_imagenet(backbone, member.backbone) if config.start == "imagenet" else "scratch"
-        self.model = Judge(backbone, member.crop).to(device, memory_format=torch.channels_last)
+        self.model = to_device(Judge(backbone, member.crop), device)
         self.ema = ModelEmaV3(self.model, decay=config.ema_decay, use_warmup=True)
         self.optimizer = torch.optim.AdamW(_decay_groups(self.model, config.weight_decay), lr=config.lr)
         self.sampler = PairedSampler(data.train, config.batch, config.seed)
@@ -68,7 +69,7 @@ class Trainer:
         return len(self.sampler) * self.config.epochs
 
     def run(self) -> None:
-        """Train to the last epoch, from `last.pt` where there is one. Raises Stopped after SIGTERM or SIGINT."""
+        """Train to the last epoch, from `last.pt` where there is one. Raises StoppedError after SIGTERM or SIGINT."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if (self.folder / "last.pt").exists():
             self._load()
@@ -94,7 +95,7 @@ class Trainer:
                 self._save()
                 saved = time.monotonic()
             if self._stop:
-                raise Stopped(f"stopped at step {self.step} of {self.steps_in_all}; run the same command to go on")
+                raise StoppedError(f"stopped at step {self.step} of {self.steps_in_all}; run the same command to go on")
 
     def _batches(self, done: int) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
         size = self.config.small_size if self.epoch < self.config.small_epochs else self.spec.size

@@ -12,14 +12,14 @@ from typing import Any
 import pandas as pd
 import torch
 
-from ensemble.metrics import auc, log_loss, log_loss_balanced, sigmoid
+from dfdc_runtime import keep_freed_memory
 from ensemble.labels import read_labels
+from ensemble.metrics import auc, log_loss, log_loss_balanced, sigmoid
 from faces.store import CropStore
 from models.checkpoint import Card, save_member
-from dfdc_runtime import keep_freed_memory
 from models.registry import TIGHT, get_member
 from train.config import TrainConfig
-from train.loop import TrainData, Trainer
+from train.loop import StoppedError, TrainData, Trainer
 
 
 def load_data(crops: Sequence[Path], labels: Path) -> TrainData:
@@ -44,12 +44,18 @@ def load_data(crops: Sequence[Path], labels: Path) -> TrainData:
 
 def train_member(
     name: str, config: TrainConfig, data: TrainData, folder: Path, device: torch.device, workers: int, data_name: str
-) -> Card:
-    """Train (or go on training) one run in `folder`, then write <member>.safetensors and its card there."""
+) -> Card | None:
+    """Train (or go on training) one run in `folder`, then write <name>.safetensors and its card there.
+
+    Returns None when the run was stopped by SIGTERM or Ctrl-C; its checkpoint is written by then.
+    """
     if device.type == "cpu":
         keep_freed_memory()
     trainer = Trainer(config, data, folder, device, workers)
-    trainer.run()
+    try:
+        trainer.run()
+    except StoppedError:
+        return None
     best = torch.load(folder / "best.pt", map_location=device, weights_only=True)
     trainer.ema.module.load_state_dict(best)
     member = get_member(config.member)

@@ -1,0 +1,163 @@
+"""What the ensemble is worth on labelled videos or labelled face crops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ensemble.aggregate import clip, judge_video, mean_logit
+from ensemble.labels import read_labels
+from ensemble.metrics import METRICS, Estimate, bootstrap, sigmoid
+from faces.crop import CropSpec, box_inside_crop, cut
+from faces.store import IMAGE_ENDINGS, CropStore
+from inference.predict import Pipeline
+from inference.videos import VIDEO_ENDINGS, find_videos
+from models.backend import Panelist
+
+BLEND = "blend"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores per member and for the blend, and what could not be scored."""
+
+    scores: dict[str, dict[str, Estimate]]  # member or "blend" -> metric -> estimate with its interval
+    rows: int  # scored
+    fakes: int  # of them
+    groups: int  # that the bootstrap draws
+    by_group: dict[str, dict[str, float]]  # group -> AUC and size, for at most 50 groups
+    not_found: list[str]  # labelled, absent from the input
+    not_labelled: list[str]  # in the input, without a REAL or FAKE label
+    not_judged: dict[str, str]  # name -> why; they are scored with the prior
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def is_videos(inputs: Sequence[Path]) -> bool:
+    """Whether the inputs are videos (files, or folders with video files in them) rather than face crops."""
+    for source in inputs:
+        if source.is_dir():
+            return any(p.suffix.lower() in VIDEO_ENDINGS for p in source.iterdir())
+        if source.suffix.lower() in (".tar", *IMAGE_ENDINGS):
+            return False
+    return True
+
+
+def evaluate_videos(pipeline: Pipeline, inputs: Sequence[Path], labels: Path) -> Evaluation:
+    """Judge labelled videos whole: decode, detect, judge, aggregate, clip; every member alone, and the blend."""
+    table = read_labels(labels)
+    if "filename" not in table:
+        raise ValueError(f"{labels} has no column 'filename', by which videos are found")
+    paths = {path.name: path for path in find_videos(inputs)}
+    rows = _join(table, "filename", paths.keys())
+    prob: dict[str, list[float]] = {name: [] for name in (*(p.card.name for p in pipeline.panel), BLEND)}
+    bounds, not_judged = pipeline.options.clip, {}
+    names = list(rows["filename"])
+    for result in tqdm(pipeline.run([paths[n] for n in names]), total=len(names), desc="judging", unit="video"):
+        prob[BLEND].append(result.prob_fake)
+        if result.status != "ok":
+            not_judged[result.filename] = f"{result.status}: {result.reason}"
+        person = np.array([face.person for face in result.faces])
+        for panelist in pipeline.panel:
+            name = panelist.card.name
+            logit = np.array([face.logits[name] for face in result.faces])
+            alone = judge_video(logit, person).prob_fake if len(logit) else result.prob_fake
+            prob[name].append(clip(alone, *bounds))
+    return _score(table, rows, "filename", prob, set(paths), not_judged)
+
+
+def evaluate_faces(
+    panel: Sequence[Panelist], inputs: Sequence[Path], labels: Path, cut_as: CropSpec, bounds: tuple[float, float]
+) -> Evaluation:
+    """Judge labelled face crops: each is one already cut face, in which a member's CropSpec is applied."""
+    table = read_labels(labels)
+    store = CropStore(inputs)
+    key = "face" if "face" in table else "filename"
+    rows = _join(table, key, store.index.keys())
+    logits: dict[str, list[NDArray[np.float64]]] = {p.card.name: [] for p in panel}
+    for names in _pieces(list(rows[key]), 64):
+        images = [store.read(name) for name in names]
+        boxes = [box_inside_crop(cut_as, image.shape[1], image.shape[0]) for image in images]
+        for panelist in panel:
+            crops = [cut(i, b, panelist.card.crop) for i, b in zip(images, boxes, strict=True)]
+            logits[panelist.card.name].append(panelist.logits(crops))
+    joined = {name: np.concatenate(parts) for name, parts in logits.items()}
+    joined[BLEND] = mean_logit(joined)
+    prob = {name: list(np.clip(sigmoid(values), *bounds)) for name, values in joined.items()}
+    return _score(table, rows, key, prob, set(store.index), {})
+
+
+def _pieces(names: list[str], size: int) -> Iterator[list[str]]:
+    for start in tqdm(range(0, len(names), size), desc="judging", unit="batch"):
+        yield names[start : start + size]
+
+
+def _join(table: pd.DataFrame, key: str, present: Any) -> pd.DataFrame:
+    rows = table[table["target"].notna() & table[key].isin(list(present))].reset_index(drop=True)
+    if rows.empty:
+        raise ValueError(f"no {key!r} of the labels is among the inputs; the labels begin with {list(table[key][:2])}")
+    return rows
+
+
+def _score(
+    table: pd.DataFrame,
+    rows: pd.DataFrame,
+    key: str,
+    prob: dict[str, list[float]],
+    present: set[str],
+    not_judged: dict[str, str],
+) -> Evaluation:
+    label, group = rows["target"].to_numpy(dtype=np.float64), rows["group"].to_numpy(dtype=str)
+    arrays = {name: np.asarray(values, dtype=np.float64) for name, values in prob.items()}
+    labelled = table[table["target"].notna()]
+    return Evaluation(
+        scores={name: bootstrap(label, values, group) for name, values in arrays.items()},
+        rows=len(rows),
+        fakes=int(label.sum()),
+        groups=len(set(group)),
+        by_group=_by_group(label, arrays[BLEND], group),
+        not_found=sorted(set(labelled[key]) - present),
+        not_labelled=sorted(present - set(labelled[key])),
+        not_judged=not_judged,
+    )
+
+
+def _by_group(label: NDArray[np.float64], prob: NDArray[np.float64], group: NDArray[np.str_]) -> dict[str, Any]:
+    """AUC of the blend inside each group; only told where the groups are few and hold both classes."""
+    names = sorted(set(group.tolist()))
+    if len(names) > 50:
+        return {}
+    found = {}
+    for name in names:
+        mine = group == name
+        found[name] = {
+            "rows": int(mine.sum()),
+            "fakes": int(label[mine].sum()),
+            "auc": METRICS["auc"](label[mine], prob[mine]),
+        }
+    return found
+
+
+def render(evaluation: Evaluation) -> str:
+    """The evaluation as a table for people."""
+    lines = [f"{evaluation.rows} scored, {evaluation.fakes} fake, {evaluation.groups} groups; 95 % intervals by group"]
+    width = max(len(name) for name in evaluation.scores)
+    lines.append(" " * width + "".join(f"  {metric:>23}" for metric in METRICS))
+    for name, scores in evaluation.scores.items():
+        cells = [f"{e.value:.4f} [{e.low:.4f}, {e.high:.4f}]" for e in scores.values()]
+        lines.append(f"{name:<{width}}" + "".join(f"  {cell:>23}" for cell in cells))
+    for name, facts in evaluation.by_group.items():
+        lines.append(f"group {name}: {facts['rows']} rows, {facts['fakes']} fake, AUC {facts['auc']:.4f}")
+    lost = {"labelled but not found": evaluation.not_found, "found but not labelled": evaluation.not_labelled}
+    lines += [f"{len(names)} {what}: {', '.join(names[:5])}" for what, names in lost.items() if names]
+    lines += [f"not judged, scored with the prior: {name}: {why}" for name, why in evaluation.not_judged.items()]
+    return "\n".join(lines)

@@ -1,0 +1,39 @@
+"""The facts of a run that its report states."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shlex
+from collections.abc import Sequence
+
+import torch
+
+from dfdc_runtime import pick_engine
+from inference.predict import Pipeline
+from inference.report import RunFacts
+from inference.run import Run
+
+STATED = ("torch", "openvino", "timm", "av", "opencv-python-headless", "numpy")
+
+
+def facts_of(pipeline: Pipeline, run: Run, device: torch.device, arguments: Sequence[str]) -> RunFacts:
+    """What a reader needs to judge or repeat the run."""
+    versions = {"python": platform.python_version()}
+    for name in STATED:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
+    return RunFacts(
+        title="P(fake) of each video",
+        members=tuple(panelist.card.name for panelist in pipeline.panel),
+        frames_per_video=pipeline.options.frames,
+        wall_seconds=run.seconds,
+        device=f"{where}, {pick_engine(device)}",
+        versions=versions,
+        clip=pipeline.options.clip,
+        command=shlex.join(["dfdc", *arguments]),
+    )

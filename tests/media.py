@@ -1,0 +1,123 @@
+"""Make small real videos, and damage them: for tests of everything that reads videos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+
+
+def picture(number: int, width: int, height: int) -> Image:
+    """A picture that moves with its number, (H, W, 3) uint8 RGB: a gradient, a square, some grain.
+
+    Upright it is bright at the top and has more red on the left.
+    """
+    y, x = np.mgrid[0:height, 0:width]
+    image = np.stack([220 - 200 * x // width, (x + 3 * number) % 120, 220 - 200 * y // height], axis=-1)
+    side = max(2, min(width, height) // 4)
+    left, top = (5 * number) % max(1, width - side), (3 * number) % max(1, height - side)
+    image[top : top + side, left : left + side] = 40
+    grain = np.random.default_rng(number).integers(0, 12, image.shape)
+    return (image + grain).astype(np.uint8)
+
+
+def write_video(
+    path: Path,
+    frames: int = 48,
+    size: tuple[int, int] = (96, 64),  # width, height
+    codec: str = "libx264",
+    pixel_format: str = "yuv420p",
+    options: dict[str, str] | None = None,  # of the encoder
+    container_options: dict[str, str] | None = None,
+    rotation: float = 0,  # degrees counterclockwise, written as display matrix
+    times: Sequence[int] | None = None,  # milliseconds of each frame; 25 a second when not given
+    shift: int = 0,  # milliseconds by which all times are moved after encoding
+    audio: bool = False,
+) -> Path:
+    """Encode `picture(0)`, `picture(1)` and so on. Returns the path."""
+    with av.open(str(path), "w", options=container_options or {}) as container:
+        stream = cast(VideoStream, container.add_stream(codec, rate=25, options=options or {}))
+        stream.width, stream.height, stream.pix_fmt = *size, pixel_format
+        if times is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        if rotation:
+            stream.set_display_rotation(rotation)
+        sound = _add_tone(container) if audio else None
+        packets: list[av.Packet] = []
+        for number in range(frames):
+            frame = av.VideoFrame.from_ndarray(picture(number, *size), format="rgb24")
+            frame.pts, frame.time_base = (
+                (number, Fraction(1, 25)) if times is None else (times[number], Fraction(1, 1000))
+            )
+            packets += stream.encode(frame)
+        for packet in packets + stream.encode(None):
+            for name in ("pts", "dts") if shift else ():
+                setattr(packet, name, getattr(packet, name) + int(shift / 1000 / packet.time_base))
+            container.mux(packet)
+        if sound is not None:
+            container.mux(sound)
+    return path
+
+
+def write_audio(path: Path) -> Path:
+    """A file with sound and no picture."""
+    with av.open(str(path), "w") as container:
+        container.mux(_add_tone(container))
+    return path
+
+
+def _add_tone(container: OutputContainer) -> list[av.Packet]:
+    """A second of a quiet tone, as packets to mux after the picture has been."""
+    stream = cast(AudioStream, container.add_stream("aac", rate=16000, layout="mono"))
+    packets: list[av.Packet] = []
+    wave = (0.1 * np.sin(np.arange(16384) / 6)).astype(np.float32)
+    for begin in range(0, len(wave), 1024):
+        frame = av.AudioFrame.from_ndarray(wave[None, begin : begin + 1024], format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 16000, begin, Fraction(1, 16000)
+        packets += stream.encode(frame)
+    return packets + stream.encode(None)
+
+
+def truncate(path: Path, share: float) -> Path:
+    """Keep the first `share` of a file's bytes."""
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    return path
+
+
+def spoil_packets(path: Path, positions: Sequence[int]) -> Path:
+    """Overwrite the picture data of packets, counted in decoding order, with noise; lengths and times stay."""
+    with av.open(str(path)) as container:
+        places = [(packet.pos or 0, packet.size) for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    for position in positions:
+        begin, size = places[position]
+        data[begin + 5 : begin + size] = np.random.default_rng(position).bytes(size - 5)
+    path.write_bytes(bytes(data))
+    return path
+
+
+def claim_frames(path: Path, claimed: int) -> Path:
+    """Make the header of an AVI file state another count of frames."""
+    data = bytearray(path.read_bytes())
+    for tag, offset in ((b"avih", 8 + 16), (b"strh", 8 + 32)):
+        at = data.index(tag) + offset
+        data[at : at + 4] = claimed.to_bytes(4, "little")
+    path.write_bytes(bytes(data))
+    return path
+
+
+def all_frames(path: Path) -> list[Image]:
+    """Every frame of a decode from start to end by PyAV, not turned upright: what `decode` is held against."""
+    with av.open(str(path)) as container:
+        return [np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8) for frame in container.decode(video=0)]
