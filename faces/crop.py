@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 import cv2
@@ -43,10 +43,9 @@ class CropSpec:
             raise ValueError(f"CropSpec {self.name!r}: size {self.size} is below 8 pixels")
         if self.margin <= -0.5:
             raise ValueError(f"CropSpec {self.name!r}: margin {self.margin} leaves nothing; it must be above -0.5")
-        for field in ("align", "pad"):
-            allowed = {"align": ("none", "5pt"), "pad": ("black", "edge")}[field]
-            if getattr(self, field) not in allowed:
-                raise ValueError(f"CropSpec {self.name!r}: {field} is {getattr(self, field)!r}, not one of {allowed}")
+        for field, value, allowed in (("align", self.align, ("none", "5pt")), ("pad", self.pad, ("black", "edge"))):
+            if value not in allowed:
+                raise ValueError(f"CropSpec {self.name!r}: {field} is {value!r}, not one of {allowed}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -55,11 +54,12 @@ class CropSpec:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> CropSpec:
         """The inverse of `to_dict`; an unknown field is a ValueError, since it would change what is cut."""
-        known = set(cls.__dataclass_fields__)
+        known = {field.name for field in fields(cls)}
         if unknown := sorted(set(values) - known):
             raise ValueError(f"CropSpec has no field {unknown[0]!r}; it has {sorted(known)}")
-        tuples = {key: tuple(values[key]) for key in ("mean", "std") if key in values}
-        return cls(**{**values, **tuples})
+        # JSON has no tuples.
+        fitted: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        return cls(**fitted)
 
 
 def square_around(box_xyxy: Boxes, spec: CropSpec) -> tuple[float, float, float]:

@@ -25,7 +25,6 @@ Image = NDArray[np.uint8]
 REFERENCE = 1
 PARAMETERS = 2  # it also carries parameter sets, which may hold for all that follows
 START = 4  # it resets the decoder: nothing after it refers to anything before it
-PROBED_PACKETS = 64  # how far probe looks for the first readable frame, which alone carries the rotation
 
 
 class VideoError(DfdcError):
@@ -59,9 +58,8 @@ class Frames:
     note: str = ""  # what was odd, empty when nothing was
 
     def __post_init__(self) -> None:
-        for image in self.images:
-            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-                raise ValueError(f"Frames: an image is {image.dtype} {image.shape}, not uint8 (H, W, 3)")
+        if bad := [i for i in self.images if i.ndim != 3 or i.shape[2] != 3 or i.dtype != np.uint8]:
+            raise ValueError(f"Frames: an image is {bad[0].dtype} {bad[0].shape}, not uint8 (H, W, 3)")
         for name, array, kind in (("indices", self.indices, np.int64), ("seconds", self.seconds, np.float64)):
             if array.shape != (len(self.images),) or array.dtype != kind:
                 raise ValueError(f"Frames: {name} is {array.dtype} {array.shape} beside {len(self.images)} images")
@@ -80,15 +78,15 @@ def probe(path: Path | str) -> VideoInfo:
     Raises VideoError for a missing, empty or foreign file, a folder, and a file without a video stream.
     """
     with _opened(Path(path), threads=1) as (container, stream):
-        frames = _decoded(stream, islice(_demux(container, stream), PROBED_PACKETS))
+        frames = _decoded(stream, islice(_demux(container, stream), 64))  # not all of a file that is all damage
         return _info(container, stream, next((_clockwise(frame) for frame in frames), 0))
 
 
 def choose_frames(count: int, wanted: int) -> NDArray[np.int64]:
     """Frame numbers spread over a clip: the middles of `wanted` equal segments, sorted and unique.
 
-    Middles rather than ends, since the last frames of a clip are the ones that are often damaged. Returns
-    (min(count, wanted),) numbers in [0, count). Raises ValueError for wanted < 1 or a negative count.
+    Middles, since the last frames of a clip are often damaged. Returns (min(count, wanted),) numbers in [0, count).
+    Raises ValueError for wanted < 1 or a negative count.
     """
     if wanted < 1 or count < 0:
         raise ValueError(f"cannot choose {wanted} of {count} frames: ask for at least 1, of a count of at least 0")
@@ -99,23 +97,20 @@ def choose_frames(count: int, wanted: int) -> NDArray[np.int64]:
 def decode(path: Path | str, wanted: int = 32, threads: int = 1) -> Frames:
     """Decode `wanted` frames spread over a video, and nothing that they do not need.
 
-    Each image equals the same frame of a decode from start to end, bit for bit. A video with fewer frames gives
-    all it has. A damaged one gives frames chosen among those that can be read, and a note. threads: of the decoder;
-    1 is best when several videos are decoded at a time. Raises VideoError when nothing can be read, ValueError
-    for wanted or threads below 1.
+    Each image equals the same frame of a decode from start to end, bit for bit. A shorter video gives all it has, a
+    damaged one gives frames chosen among those that can be read, and a note (damage in what the frames do not need
+    goes unseen). threads: of the decoder; 1 is best when videos are decoded side by side. Raises VideoError when
+    nothing can be read, ValueError for wanted or threads below 1.
     """
     if wanted < 1 or threads < 1:
         raise ValueError(f"cannot decode {wanted} frames with {threads} threads: both must be at least 1")
-    path = Path(path)
-    with _opened(path, threads) as (container, stream):
+    with _opened(Path(path), threads) as (container, stream):
         index = _Index.read(container, stream)
         shots = _decode_needed(container, stream, index, wanted) if index.sound else {}
-        readable = index.shown
-        if not shots:
-            shots, readable = _decode_all(path, index.shown, wanted, threads)
+        shots, readable = (shots, index.shown) if shots else _decode_all(Path(path), index.shown, wanted, threads)
         info, said = _info(container, stream, next(iter(shots.values())).rotation), stream.frames
-    # A frame that an edit list hides is there all the same.
-    packets, there = len(index.pts), readable + len(index.pts) - index.shown
+    packets = len(index.pts)
+    there = readable + packets - index.shown  # what an edit list hides is there all the same
     note = f"{'header says' if said else 'file holds'} {said or packets} frames, {there} readable"
     return _frames(shots, info, "" if there == (said or packets) else note)
 
@@ -141,10 +136,9 @@ class _Index:
             start = packet.dts if start is None else start
             shown += not packet.is_discard
             pts.append(None if packet.is_discard else packet.pts)
-            kinds.append(_kind(packet, length_bytes) if length_bytes else REFERENCE)
-        timed = len({time for time in pts if time is not None}) == shown
-        sound = timed and shown > 0 and start is not None and bool(kinds[0] & START)
-        return cls(pts, kinds, start or 0, shown, sound)
+            kinds.append(_kind(memoryview(packet), length_bytes) if length_bytes else REFERENCE)
+        timed = len({time for time in pts if time is not None}) == shown > 0
+        return cls(pts, kinds, start or 0, shown, timed and start is not None and bool(kinds[0] & START))
 
     def needed(self, wanted: int) -> tuple[dict[int, int | None], dict[int, int]]:
         """What to feed for the chosen frames: time by packet position, and the chosen frames' numbers by time."""
@@ -171,12 +165,10 @@ class _Shot:
 
     @classmethod
     def of(cls, frame: VideoFrame, stream: VideoStream, number: int) -> _Shot:
-        """Convert a decoded frame. AVI keeps no times for some codecs: then its number and the rate give it."""
+        """Convert with one thread, which is fastest beside other work. Some AVI keeps no times: count them."""
         rotation, rate = _clockwise(frame), stream.average_rate or stream.guessed_rate
-        # The pixels do not depend on the number of threads; one is fastest beside other work.
         upright = np.rot90(frame.to_ndarray(format="rgb24", threads=1), k=-rotation // 90)
-        # The stream's tick, not frame.time: what the decoder gives back at the end does not know its own.
-        tick = stream.time_base or Fraction()
+        tick = stream.time_base or Fraction()  # frame.time is NaN for what the decoder gives back at the end
         seconds = (number / rate if rate else 0) if frame.pts is None else frame.pts * tick
         return cls(np.ascontiguousarray(upright, dtype=np.uint8), float(seconds), rotation)
 
@@ -237,21 +229,17 @@ def _opened(path: Path, threads: int) -> Iterator[tuple[InputContainer, VideoStr
         raise VideoError(f"{path}: {reason}; give the path of a video")
     try:
         # The prefix keeps a colon in a name from being taken for a protocol.
-        container = av.open(f"file:{path}", metadata_errors="replace")
-    except (av.FFmpegError, OSError) as error:
+        with av.open(f"file:{path}", metadata_errors="replace") as container:
+            # A codec that the library does not know has no context; cover art of a sound file is no video.
+            known = [stream for stream in container.streams.video if stream.codec_context]
+            stream = next((s for s in known if not s.disposition & Disposition.attached_pic), None)
+            if stream is None:
+                raise VideoError(f"{path}: has no video stream known here, only {[s.type for s in container.streams]}")
+            stream.codec_context.thread_count = threads
+            stream.codec_context.thread_type = "NONE" if threads == 1 else "AUTO"
+            yield container, stream
+    except av.FFmpegError as error:
         raise VideoError(f"{path}: is not a video that can be read ({error.strerror})") from error
-    with container:
-        # Cover art of a sound file is no video; a codec that the library does not know has no context.
-        streams = [
-            s for s in container.streams.video if s.codec_context and not s.disposition & Disposition.attached_pic
-        ]
-        if not streams:
-            kinds = [s.type for s in container.streams]
-            raise VideoError(f"{path}: has no video stream that can be decoded, only {kinds}; convert it to H.264")
-        stream = streams[0]
-        stream.codec_context.thread_count = threads
-        stream.codec_context.thread_type = "NONE" if threads == 1 else "AUTO"
-        yield container, stream
 
 
 def _info(container: InputContainer, stream: VideoStream, rotation: int) -> VideoInfo:
@@ -274,11 +262,9 @@ def _info(container: InputContainer, stream: VideoStream, rotation: int) -> Vide
 
 
 def _demux(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
-    """The stream's packets up to the end, or to where the file cannot be read further.
-
-    A packet that the end of the file cuts off is left out: its picture would be made up from the one before.
-    (In MPEG-TS the same mark means a gap, and the packet is still worth feeding.)
-    """
+    """The stream's packets up to the end, or to where the file cannot be read further."""
+    # A packet that the end of the file cuts off: its picture would be made up from the one before. In MPEG-TS the
+    # same mark means a gap, and the packet is still worth feeding.
     kept = "mpegts" in container.format.name
     with contextlib.suppress(av.FFmpegError):
         yield from (packet for packet in container.demux(stream) if packet.size and (kept or not packet.is_corrupt))
@@ -299,21 +285,15 @@ def _clockwise(frame: VideoFrame) -> int:
 def _length_bytes(stream: VideoStream) -> int:
     """Bytes of the length before each unit of H.264 in mp4 and Matroska; 0 where references are not known."""
     extra = stream.codec_context.extradata or b""
-    is_avcc = stream.codec_context.name == "h264" and len(extra) > 4 and extra[0] == 1
-    return (extra[4] & 3) + 1 if is_avcc else 0
+    return (extra[4] & 3) + 1 if stream.codec_context.name == "h264" and len(extra) > 4 and extra[0] == 1 else 0
 
 
-def _kind(packet: Packet[VideoStream], length_bytes: int) -> int:
-    """Read a packet's unit headers (ITU-T H.264, 7.3.1: nal_ref_idc and nal_unit_type).
-
-    The mp4 demuxer does not mark packets as disposable. Units that nothing refers to have nal_ref_idc 0;
-    parameter sets never do.
-    """
-    data, at, kind = memoryview(packet), 0, 0
+def _kind(data: memoryview, length_bytes: int) -> int:
+    """Read a packet's unit headers (ITU-T H.264, 7.4.1): the mp4 demuxer does not mark disposable packets."""
+    at = kind = 0
     while at + length_bytes < len(data):
         size, header = int.from_bytes(data[at : at + length_bytes]), data[at + length_bytes]
-        kind |= REFERENCE if header & 0x60 else 0
+        kind |= REFERENCE if header & 0x60 else 0  # nal_ref_idc, never 0 for parameter sets
         kind |= {5: START, 7: PARAMETERS, 8: PARAMETERS}.get(header & 31, 0)
         at += length_bytes + size
-    # Lengths that do not add up are damage: let the decoder say so.
-    return kind if at == len(data) else kind | REFERENCE
+    return kind if at == len(data) else kind | REFERENCE  # damaged lengths: let the decoder say so

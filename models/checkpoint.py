@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -89,7 +90,11 @@ def load_member(card: Card, folder: Path = WEIGHTS_DIR) -> Judge:
     if (actual := sha256_of(path)) != card.sha256:
         raise DfdcError(f"{path} is not what its card says: SHA-256 {actual}, expected {card.sha256}; fetch it again")
     backbone = build_backbone(card.backbone)
-    state = {key: v.float() if v.is_floating_point() else v for key, v in load_file(path).items()}
+    try:
+        stored = load_file(path)
+    except SafetensorError as error:
+        raise DfdcError(f"{path} cannot be read: it is no safetensors file ({error})") from error
+    state = {key: v.float() if v.is_floating_point() else v for key, v in stored.items()}
     try:
         backbone.load_state_dict(state)
     except RuntimeError as error:

@@ -146,6 +146,27 @@ def test_what_follows_the_last_wanted_frame_of_a_group_is_not_fed(
     assert fed_packets(monkeypatch, path, 1) == (1, 120)
 
 
+@pytest.mark.parametrize(
+    ("units", "kind"),
+    [
+        ([0x01], 0),  # a picture that nothing refers to
+        ([0x06, 0x01], 0),  # the same after a comment
+        ([0x21], video.REFERENCE),
+        ([0x41], video.REFERENCE),
+        ([0x01, 0x41], video.REFERENCE),  # two fields, of which one is referred to
+        ([0x65], video.REFERENCE | video.START),
+        ([0x67, 0x68, 0x65], video.REFERENCE | video.PARAMETERS | video.START),
+        ([0x68, 0x01], video.REFERENCE | video.PARAMETERS),
+    ],
+)
+@pytest.mark.parametrize("length_bytes", [1, 2, 4])
+def test_units_say_what_a_packet_is_to_others(units: list[int], kind: int, length_bytes: int) -> None:
+    data = b"".join((5).to_bytes(length_bytes) + bytes([unit, 0x41, 0x65, 0x67, 0x68]) for unit in units)
+    assert video._kind(memoryview(data), length_bytes) == kind
+    # Damaged lengths: never skipped.
+    assert video._kind(memoryview(data[:-1]), length_bytes) == kind | video.REFERENCE
+
+
 # Other codecs and containers: everything is fed
 
 
@@ -220,7 +241,7 @@ def test_a_wrong_count_in_the_header_is_noted(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_full_decode")
 def test_a_cut_off_tail_leaves_the_rest(tmp_path: Path) -> None:
-    write = {"frames": 100, "options": PYRAMID, "container_options": {"movflags": "faststart"}}
+    write: dict[str, Any] = {"frames": 100, "options": PYRAMID, "container_options": {"movflags": "faststart"}}
     whole = all_frames(write_video(tmp_path / "whole.mp4", **write))
     frames = decode(truncate(write_video(tmp_path / "cut.mp4", **write), 0.6), 8)
     assert frames.note.startswith("header says 100 frames, ")
@@ -228,6 +249,11 @@ def test_a_cut_off_tail_leaves_the_rest(tmp_path: Path) -> None:
     assert 40 < readable < 70
     assert frames.indices.tolist() == choose_frames(readable, 8).tolist()
     for second, image in zip(frames.seconds, frames.images, strict=True):
+        np.testing.assert_array_equal(image, whole[round(second * 25)])
+    # The frame that the cut went through is not made up from the one before.
+    every = decode(tmp_path / "cut.mp4", 100)
+    assert len(every.images) == readable
+    for second, image in zip(every.seconds, every.images, strict=True):
         np.testing.assert_array_equal(image, whole[round(second * 25)])
 
 
@@ -245,6 +271,19 @@ def test_a_damaged_reference_gives_frames_chosen_anew(tmp_path: Path, capfd: pyt
     assert 8 < readable < 48
     assert frames.indices.tolist() == choose_frames(readable, 8).tolist()
     assert capfd.readouterr() == ("", "")  # the library's own complaints stay away from the user
+
+
+def test_a_frame_that_does_not_come_out_is_noted(tmp_path: Path) -> None:
+    data = write_video(tmp_path / "a.mp4", options=PYRAMID).read_bytes()
+    fewer = 0
+    for position in range(1, 9):
+        path = tmp_path / f"{position}.mp4"
+        path.write_bytes(data)
+        frames = decode(spoil_packets(path, [position]), 48)
+        there = len(frames.images)
+        fewer += there < 48
+        assert frames.note == ("" if there == 48 else f"header says 48 frames, {there} readable")
+    assert fewer
 
 
 def test_frames_that_all_are_noise_never_hang(tmp_path: Path) -> None:
@@ -313,7 +352,12 @@ def test_containers_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         spoil_packets(path, range(5, 20))
     opened: list[Any] = []
     real = av.open
-    monkeypatch.setattr(av, "open", lambda *a, **k: opened.append(real(*a, **k)) or opened[-1])
+
+    def remember(*arguments: Any, **options: Any) -> Any:
+        opened.append(real(*arguments, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(av, "open", remember)
     decode(path, 4)
     probe(path)
     assert len(opened) >= 2
@@ -331,7 +375,7 @@ def test_frames_check_themselves_and_show_shapes(tmp_path: Path) -> None:
     image, info = frames.images[0], frames.info
     good = (np.array([3]), np.array([0.1]))
     Frames((image,), *good, info)
-    for images, indices, seconds in (
+    bad: tuple[Any, ...] = (
         ((image[..., 0],), *good),
         ((image.astype(np.float32),), *good),
         ((image,), np.array([3.0]), good[1]),
@@ -339,6 +383,7 @@ def test_frames_check_themselves_and_show_shapes(tmp_path: Path) -> None:
         ((image, image), *good),
         ((image, image), np.array([3, 3]), np.array([0.1, 0.2])),
         ((image,), np.array([-1]), good[1]),
-    ):
+    )
+    for images, indices, seconds in bad:
         with pytest.raises(ValueError, match="Frames: "):
             Frames(images, indices, seconds, info)

