@@ -41,8 +41,10 @@ class CropSpec:
     def __post_init__(self) -> None:
         if self.size < 8:
             raise ValueError(f"CropSpec {self.name!r}: size {self.size} is below 8 pixels")
-        if self.margin <= -0.5:
+        if not -0.5 < self.margin < math.inf:
             raise ValueError(f"CropSpec {self.name!r}: margin {self.margin} leaves nothing; it must be above -0.5")
+        if not math.isfinite(self.shift_y) or not all(value > 0 for value in self.std):
+            raise ValueError(f"CropSpec {self.name!r}: shift_y {self.shift_y} must be finite, std {self.std} above 0")
         for field, value, allowed in (("align", self.align, ("none", "5pt")), ("pad", self.pad, ("black", "edge"))):
             if value not in allowed:
                 raise ValueError(f"CropSpec {self.name!r}: {field} is {value!r}, not one of {allowed}")
@@ -95,8 +97,16 @@ def cut(image: Image, box_xyxy: Boxes, spec: CropSpec, points_xy: Boxes | None =
             raise ValueError(f"CropSpec {spec.name!r} aligns by five points, and the face has none")
         return _cut_aligned(image, np.asarray(points_xy, dtype=np.float64), spec)
     centre_x, centre_y, side = square_around(box_xyxy, spec)
+    if side > 4 * max(image.shape[:2]):
+        # The frame is a speck in this square: shrunk first, or the padding around it would fill the memory.
+        factor = spec.size / side
+        image = _shrunk(image, factor)
+        centre_x, centre_y, side = centre_x * factor, centre_y * factor, float(spec.size)
+    # Beyond one side away nothing changes but the memory that the padding takes.
+    height, width = image.shape[:2]
     whole = max(1, round(side))
-    left, top = round(centre_x - side / 2), round(centre_y - side / 2)
+    left = round(min(max(centre_x - side / 2, -whole), width))
+    top = round(min(max(centre_y - side / 2, -whole), height))
     return _resize(_window(image, left, top, whole, spec.pad), spec.size)
 
 
@@ -104,9 +114,18 @@ def _side(x0: float, y0: float, x1: float, y1: float) -> float:
     return ((x1 - x0) + (y1 - y0)) / 2
 
 
+def _shrunk(image: Image, factor: float) -> Image:
+    """The image by area averaging, each side times `factor`, at least one pixel."""
+    height, width = image.shape[:2]
+    small = max(1, round(width * factor)), max(1, round(height * factor))
+    return np.asarray(cv2.resize(image, small, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
 def _window(image: Image, left: int, top: int, side: int, pad: str) -> Image:
     """The square [top, top+side) x [left, left+side), padded where it leaves the image."""
     height, width = image.shape[:2]
+    if pad == "black" and (left >= width or top >= height or left + side <= 0 or top + side <= 0):
+        return np.zeros((side, side, 3), dtype=np.uint8)
     # A square wholly outside the frame still gives a crop: the nearest strip of pixels, or black.
     inner_left, inner_top = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
     inner_right, inner_bottom = (
@@ -130,7 +149,7 @@ def _window(image: Image, left: int, top: int, side: int, pad: str) -> Image:
 def _resize(window: Image, size: int) -> Image:
     """Area averaging when shrinking (no aliasing), bilinear when growing."""
     if window.shape[0] == size and window.shape[1] == size:
-        return np.ascontiguousarray(window)
+        return np.array(window, order="C")  # a copy: the frame is not ours to lend
     method = cv2.INTER_AREA if window.shape[0] > size else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(window, (size, size), interpolation=method), dtype=np.uint8)
 
@@ -145,12 +164,7 @@ def _cut_aligned(image: Image, points_xy: NDArray[np.float64], spec: CropSpec) -
     shrink = 1 / math.sqrt(abs(float(np.linalg.det(matrix[:, :2]))))
     if shrink > 2:
         height, width = image.shape[:2]
-        image = np.asarray(
-            cv2.resize(
-                image, (max(1, round(width / shrink)), max(1, round(height / shrink))), interpolation=cv2.INTER_AREA
-            ),
-            dtype=np.uint8,
-        )
+        image = _shrunk(image, 1 / shrink)
         matrix = similarity(points_xy * [image.shape[1] / width, image.shape[0] / height], target)
     border = cv2.BORDER_CONSTANT if spec.pad == "black" else cv2.BORDER_REPLICATE
     warped = cv2.warpAffine(image, matrix, (spec.size, spec.size), flags=cv2.INTER_LINEAR, borderMode=border)

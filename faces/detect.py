@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,9 +78,9 @@ def letterbox(width: int, height: int) -> list[Tile]:
 
 
 def short_side_tiles(width: int, height: int) -> list[Tile]:
-    """Three overlapping squares of the short side along the long one (one for a square frame)."""
+    """Overlapping squares of the short side along the long one: one for a square frame, three up to 2:1, then more."""
     side = min(width, height)
-    count = 1 if width == height else 3
+    count = 1 if width == height else max(3, math.ceil(max(width, height) / side) + 1)
     steps = np.linspace(0, 1, count)
     return [Tile(float(s) * (width - side), float(s) * (height - side), side) for s in steps]
 
@@ -146,7 +147,8 @@ def look(image: Image, tile: Tile, size: int) -> Image:
     """A tile of a frame at the network's input size: (size, size, 3) uint8."""
     height, width = image.shape[:2]
     left, top = max(0, round(tile.left)), max(0, round(tile.top))
-    right, bottom = min(width, round(tile.left + tile.side)), min(height, round(tile.top + tile.side))
+    # From the rounded corner, not rounded again: a tile that begins between two pixels must not gain a third.
+    right, bottom = min(width, left + round(tile.side)), min(height, top + round(tile.side))
     view = image[top:bottom, left:right]
     scale = size / tile.side
     inner = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))

@@ -34,9 +34,7 @@ class CropStore:
             found = _index_tar(source) if source.is_file() else _index_folder(source)
             if not found:
                 raise ValueError(f"{source} holds no images ({', '.join(IMAGE_ENDINGS)}) and is no tar of them")
-            if twice := self.index.keys() & found.keys():
-                raise ValueError(f"{source} holds {min(twice)!r} again; names must be unique over all sources")
-            self.index.update(found)
+            _add(self.index, found, source)
 
     def read(self, name: str) -> Image:
         """One image, (H, W, 3) uint8 RGB; DfdcError when it cannot be decoded."""
@@ -56,15 +54,25 @@ def _index_tar(path: Path) -> dict[str, Where]:
             members = [m for m in tar if m.isfile() and m.name.lower().endswith(IMAGE_ENDINGS)]
     except (OSError, tarfile.TarError) as error:
         raise ValueError(f"{path} is neither a folder of face crops nor an uncompressed tar: {error}") from error
-    return {PurePosixPath(m.name).name: Where(path, m.offset_data, m.size) for m in members}
+    found: dict[str, Where] = {}
+    for member in members:
+        _add(found, {PurePosixPath(member.name).name: Where(path, member.offset_data, member.size)}, path)
+    return found
 
 
 def _index_folder(folder: Path) -> dict[str, Where]:
     if not folder.is_dir():
         raise ValueError(f"{folder} does not exist")
-    tars = sorted(folder.rglob("*.tar"))
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_ENDINGS)
-    found = {p.name: Where(p) for p in files}
-    for tar in tars:
-        found.update(_index_tar(tar))
+    found: dict[str, Where] = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        if path.suffix.lower() in IMAGE_ENDINGS:
+            _add(found, {path.name: Where(path)}, folder)
+        elif path.suffix == ".tar":
+            _add(found, _index_tar(path), folder)
     return found
+
+
+def _add(index: dict[str, Where], more: dict[str, Where], source: Path) -> None:
+    if twice := index.keys() & more.keys():
+        raise ValueError(f"{source} holds {min(twice)!r} again; names must be unique over all sources")
+    index.update(more)

@@ -15,6 +15,10 @@ from pathlib import Path
 
 from faces.video import Frames, VideoError, decode
 
+# What libraries raise over damaged or hostile media, beside our own VideoError: a header that asks for terabytes, a
+# disk that fails. What is caught is counted as a fallback and listed with its reason, never passed over.
+DAMAGE = (OSError, MemoryError, OverflowError, ValueError)
+
 
 @dataclass(frozen=True)
 class Decoded:
@@ -48,8 +52,11 @@ def decode_ahead(paths: Sequence[Path], frames: int, workers: int) -> Iterator[D
 
 def _decode(path: Path, frames: int) -> Decoded:
     began = time.perf_counter()
+    decoded, reason = None, ""
     try:
-        decoded, reason = decode(path, frames), ""
+        decoded = decode(path, frames)
     except VideoError as error:
-        decoded, reason = None, str(error)
+        reason = str(error)
+    except DAMAGE as error:
+        reason = f"{path}: {type(error).__name__}: {error}"
     return Decoded(path, decoded, reason, time.perf_counter() - began)

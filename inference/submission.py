@@ -46,11 +46,11 @@ def write_submission(path: Path, prob_fake: Mapping[str, float], order: list[str
 
 def validate_submission(path: Path, order: list[str]) -> None:
     """Read a written submission back as the scorer would; DfdcError naming the first thing that is wrong."""
-    table = pd.read_csv(path)
+    table = pd.read_csv(path, dtype={"filename": str}, na_filter=False)
     if tuple(table.columns) != HEADER:
         raise DfdcError(f"{path} has the columns {list(table.columns)}, expected {list(HEADER)}")
-    if list(table["filename"].astype(str)) != order:
+    if list(table["filename"]) != order:
         raise DfdcError(f"{path} does not name the {len(order)} expected videos in their order")
-    bad = table[~table["label"].between(0, 1)]
+    bad = table[~pd.to_numeric(table["label"], errors="coerce").between(0, 1)]
     if len(bad):
         raise DfdcError(f"{path}: {bad['filename'].iloc[0]!r} has the probability {bad['label'].iloc[0]}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
@@ -43,8 +43,9 @@ def write_video(
     times: Sequence[int] | None = None,  # milliseconds of each frame; 25 a second when not given
     shift: int = 0,  # milliseconds by which all times are moved after encoding
     audio: bool = False,
+    draw: Callable[[int, int, int], Image] = picture,  # number, width, height -> frame
 ) -> Path:
-    """Encode `picture(0)`, `picture(1)` and so on. Returns the path."""
+    """Encode `draw(0, ...)`, `draw(1, ...)` and so on. Returns the path."""
     with av.open(str(path), "w", options=container_options or {}) as container:
         stream = cast(VideoStream, container.add_stream(codec, rate=25, options=options or {}))
         stream.width, stream.height, stream.pix_fmt = *size, pixel_format
@@ -55,7 +56,7 @@ def write_video(
         sound = _add_tone(container) if audio else None
         packets: list[av.Packet] = []
         for number in range(frames):
-            frame = av.VideoFrame.from_ndarray(picture(number, *size), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(draw(number, *size), format="rgb24")
             frame.pts, frame.time_base = (
                 (number, Fraction(1, 25)) if times is None else (times[number], Fraction(1, 1000))
             )

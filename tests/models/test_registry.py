@@ -23,7 +23,7 @@ def test_a_members_key_is_its_name(name):
 
 
 def test_an_unknown_member_is_told_the_known_ones():
-    with pytest.raises(ValueError, match="no member is called 'b7'.*lite0_tight"):
+    with pytest.raises(ValueError, match=r"no member is called 'b7'.*lite0_tight"):
         get_member("b7")
 
 

@@ -66,7 +66,7 @@ def test_augmentation_depends_on_seed_epoch_and_row_alone(faces):
 
 @pytest.mark.parametrize("name", sorted(MEMBERS))
 def test_training_cuts_the_pixels_that_the_kernel_cuts(tmp_path, name):
-    """A face cut from a frame as the crops on disk are, then read by the dataset, is what predict cuts from the frame."""
+    """A face cut from a frame as the crops on disk are, read by the dataset, is what predict cuts from the frame."""
     spec = MEMBERS[name].crop
     frame = np.random.default_rng(0).integers(0, 256, (600, 800, 3), dtype=np.uint8)
     # The side of the crop is the member's size here, so that storing it resamples nothing.

@@ -1,0 +1,101 @@
+import json
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ensemble.metrics import auc, log_loss_balanced
+from faces.video import decode
+from inference.evaluate import BLEND, evaluate_faces, evaluate_videos, is_videos, render
+from inference.predict import PredictOptions, make_pipeline
+from models.backend import load_panel
+from models.registry import TIGHT
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    """Forty crops of noise, light ones labelled fake, in groups of two, and one crop without a label."""
+    folder = tmp_path_factory.mktemp("faces")
+    rng, rows = np.random.default_rng(0), []
+    for i in range(41):
+        image = rng.integers(0, 128, (80, 80, 3)) + (i % 2) * 100
+        cv2.imwrite(str(folder / f"{i}.png"), image.astype(np.uint8))
+        rows.append({"face": f"{i}.png", "label": "FAKE" if i % 2 else "REAL", "original_group": f"g{i // 2}"})
+    rows.append({"face": "gone.png", "label": "REAL", "original_group": "g99"})
+    pd.DataFrame(rows).drop(index=40).to_csv(folder / "labels.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def evaluation(faces, members):
+    panel = load_panel(CPU, members)
+    return evaluate_faces(panel, [faces], faces / "labels.csv", TIGHT, (0.01, 0.99))
+
+
+def test_every_member_and_the_blend_are_scored(evaluation):
+    assert set(evaluation.scores) == {"first", "second", BLEND}
+    assert (evaluation.rows, evaluation.fakes, evaluation.groups) == (40, 20, 20)
+    for scores in evaluation.scores.values():
+        assert set(scores) == {"auc", "log_loss_balanced", "log_loss", "accuracy", "calibration_error"}
+        assert scores["auc"].low <= scores["auc"].value <= scores["auc"].high
+
+
+def test_what_was_not_found_is_named(evaluation):
+    assert evaluation.not_found == ["gone.png"]
+    assert evaluation.not_labelled == ["40.png"]
+    text = render(evaluation)
+    assert "1 labelled but not found: gone.png" in text
+    assert "1 found but not labelled: 40.png" in text
+
+
+def test_the_score_is_that_of_the_members_own_crop(faces, members, evaluation):
+    """A member cuts its CropSpec inside the ready crop: judged by hand here, without the evaluator."""
+    from ensemble.metrics import sigmoid
+    from faces.crop import box_inside_crop, cut
+
+    (panelist,) = [p for p in load_panel(CPU, members) if p.card.name == "second"]
+    images = [cv2.imread(str(faces / f"{i}.png"))[:, :, ::-1] for i in range(40)]
+    crops = [cut(np.ascontiguousarray(i), box_inside_crop(TIGHT, 80, 80), panelist.card.crop) for i in images]
+    prob, label = np.clip(sigmoid(panelist.logits(crops)), 0.01, 0.99), np.arange(40) % 2.0
+    assert evaluation.scores["second"]["auc"].value == pytest.approx(auc(label, prob))
+    assert evaluation.scores["second"]["log_loss_balanced"].value == pytest.approx(
+        log_loss_balanced(label, prob), abs=1e-4
+    )
+
+
+def test_json_is_plain(evaluation):
+    assert json.loads(json.dumps(evaluation.to_dict()))["rows"] == 40
+
+
+def test_labels_of_other_files_are_refused(faces, members, tmp_path):
+    (tmp_path / "labels.csv").write_text("face,label\nx.png,REAL\n")
+    with pytest.raises(ValueError, match="among the inputs"):
+        evaluate_faces(load_panel(CPU, members), [faces], tmp_path / "labels.csv", TIGHT, (0.01, 0.99))
+
+
+def test_videos_are_judged_whole_and_fallbacks_are_scored_and_named(media, members, tmp_path):
+    (tmp_path / "labels.csv").write_text(
+        "filename,label,group\nsingle_face.mp4,REAL,a\nno_face.mp4,FAKE,b\nnoface_face.mov,FAKE,c\ngone.mp4,FAKE,d\n"
+    )
+    pipeline = make_pipeline(PredictOptions(frames=4), CPU, members)
+    inputs = [media / n for n in ("single_face.mp4", "no_face.mp4", "noface_face.mov")]
+    result = evaluate_videos(pipeline, inputs, tmp_path / "labels.csv")
+    assert result.rows == 3
+    assert list(result.not_judged) == ["no_face.mp4"]
+    assert result.not_found == ["gone.mp4"]
+    assert set(result.by_group) == {"a", "b", "c"}
+    assert np.isfinite(result.scores[BLEND]["log_loss"].value)
+
+
+def test_inputs_tell_what_they_are(tmp_path, media):
+    (tmp_path / "a.mp4").touch()
+    assert is_videos([tmp_path])
+    assert is_videos([media / "single_face.mp4"])
+    (tmp_path / "crops").mkdir()
+    cv2.imwrite(str(tmp_path / "crops/a.png"), decode(media / "single_face.mp4", 1).images[0])
+    assert not is_videos([tmp_path / "crops"])
+    assert not is_videos([tmp_path / "crops.tar"])

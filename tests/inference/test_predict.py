@@ -1,0 +1,152 @@
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ensemble.aggregate import clip, judge_video, mean_logit
+from faces.track import STRAY
+from inference.predict import PredictOptions, make_pipeline
+from inference.run import predict, to_json, write_probabilities
+from inference.videos import find_videos
+from tests.inference.bad_videos import make_bad_videos
+
+OPTIONS = PredictOptions(frames=6, decoders=2, batch=16, thumbnails=3)
+
+
+@pytest.fixture(scope="module")
+def pipeline(members):
+    return make_pipeline(OPTIONS, torch.device("cpu"), members)
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory, media):
+    folder = tmp_path_factory.mktemp("bad")
+    return folder, make_bad_videos(folder, media / "single_face.mp4")
+
+
+@pytest.fixture(scope="module")
+def bad_run(bad, pipeline, tmp_path_factory):
+    output = tmp_path_factory.mktemp("out") / "submission.csv"
+    return predict(pipeline, find_videos([bad[0]]), output), output
+
+
+def test_every_bad_video_has_its_row_and_its_status(bad, bad_run):
+    run, output = bad_run
+    assert {r.filename: r.status for r in run.results} == bad[1]
+    table = pd.read_csv(output)
+    assert table["filename"].tolist() == sorted(bad[1])
+    assert table["label"].between(0.01, 0.99).all()
+    assert (table.set_index("filename")["label"][[r.filename for r in run.fallbacks]] == 0.5).all()
+
+
+def test_fallbacks_have_reasons_and_oddities_are_noted(bad_run):
+    run, _ = bad_run
+    by_name = {r.filename: r for r in run.results}
+    assert all(r.reason for r in run.fallbacks)
+    assert "readable" in by_name["truncated.mp4"].reason
+    assert "900" in by_name["wrong_count.avi"].reason
+    assert "zero bytes" in by_name["zero_bytes.mp4"].reason
+    assert run.fallback_share == pytest.approx(7 / 17)
+
+
+def test_a_rotated_video_is_upright_when_it_is_judged(bad_run):
+    rotated = next(r for r in bad_run[0].results if r.filename == "rotated.mp4")
+    assert (rotated.width, rotated.height) == (480, 270)
+    assert len(rotated.faces) == 6
+
+
+def test_a_run_is_repeatable_byte_for_byte(bad, bad_run, pipeline, tmp_path):
+    predict(pipeline, find_videos([bad[0]]), tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_bytes() == bad_run[1].read_bytes()
+
+
+def test_what_shares_a_batch_does_not_change_the_verdict(media, pipeline):
+    together = {r.filename: r.prob_fake for r in pipeline.run([media / "single_face.mp4", media / "noface_face.mov"])}
+    alone = next(iter(pipeline.run([media / "noface_face.mov"])))
+    assert together["noface_face.mov"] == pytest.approx(alone.prob_fake, abs=1e-4)
+
+
+def test_results_come_in_order_and_hold_together(media, pipeline):
+    paths = [media / n for n in ("noface_face.mov", "no_face.mp4", "single_face.mp4")]
+    results = list(pipeline.run(paths))
+    assert [r.filename for r in results] == [p.name for p in paths]
+    assert [r.status for r in results] == ["ok", "no_face", "ok"]
+    for result in (results[0], results[2]):
+        logits = {name: np.array([f.logits[name] for f in result.faces]) for name in ("first", "second")}
+        person = np.array([f.person for f in result.faces])
+        assert (person != STRAY).all()
+        verdict = judge_video(mean_logit(logits), person)
+        assert result.prob_fake == pytest.approx(clip(verdict.prob_fake))
+        assert len(result.thumbnails) == 3
+        assert set(result.seconds) == {"decode", "detect", "judge"}
+
+
+def test_a_video_in_which_the_face_comes_late_is_judged_on_the_face(media, pipeline):
+    (result,) = pipeline.run([media / "noface_face.mov"])
+    assert min(f.second for f in result.faces) > 1.0
+
+
+def test_the_two_members_see_different_crops(media, pipeline):
+    (result,) = pipeline.run([media / "single_face.mp4"])
+    first, second = (np.array([f.logits[name] for f in result.faces]) for name in ("first", "second"))
+    assert np.abs(first - second).max() > 1e-3
+
+
+def test_probabilities_lose_no_video_and_no_face(bad_run, tmp_path):
+    run, _ = bad_run
+    write_probabilities(tmp_path / "p.csv", run.results)
+    table = pd.read_csv(tmp_path / "p.csv")
+    assert list(table.columns) == ["filename", "member", "frame", "person", "logit", "status"]
+    assert set(table["filename"]) == {r.filename for r in run.results}
+    assert len(table.dropna()) == 2 * sum(len(r.faces) for r in run.results)
+
+
+def test_a_sample_submission_gives_names_and_order(media, pipeline, tmp_path, capsys):
+    sample = tmp_path / "sample_submission.csv"
+    sample.write_text("filename,label\nsingle_face.mp4,0.5\ngone.mp4,0.5\nno_face.mp4,0.5\n")
+    names = ("no_face.mp4", "noface_face.mov", "single_face.mp4")
+    run = predict(pipeline, [media / n for n in names], tmp_path / "s.csv", sample)
+    assert pd.read_csv(tmp_path / "s.csv")["filename"].tolist() == ["single_face.mp4", "gone.mp4", "no_face.mp4"]
+    assert [r.status for r in run.results] == ["ok", "unreadable", "no_face"]
+    assert "names it" in run.results[1].reason
+    assert "1 videos are not named" in capsys.readouterr().err
+
+
+def test_json_has_every_video(bad_run):
+    import json
+
+    read = json.loads(to_json(bad_run[0]))
+    assert len(read["videos"]) == 17
+    assert read["fallback_share"] == pytest.approx(7 / 17, abs=1e-4)
+
+
+def test_input_is_not_written_to(media, pipeline):
+    path = media / "single_face.mp4"
+    before = path.read_bytes(), path.stat().st_mtime_ns
+    list(pipeline.run([path]))
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+
+
+@pytest.mark.parametrize(
+    "change", [{"frames": 0}, {"batch": 0}, {"decoders": -1}, {"clip": (0.6, 0.9)}, {"clip": (-0.1, 1.0)}]
+)
+def test_impossible_options_are_refused(change):
+    with pytest.raises(ValueError, match=str(next(iter(change)))):
+        dataclasses.replace(OPTIONS, **change)
+
+
+def test_find_videos(tmp_path):
+    for name in ("b.mp4", "a.MOV", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [p.name for p in find_videos([tmp_path])] == ["a.MOV", "b.mp4"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/b.mp4").touch()
+    with pytest.raises(ValueError, match="have one name"):
+        find_videos([tmp_path, tmp_path / "other"])
+    with pytest.raises(ValueError, match="does not exist"):
+        find_videos([tmp_path / "gone"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds no video"):
+        find_videos([tmp_path / "empty"])
