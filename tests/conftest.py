@@ -1,6 +1,7 @@
 """What many tests share: the sample media, and a small member that judges quickly."""
 
 import importlib.util
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import torch
 from faces.crop import CropSpec
 from models.checkpoint import Card, save_member
 from models.registry import build_backbone
+
+os.environ.setdefault("TQDM_DISABLE", "1")  # bars of captured runs are noise in a failure
 
 
 @pytest.fixture(scope="session")

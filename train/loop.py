@@ -109,6 +109,8 @@ class Trainer:
         return DataLoader(
             dataset,
             num_workers=self.workers,
+            # Its own generator: a loader draws from it when it starts, and a resumed epoch starts one loader more.
+            generator=torch.Generator().manual_seed(self.config.seed),
             pin_memory=self.device.type == "cuda",
             # Not fork: OpenCV's thread pool does not survive it, and the worker would wait for ever.
             multiprocessing_context="forkserver" if self.workers else None,
