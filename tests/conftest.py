@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from faces.crop import CropSpec
+from models.backend import Panelist, load_panel
 from models.checkpoint import Card, save_member
 from models.registry import build_backbone
 
@@ -38,3 +39,9 @@ def members(tmp_path_factory) -> Path:
     make_member(folder, "first")
     make_member(folder, "second", seed=1, crop=CropSpec("wide", size=96, margin=0.4))
     return folder
+
+
+@pytest.fixture(scope="session")
+def panel(members) -> list[Panelist]:
+    """Those two members, compiled once."""
+    return load_panel(torch.device("cpu"), members)

@@ -64,6 +64,15 @@ def test_loader_processes_change_nothing(data, tmp_path):
     assert run(data, tmp_path / "a", config).sha256 == run(data, tmp_path / "b", config, workers=1).sha256
 
 
+def test_the_calibration_is_built_into_the_member(data, tmp_path):
+    card = run(data, tmp_path / "run", dataclasses.replace(CONFIG, epochs=3))
+    fitted = card.metrics["val"]["calibration"]
+    best = torch.load(tmp_path / "run/best.pt", weights_only=True)["backbone.classifier.bias"]
+    shipped = load_member(card, tmp_path / "run").backbone.classifier.bias
+    assert fitted["scale"] != 1
+    torch.testing.assert_close(shipped.data, best * fitted["scale"] + fitted["shift"], atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("stop_at", [3, 12])
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(data, tmp_path, monkeypatch, stop_at):
     """Stopped by SIGTERM inside an epoch, then resumed: the same weights, bit for bit."""
