@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from dfdc_common import DfdcError, atomic_path, write_text
 from dfdc_runtime import to_device
+from ensemble.calibrate import cross_fit
 from ensemble.metrics import auc, log_loss_balanced, sigmoid
 from faces.crop import CropSpec
 from faces.store import CropStore
@@ -145,17 +146,20 @@ class Trainer:
     def _end_epoch(self) -> None:
         logits = self.validate()
         label, prob_fake = self.data.val["target"].to_numpy(), sigmoid(logits)
+        group = self.data.val["group"].to_numpy(dtype=str)
         row = {
             "epoch": self.epoch + 1,
             "step": self.step,
             "val_log_loss_balanced": log_loss_balanced(label, prob_fake),
+            # What counts: the member is calibrated when it is exported, so being too bold is no fault of an epoch.
+            "val_log_loss_calibrated": log_loss_balanced(label, sigmoid(cross_fit(logits, label, group))),
             "val_auc": auc(label, prob_fake),
             "seconds": round(self.seconds, 1),
         }
         self.history.append(row)
-        tqdm.write(f"epoch {row['epoch']}: val log loss {row['val_log_loss_balanced']:.4f}, AUC {row['val_auc']:.4f}")
-        if row["val_log_loss_balanced"] < self.best:
-            self.best = row["val_log_loss_balanced"]
+        tqdm.write(f"epoch {row['epoch']}: val log loss {row['val_log_loss_calibrated']:.4f}, AUC {row['val_auc']:.4f}")
+        if row["val_log_loss_calibrated"] < self.best:
+            self.best = row["val_log_loss_calibrated"]
             with atomic_path(self.folder / "best.pt") as temporary:
                 torch.save(self.ema.module.state_dict(), temporary)
         self.epoch += 1
