@@ -14,9 +14,9 @@ from faces.crop import CropSpec
 TF_MEAN = (127 / 255, 127 / 255, 127 / 255)
 TF_STD = (128 / 255, 128 / 255, 128 / 255)
 
-# The public DFDC face crops are squares from dlib's HOG detector, brow to chin. Against BlazeFace's box of the same face
-# they are this much wider on each side and higher: medians over 267 of them (scripts/measure_crop_geometry.py, the way
-# "crops", corrected by its control).
+# The public DFDC face crops are squares from dlib's HOG detector, brow to chin. Against BlazeFace's box of the same
+# face they are this much wider on each side, and lie this much lower: medians over 267 of them, measured by
+# scripts/measure_crop_geometry.py (the way "crops", corrected by its control).
 DLIB_MARGIN = 0.035
 DLIB_SHIFT_Y = -0.047
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from dfdc_runtime import keep_freed_memory
+from dfdc_runtime import keep_freed_memory, make_runner
 from ensemble.calibrate import Calibration, cross_fit, fit_calibration
 from ensemble.labels import read_labels
 from ensemble.metrics import auc, log_loss, log_loss_balanced, sigmoid
@@ -73,6 +74,7 @@ def train_member(
         dtype="",
         training=_provenance(trainer, data, data_name),
         metrics={"val": _metrics(logits, calibration, data.val)},
+        seconds_per_32_crops=_seconds_per_32_crops(trainer.ema.module, member.crop.size, device),
     )
     return save_member(folder, card, trainer.ema.module.backbone)
 
@@ -101,6 +103,18 @@ def _metrics(logits: NDArray[np.float64], calibration: Calibration, val: pd.Data
         "calibration": {"scale": round(calibration.scale, 5), "shift": round(calibration.shift, 5)},
         "note": "calibration cross-fitted by group; the epoch was chosen on these faces, so slightly optimistic",
     }
+
+
+def _seconds_per_32_crops(judge: torch.nn.Module, size: int, device: torch.device) -> float:
+    """What judging costs here, by the backend that predict uses: the best of five."""
+    run, crops = make_runner(judge, size, device, batch=32), np.zeros((32, size, size, 3), dtype=np.uint8)
+    run(crops)
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        run(crops)
+        times.append(time.perf_counter() - began)
+    return round(min(times), 4)
 
 
 def _provenance(trainer: Trainer, data: TrainData, data_name: str) -> dict[str, Any]:
