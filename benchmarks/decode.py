@@ -62,8 +62,9 @@ def in_pairs(way: Way) -> Way:
 def comparisons(wanted: int) -> dict[str, tuple[Way, Way, int]]:
     """What is compared: name -> OpenCV's way, ours, and videos per call."""
     opencv = {n: lambda path, n=n: by_opencv(path, wanted, n) for n in (0, 1, 2)}
-    us = {n: lambda path, n=n: by_us(path, wanted, n) for n in (1, 2)}
+    us = {n: lambda path, n=n: by_us(path, wanted, n) for n in (0, 1, 2)}
     return {
+        "cv2 default / our default": (opencv[0], us[0], 1),
         "cv2 default / 1 thread": (opencv[0], us[1], 1),
         "cv2 default / 2 threads": (opencv[0], us[2], 1),
         "cv2 1 / 1 thread": (opencv[1], us[1], 1),

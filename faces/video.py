@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,8 +19,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from dfdc_common import DfdcError
-
-Image = NDArray[np.uint8]
+from faces.crop import Image
 
 # Bits that say what a packet is to the packets after it; with none of them nothing refers to it.
 REFERENCE = 1
@@ -94,16 +94,17 @@ def choose_frames(count: int, wanted: int) -> NDArray[np.int64]:
     return (2 * np.arange(taken, dtype=np.int64) + 1) * count // (2 * max(taken, 1))
 
 
-def decode(path: Path | str, wanted: int = 32, threads: int = 1) -> Frames:
+def decode(path: Path | str, wanted: int = 32, threads: int = 0) -> Frames:
     """Decode `wanted` frames spread over a video, and nothing that they do not need.
 
     Each image equals the same frame of a decode from start to end, bit for bit. A shorter video gives all it has, a
     damaged one gives frames chosen among those that can be read, and a note (damage in what the frames do not need
-    goes unseen). threads: of the decoder; 1 is best when videos are decoded side by side. Raises VideoError when
-    nothing can be read, ValueError for wanted or threads below 1.
+    goes unseen). threads: of the decoder; 0, one more than there are cores, suits one video at a time, 1 several side
+    by side. Raises VideoError when nothing can be read, ValueError for wanted below 1 or threads below 0.
     """
-    if wanted < 1 or threads < 1:
-        raise ValueError(f"cannot decode {wanted} frames with {threads} threads: both must be at least 1")
+    if wanted < 1 or threads < 0:
+        raise ValueError(f"cannot decode {wanted} frames with {threads} threads: at least 1 and 0 are needed")
+    threads = threads or min(16, (os.cpu_count() or 1) + 1)
     with _opened(Path(path), threads) as (container, stream):
         index = _Index.read(container, stream)
         shots = _decode_needed(container, stream, index, wanted) if index.sound else {}

@@ -54,7 +54,7 @@ def _decode(path: Path, frames: int) -> Decoded:
     began = time.perf_counter()
     decoded, reason = None, ""
     try:
-        decoded = decode(path, frames)
+        decoded = decode(path, frames, threads=1)
     except VideoError as error:
         reason = str(error)
     except DAMAGE as error:

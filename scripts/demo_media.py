@@ -30,7 +30,8 @@ from tqdm import tqdm
 from dfdc_common import DfdcError, atomic_path, write_text
 from dfdc_runtime import Engine
 from faces.crop import ALIGNED_POINTS, similarity
-from faces.detect import BlazeDetector, Detector, short_side_tiles
+from faces.detect import BlazeDetector, Detector
+from faces.tiles import short_side_tiles
 from faces.video import Image
 
 Points = NDArray[np.float64]

@@ -26,8 +26,9 @@ from tqdm import tqdm
 
 from faces.blazeface import iou_one_to_many
 from faces.crop import CropSpec, Image, cut
-from faces.detect import SURE, BlazeDetector, MtcnnDetector, letterbox
+from faces.detect import SURE, BlazeDetector, MtcnnDetector
 from faces.store import CropStore
+from faces.tiles import letterbox
 from faces.video import VideoError, decode
 from inference.videos import find_videos
 

@@ -1,4 +1,5 @@
 import importlib.util
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -22,10 +23,8 @@ from faces.detect import (
     FrameFaces,
     MtcnnDetector,
     five_points,
-    letterbox,
-    look,
-    short_side_tiles,
 )
+from faces.tiles import focus, letterbox, look, short_side_tiles
 
 Image = NDArray[np.uint8]
 CPU = torch.device("cpu")
@@ -76,10 +75,9 @@ def test_a_letterbox_is_one_tile_around_the_frame(width: int, height: int) -> No
 @example(1920, 1080)
 @example(300, 100)
 def test_tiles_cover_every_pixel_and_nothing_else(width: int, height: int) -> None:
-    """Frames up to three times as long as wide; videos are at most 2.4."""
-    assume(max(width, height) <= 3 * min(width, height))
     tiles = short_side_tiles(width, height)
-    assert len(tiles) == (1 if width == height else 3)
+    long, short = max(width, height), min(width, height)
+    assert len(tiles) == (1 if long == short else 3 if long <= 2 * short else math.ceil(long / short) + 1)
     covered = np.zeros((2, max(width, height)), dtype=bool)
     for tile in tiles:
         assert tile.side == min(width, height)
@@ -287,13 +285,21 @@ def face(score: float, step: str) -> FrameFaces:
 class Fake:
     """A detector that knows the answers: frame number (the value of its pixels) -> score."""
 
+    size = 256
+
     def __init__(self, step: str, scores: dict[int, float] | None = None) -> None:
         self.step, self.scores, self.asked = step, scores or {}, list[int]()
+        self.focused: dict[int, float] = {}  # what a look at a square around a likely face gives
 
     def __call__(self, images: Sequence[Image]) -> list[FrameFaces]:
         frames = [int(image[0, 0, 0]) for image in images]
         self.asked += frames
         return [face(self.scores[f], self.step) if f in self.scores else NO_FACES for f in frames]
+
+    def look_at(self, images: Sequence[Image], tiles: Sequence[object], step: str) -> list[FrameFaces]:
+        assert len(tiles) == len(images)
+        frames = [int(image[0, 0, 0]) for image in images]
+        return [face(self.focused[f], step) if f in self.focused else NO_FACES for f in frames]
 
 
 def video(frames: int) -> list[Image]:
@@ -315,7 +321,7 @@ def run_cascade(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
         fakes = [Fake(step, table) for step, table in zip(("first", "second", "third"), scores, strict=True)]
         monkeypatch.setattr(detect, "MtcnnDetector", lambda device: fakes[2])
         cascade = Cascade(CPU, engine="torch")
-        cascade._first, cascade._second = fakes[0], fakes[1]
+        cascade._first, cascade._tiles = fakes[0], fakes[1]
         return cascade(video(frames)), *fakes
 
     return run
@@ -344,9 +350,31 @@ def test_tiles_find_what_the_letterbox_misses(run_cascade) -> None:
 
 
 def test_the_surer_answer_stays(run_cascade) -> None:
-    found, _, second, _ = run_cascade(4, {0: 0.9, 1: 0.7, 2: 0.65}, {1: 0.65, 2: 0.85}, {})
-    assert second.asked == [1, 2, 3]
-    assert [f.step for f in found] == ["first", "first", "second", ""]
+    found, _, second, _ = run_cascade(4, {1: 0.7, 2: 0.65}, {1: 0.65, 2: 0.85}, {})
+    assert second.asked == [0, 1, 2, 3]
+    assert [f.step for f in found] == ["", "first", "second", ""]
+
+
+def test_weak_boxes_of_a_video_with_a_sure_one_need_no_tiles(run_cascade) -> None:
+    found, _, second, _ = run_cascade(4, {0: 0.9, 1: 0.7, 2: 0.65, 3: 0.7}, every(4, 0.99), {})
+    assert second.asked == []
+    assert [f.step for f in found] == ["first"] * 4
+
+
+def test_a_likely_face_is_looked_at_closely_before_the_whole_frame_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    cascade, first, tiles = Cascade(CPU, engine="torch"), Fake("first", every(4, 0.7)), Fake("tiles", every(4, 0.99))
+    first.focused = {0: 0.65, 1: 0.9, 2: 0.95}
+    cascade._first, cascade._tiles = first, tiles
+    assert [f.step for f in cascade(video(4))] == ["first", "back_focus", "back_focus", "first"]
+    assert tiles.asked == []
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000), st.floats(-500, 3500), st.floats(-500, 3500), st.floats(1, 2000))
+def test_focus_stays_inside_the_frame(width: int, height: int, x: float, y: float, side: float) -> None:
+    (tile,) = focus(width, height, np.array([x, y, x + side, y + side], np.float32), 256)
+    assert 0 <= tile.left <= width - tile.side + 1e-3
+    assert 0 <= tile.top <= height - tile.side + 1e-3
+    assert tile.side == pytest.approx(min(max(4 * side, 256), width, height), rel=1e-3)
 
 
 @pytest.mark.parametrize("score", [LIKELY + 0.01, SURE - 0.01])
@@ -379,7 +407,7 @@ def test_mtcnn_is_built_once_and_only_when_needed(back, monkeypatch: pytest.Monk
     built = []
     monkeypatch.setattr(detect, "MtcnnDetector", lambda device: built.append(device) or Fake("third"))
     cascade = Cascade(CPU, engine="torch")
-    cascade._first, cascade._second = Fake("first", {0: 0.9}), Fake("second")
+    cascade._first, cascade._tiles = Fake("first", {0: 0.9}), Fake("second")
     cascade(video(1))
     assert built == []
     cascade._first = Fake("first")
