@@ -135,9 +135,12 @@ def train(
     Leaves <name>.safetensors and its card <name>.json in the run's folder; copy the two to models/weights to use
     them. Stop it with Ctrl-C or SIGTERM whenever you must: the same command goes on where it stopped.
     """
+    from dfdc_runtime import keep_freed_memory
     from train.config import load_experiment
     from train.run import load_data, train_member
 
+    # For the whole process or not at all: set after other libraries have allocated, it was seen to crash OpenVINO.
+    keep_freed_memory()
     config = load_experiment(experiment)
     if epochs is not None:
         config = dataclasses.replace(config, epochs=epochs, small_epochs=min(config.small_epochs, epochs))
