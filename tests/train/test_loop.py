@@ -1,6 +1,9 @@
 import dataclasses
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +19,8 @@ from train.loop import Trainer, schedule
 from train.run import load_data, train_member
 
 SMALL = CropSpec("small", size=64, pad="edge")
+TINY = {"tiny": Member("tiny", "test_efficientnet", SMALL, dropout=0.1, drop_path=0.1)}
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG = TrainConfig(
     member="tiny", epochs=4, small_epochs=1, small_size=32, batch=4, lr=2e-3, ema_decay=0.9, start="scratch"
 )
@@ -23,8 +28,7 @@ CONFIG = TrainConfig(
 
 @pytest.fixture(autouse=True)
 def tiny_member(monkeypatch):
-    members = {"tiny": Member("tiny", "test_efficientnet", SMALL, dropout=0.1, drop_path=0.1)}
-    monkeypatch.setattr("models.registry.MEMBERS", members)
+    monkeypatch.setattr("models.registry.MEMBERS", TINY)
 
 
 @pytest.fixture
@@ -59,9 +63,29 @@ def test_one_seed_gives_the_same_file(data, tmp_path):
     assert other.sha256 != first.sha256
 
 
-def test_loader_processes_change_nothing(data, tmp_path):
+IN_A_PROCESS = """
+import dataclasses, sys
+from pathlib import Path
+import models.registry
+from tests.train.test_loop import CONFIG, TINY, load_data, run
+if __name__ == "__main__":
+    models.registry.MEMBERS = TINY
+    folder = Path(sys.argv[1])
+    data = load_data([folder / "crops"], folder / "labels.csv")
     config = dataclasses.replace(CONFIG, epochs=1)
-    assert run(data, tmp_path / "a", config).sha256 == run(data, tmp_path / "b", config, workers=1).sha256
+    print(*(run(data, folder / str(workers), config, workers).sha256 for workers in (0, 1)))
+"""
+
+
+@pytest.mark.usefixtures("data")
+def test_loader_processes_change_nothing(tmp_path):
+    """In a process of its own, as training has it: loader processes and OpenVINO, which other tests load, crash."""
+    command = [sys.executable, "-c", IN_A_PROCESS, str(tmp_path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=200, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    without, with_one = done.stdout.split()[-2:]
+    assert without == with_one
+    assert len(without) == 64
 
 
 def test_the_calibration_is_built_into_the_member(data, tmp_path):
