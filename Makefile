@@ -31,7 +31,9 @@ demo: $(STAMP) ## judge real clips, one fake made on the spot and one broken fil
 	@echo "and at:   $(CURDIR)/runs/demo/submission.csv"
 
 test: $(STAMP) check ## format, lint, types, tests: what CI runs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore=tests/train
+	# In a process of its own: torch's training in one in which OpenVINO has run was seen to crash (openvino 2026.4).
+	$(BIN)/python -m pytest tests/train
 
 check: $(STAMP) ## format, lint and types only
 	$(BIN)/ruff format --check .
