@@ -3,32 +3,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 # The rooms are plain packages beside this file; names such as `models` must not be found elsewhere first.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import typer
 
+import dfdc_train
 from dfdc_common import DfdcError
-
-if TYPE_CHECKING:
-    import torch
+from dfdc_options import SHIPPED, Device, FramesPerVideo, Json, Members, pick_device
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-# Said here too, since models.checkpoint, which knows it, imports torch.
-SHIPPED = Path(__file__).resolve().parent / "models" / "weights"
 EXIT_FAILED, EXIT_USAGE, EXIT_FALLBACKS = 1, 2, 3
-
-Device = Annotated[str, typer.Option(help="cuda, cpu, or auto: cuda where there is one")]
-Members = Annotated[Path, typer.Option(help="folder of members (default: models/weights)", show_default=False)]
-FramesPerVideo = Annotated[int, typer.Option(help="frames judged per video, evenly spread", min=1)]
-Json = Annotated[bool, typer.Option("--json", help="print JSON on stdout instead of a table")]
 
 
 @app.callback()
@@ -65,7 +56,7 @@ def predict(
 
     paths = find_videos(videos)
     options = PredictOptions(frames=frames, thumbnails=8 if report else 0)
-    chosen = _device(device)
+    chosen = pick_device(device)
     pipeline = make_pipeline(options, chosen, members)
     run = run_predict(pipeline, paths, output, sample)
     if probabilities:
@@ -110,49 +101,13 @@ def evaluate(
     from models.backend import load_panel
     from models.registry import TIGHT
 
-    options, chosen = PredictOptions(frames=frames), _device(device)
+    options, chosen = PredictOptions(frames=frames), pick_device(device)
     if is_videos(inputs):
         result = evaluate_videos(make_pipeline(options, chosen, members), inputs, labels)
     else:
         panel = load_panel(chosen, members)
         result = evaluate_faces(panel, inputs, labels, TIGHT, options.clip)
     typer.echo(_dump(result.to_dict()) if json else render(result))
-
-
-@app.command()
-def train(
-    experiment: Annotated[str, typer.Argument(help="a name in train/experiments, for example lite0_tight")],
-    crops: Annotated[list[Path], typer.Option(help="folder or uncompressed tar of face crops; may be repeated")],
-    labels: Annotated[Path, typer.Option(help="CSV with face, label, split; original and original_group if known")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="folder of the run; a stopped run goes on from it")],
-    epochs: Annotated[int | None, typer.Option(help="instead of the experiment's", min=1)] = None,
-    seed: Annotated[int | None, typer.Option(help="instead of the experiment's", min=0)] = None,
-    device: Device = "auto",
-    workers: Annotated[int, typer.Option(help="loader processes; 0 loads in the training process", min=0)] = 1,
-) -> None:
-    """Train one member on labelled face crops.
-
-    Leaves <name>.safetensors and its card <name>.json in the run's folder; copy the two to models/weights to use
-    them. Stop it with Ctrl-C or SIGTERM whenever you must: the same command goes on where it stopped.
-    """
-    from dfdc_runtime import keep_freed_memory
-    from train.config import load_experiment
-    from train.run import load_data, train_member
-
-    # For the whole process or not at all: set after other libraries have allocated, it was seen to crash OpenVINO.
-    keep_freed_memory()
-    config = load_experiment(experiment)
-    if epochs is not None:
-        config = dataclasses.replace(config, epochs=epochs, small_epochs=min(config.small_epochs, epochs))
-    if seed is not None:
-        config = dataclasses.replace(config, seed=seed)
-    data = load_data(crops, labels)
-    name = f"{labels.name} ({len(data.train)} training faces)"
-    card = train_member(experiment, config, data, output, _device(device), workers, name)
-    if card is None:
-        typer.echo(f"stopped; the same command goes on from {output}", err=True)
-        return
-    typer.echo(f"{output / card.name}.safetensors: {card.bytes} bytes, {card.metrics['val']}")
 
 
 @app.command()
@@ -168,16 +123,8 @@ def doctor(members: Members = SHIPPED) -> None:
         raise typer.Exit(EXIT_FAILED)
 
 
-def _device(name: str) -> torch.device:
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.split(":")[0] not in ("cuda", "cpu"):
-        raise ValueError(f"device is {name!r}; it must be cuda, cpu or auto")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError("torch sees no CUDA device here; use --device cpu, and `dfdc doctor` to see what there is")
-    return torch.device(name)
+for command in dfdc_train.COMMANDS:
+    app.command()(command)
 
 
 def _dump(values: dict[str, Any]) -> str:

@@ -1,0 +1,32 @@
+"""Options that several commands of `dfdc` share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import torch
+
+# Said here too, since models.checkpoint, which knows it, imports torch.
+SHIPPED = Path(__file__).resolve().parent / "models" / "weights"
+
+Device = Annotated[str, typer.Option(help="cuda, cpu, or auto: cuda where there is one")]
+Members = Annotated[Path, typer.Option(help="folder of members (default: models/weights)", show_default=False)]
+FramesPerVideo = Annotated[int, typer.Option(help="frames judged per video, evenly spread", min=1)]
+Json = Annotated[bool, typer.Option("--json", help="print JSON on stdout instead of a table")]
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name`; ValueError when it is not there."""
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.split(":")[0] not in ("cuda", "cpu"):
+        raise ValueError(f"device is {name!r}; it must be cuda, cpu or auto")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError("torch sees no CUDA device here; use --device cpu, and `dfdc doctor` to see what there is")
+    return torch.device(name)

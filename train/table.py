@@ -1,0 +1,10 @@
+"""The columns of a table of face crops, the one that `dfdc extract` writes and training reads."""
+
+from __future__ import annotations
+
+# The detector's box in the pixels of the stored crop. A crop cut elsewhere has none of these and is taken as TIGHT.
+BOX_COLUMNS = ("box_x0", "box_y0", "box_x1", "box_y1")
+
+# Five points in the pixels of the stored crop, in the order of faces.crop.ALIGNED_POINTS; the person's right.
+POINTS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
+POINT_COLUMNS = tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")
