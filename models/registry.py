@@ -32,9 +32,27 @@ class Member:
     drop_path: float = 0.1  # stochastic depth over the blocks
 
 
-TIGHT = CropSpec("tight", size=224, margin=DLIB_MARGIN, shift_y=DLIB_SHIFT_Y, pad="edge", mean=TF_MEAN, std=TF_STD)
+def _inside(name: str, size: int, margin: float, shift_y: float) -> CropSpec:
+    """A crop that a public DFDC face crop holds whole, for the backbones with TensorFlow's weights."""
+    return CropSpec(name, size=size, margin=margin, shift_y=shift_y, pad="edge", mean=TF_MEAN, std=TF_STD)
 
-MEMBERS = {member.name: member for member in (Member("lite0_tight", "tf_efficientnet_lite0", TIGHT),)}
+
+# What the shipped members look at: all lie within the public crops, so the CPU-sized data can teach them.
+TIGHT = _inside("tight", 224, DLIB_MARGIN, DLIB_SHIFT_Y)
+WHOLE256 = _inside("tight256", 256, DLIB_MARGIN, DLIB_SHIFT_Y)
+INNER = _inside("inner", 192, -0.1, -0.02)
+MOUTH = _inside("mouth", 160, -0.17, 0.158)
+EYES = _inside("eyes", 160, -0.1, -0.18)
+
+SHIPPED = (
+    Member("lite0_tight", "tf_efficientnet_lite0", TIGHT),
+    Member("lite0_mouth", "tf_efficientnet_lite0", MOUTH, dropout=0.3),
+    Member("lite0_eyes", "tf_efficientnet_lite0", EYES, dropout=0.3),
+    Member("lite0_inner", "tf_efficientnet_lite0", INNER, dropout=0.3),
+    Member("lite1_tight", "tf_efficientnet_lite1", WHOLE256, dropout=0.3),
+)
+
+MEMBERS = {member.name: member for member in SHIPPED}
 
 
 def get_member(name: str) -> Member:
