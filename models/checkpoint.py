@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from dfdc_common import DfdcError, atomic_path, sha256_of, write_text
 from faces.crop import CropSpec
-from models.registry import Judge, build_backbone
+from models.registry import Head, Judge, build_backbone
 
 WEIGHTS_DIR = Path(__file__).resolve().parent / "weights"
+
+# How far a face's prob_fake may move because weights are stored in fp16. A trained lite0 moved by 0.011 with every
+# tensor halved and by less with vectors kept in fp32; what moves further has weights that fp16 cannot hold.
+DRIFT_LIMIT = 0.01
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,8 @@ class Card:
     metrics: dict[str, Any] = field(default_factory=dict)  # each with the data it was measured on
     precision: str = "f32"  # what the CPU backend runs in: bf16 only where it was shown not to move the scores
     seconds_per_32_crops: float | None = None
+    head: Head = "linear"  # what stands on the backbone; a card without it is older than the choice
+    max_drift: float | None = None  # most that storing moved prob_fake on validation faces; None: not measured
 
     def to_json(self) -> str:
         """The card as the text of its file."""
@@ -48,20 +57,66 @@ def compress(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {key: (v.half() if half[key] else v).contiguous().cpu() for key, v in state.items()}
 
 
-def save_member(folder: Path, card: Card, model: nn.Module) -> Card:
-    """Write weights, then card; returns the card with hash, bytes, parameters and dtype filled in."""
+def export_drift(judge: Judge, stored: dict[str, torch.Tensor], crops: NDArray[np.uint8]) -> float:
+    """The most by which storing moves a face: max |prob_fake of `judge` - prob_fake with the `stored` backbone|.
+
+    stored: what `compress` made of the backbone's state. crops: (N, S, S, 3) uint8 RGB, real faces, since noise says
+    little about them. NaN when one of the two networks gives NaN. Raises ValueError without crops.
+    """
+    if not len(crops):
+        raise ValueError("drift is measured on faces, and there are none")
+    original, reloaded = copy.deepcopy(judge).eval(), copy.deepcopy(judge).eval()
+    reloaded.backbone.load_state_dict(_as_float32(stored))
+    moved = [
+        (_prob_fake(original, piece) - _prob_fake(reloaded, piece)).abs().max()
+        for piece in torch.from_numpy(np.ascontiguousarray(crops)).split(32)
+    ]
+    return float(torch.stack(moved).max())  # torch's max, unlike Python's, keeps a NaN
+
+
+def _prob_fake(judge: Judge, crops: torch.Tensor) -> torch.Tensor:
+    """(N, S, S, 3) uint8 -> (N,) float32 on the CPU."""
+    with torch.inference_mode():
+        prob_fake: torch.Tensor = judge(crops.to(judge.shift.device)).float().sigmoid().cpu()
+    return prob_fake
+
+
+def _as_float32(stored: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key: v.float() if v.is_floating_point() else v for key, v in stored.items()}
+
+
+def save_member(folder: Path, card: Card, backbone: nn.Module, drift_on: NDArray[np.uint8] | None = None) -> Card:
+    """Write weights, then card; returns the card with hash, bytes, parameters, dtype and drift filled in.
+
+    drift_on: (N, S, S, 3) uint8 faces cut by the card's CropSpec, on which the stored network is held against this
+    one. Raises DfdcError, and writes nothing, when prob_fake of one of them moves by more than DRIFT_LIMIT.
+    """
+    stored, drift = compress(backbone.state_dict()), None
+    if drift_on is not None:
+        drift = export_drift(Judge(backbone, card.crop).to(_device_of(backbone)), stored, drift_on)
+        if not drift <= DRIFT_LIMIT:
+            raise DfdcError(
+                f"stored in fp16, member {card.name!r} moves prob_fake of one of {len(drift_on)} faces by {drift:.4f}, "
+                f"more than {DRIFT_LIMIT}: some weights are too large or too small for fp16. Train with more "
+                f"weight_decay or a lower lr; the float32 weights are still in the run's folder"
+            )
     path = folder / f"{card.name}.safetensors"
     with atomic_path(path) as temporary:
-        save_file(compress(model.state_dict()), temporary)
-    values = {f.name: getattr(card, f.name) for f in fields(card)} | {
-        "sha256": sha256_of(path),
-        "bytes": path.stat().st_size,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "dtype": "float16, vectors float32",
-    }
-    filled = Card(**values)
+        save_file(stored, temporary)
+    filled = replace(
+        card,
+        sha256=sha256_of(path),
+        bytes=path.stat().st_size,
+        parameters=sum(p.numel() for p in backbone.parameters()),
+        dtype="float16, vectors float32",
+        max_drift=None if drift is None else round(drift, 6),
+    )
     write_text(folder / f"{card.name}.json", filled.to_json())
     return filled
+
+
+def _device_of(module: nn.Module) -> torch.device:
+    return next(module.parameters()).device
 
 
 def read_card(path: Path) -> Card:
@@ -89,14 +144,13 @@ def load_member(card: Card, folder: Path = WEIGHTS_DIR) -> Judge:
         raise DfdcError(f"weights of member {card.name!r} are missing: {path}")
     if (actual := sha256_of(path)) != card.sha256:
         raise DfdcError(f"{path} is not what its card says: SHA-256 {actual}, expected {card.sha256}; fetch it again")
-    backbone = build_backbone(card.backbone)
+    backbone = build_backbone(card.backbone, head=card.head, size=card.crop.size)
     try:
         stored = load_file(path)
     except SafetensorError as error:
         raise DfdcError(f"{path} cannot be read: it is no safetensors file ({error})") from error
-    state = {key: v.float() if v.is_floating_point() else v for key, v in stored.items()}
     try:
-        backbone.load_state_dict(state)
+        backbone.load_state_dict(_as_float32(stored))
     except RuntimeError as error:
         raise DfdcError(f"{path} does not fit {card.backbone}: {error}") from error
     return Judge(backbone, card.crop).eval()

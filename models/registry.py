@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import timm
 import torch
@@ -21,6 +22,11 @@ DLIB_MARGIN = 0.035
 DLIB_SHIFT_Y = -0.047
 
 
+# How a backbone's features become one logit. linear: timm's own pooling and classifier. mlp256: the feature map
+# flattened, a dense layer of 256 with ReLU, and one output.
+Head = Literal["linear", "mlp256"]
+
+
 @dataclass(frozen=True)
 class Member:
     """One judge of the ensemble: what it is built from and what it looks at."""
@@ -29,7 +35,8 @@ class Member:
     backbone: str  # a timm model name
     crop: CropSpec  # cut from the frame, and its mean and std
     dropout: float = 0.2  # before the classifier
-    drop_path: float = 0.1  # stochastic depth over the blocks
+    drop_path: float = 0.1  # stochastic depth over the blocks; 0 for backbones without it
+    head: Head = "linear"
 
 
 def _inside(name: str, size: int, margin: float, shift_y: float) -> CropSpec:
@@ -52,7 +59,36 @@ SHIPPED = (
     Member("lite1_tight", "tf_efficientnet_lite1", WHOLE256, dropout=0.3),
 )
 
-MEMBERS = {member.name: member for member in SHIPPED}
+# What the winners of the DFDC looked at, as their code has it, with one difference: they measured from another
+# detector's boxes (MTCNN, RetinaFace, DSFD; ours are BlazeFace's), and cut rectangles where `cut` makes a square. These
+# reach outside the public face crops: they want crops that `dfdc extract` has cut from the videos.
+# selimsef (1st): a third of the box added on each side (x1.67), longer side to 380, black around.
+WIDE = CropSpec("wide", size=380, margin=1 / 3)
+# NTech-Lab (3rd): a box x1.5, at 224 high (and 192 wide there).
+LOOSE = CropSpec("loose", size=224, margin=0.25)
+# \WM/ (2nd): five points onto a template with the eyes 75 of 320 pixels apart, about 1.8 times the face's width. The
+# eyes of ALIGNED_POINTS are 35.2377 of 112 apart: (35.2377 / 112 x 320 / 75 - 1) / 2 = 0.1712 on each side.
+ALIGNED = CropSpec("aligned", size=320, margin=0.1712, align="5pt", mean=(0.5,) * 3, std=(0.5,) * 3)
+# Xception's own input size, on the square that DeepfakeBench and FaceForensics++ made usual: a box x1.3.
+SQUARE = CropSpec("square", size=299, margin=0.15, mean=(0.5,) * 3, std=(0.5,) * 3)
+# The face and little else: a box x1.1, at the 224 pixels of the ISPL team's EfficientNet-B4.
+CLOSE = CropSpec("close", size=224, margin=0.05)
+# The tutorial members know no framing: the same tight box at their 150 pixels, scaled to 0..1 and nothing more.
+UNIT = CropSpec("unit", size=150, margin=0.05, mean=(0.0,) * 3, std=(1.0,) * 3)
+
+# Dropout and drop path as in the EfficientNet paper, but for b7_wide, where they are selimsef's.
+WINNERS = (
+    Member("b7_wide", "tf_efficientnet_b7.ns_jft_in1k", WIDE, dropout=0.0, drop_path=0.2),
+    Member("b5_loose", "tf_efficientnet_b5.ns_jft_in1k", LOOSE, dropout=0.4, drop_path=0.2),
+    Member("xception_aligned320", "legacy_xception.tf_in1k", ALIGNED, drop_path=0.0),
+    Member("xception_square299", "legacy_xception.tf_in1k", SQUARE, drop_path=0.0),
+    Member("b4_tight", "tf_efficientnet_b4.ns_jft_in1k", CLOSE, dropout=0.4, drop_path=0.2),
+    Member("convnext_tight", "convnext_tiny.fb_in22k_ft_in1k", CLOSE),
+)
+# The network of the Keras tutorials: a floor that an ensemble must clear.
+TUTORIAL = Member("vgg16_tutorial", "vgg16.tv_in1k", UNIT, dropout=0.0, drop_path=0.0, head="mlp256")
+
+MEMBERS = {member.name: member for member in (*SHIPPED, *WINNERS, TUTORIAL)}
 
 
 def get_member(name: str) -> Member:
@@ -62,17 +98,75 @@ def get_member(name: str) -> Member:
     return MEMBERS[name]
 
 
-def build_backbone(backbone: str, dropout: float = 0.0, drop_path: float = 0.0) -> nn.Module:
-    """The untrained network: (N, 3, S, S) float32 normalised RGB -> (N, 1) logit of P(fake)."""
-    model: nn.Module = timm.create_model(
-        backbone, pretrained=False, num_classes=1, drop_rate=dropout, drop_path_rate=drop_path
-    )
+def build_member(member: Member) -> nn.Module:
+    """The member's untrained network, with the dropout that training wants."""
+    return build_backbone(member.backbone, member.dropout, member.drop_path, member.head, member.crop.size)
+
+
+def build_backbone(
+    backbone: str, dropout: float = 0.0, drop_path: float = 0.0, head: Head = "linear", size: int = 224
+) -> nn.Module:
+    """The untrained network: (N, 3, S, S) float32 normalised RGB -> (N, 1) logit of P(fake).
+
+    size: S in pixels, which only the head mlp256 is bound to. `get_classifier()` of the result is its last linear
+    layer. Raises ValueError for an unknown head, or a backbone that the head does not fit.
+    """
+    if head not in get_args(Head):
+        raise ValueError(f"head is {head!r}, not one of {get_args(Head)}")
+    if head == "mlp256":
+        model: nn.Module = FlatMlp(backbone, size, dropout)
+    else:
+        # Some backbones (Xception, VGG) know no drop path and refuse the option, even at 0.
+        options: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
+        model = timm.create_model(backbone, pretrained=False, num_classes=1, drop_rate=dropout, **options)
     # timm draws the classifier's weights for many classes; with one they are so large that the first loss is 3 to 5.
     # From zero every face starts at P(fake) = 0.5, a loss of 0.69.
     classifier: nn.Module = model.get_classifier()  # type: ignore[operator]
     for parameter in classifier.parameters():
         nn.init.zeros_(parameter)
     return model
+
+
+def head_of(backbone: nn.Module) -> list[nn.Module]:
+    """The layers that ImageNet does not fill: those that learn where the rest is frozen."""
+    if isinstance(backbone, FlatMlp):
+        return [backbone.hidden, backbone.classifier]
+    return [backbone.get_classifier()]  # type: ignore[operator]
+
+
+class FlatMlp(nn.Module):
+    """The convolutions of a timm model, flattened, dense 256 with ReLU, one output: the head of the Keras tutorials.
+
+    (N, 3, S, S) float32 -> (N, 1). The convolutions keep timm's names, so its pretrained weights fit them.
+    """
+
+    WIDTH = 256
+
+    def __init__(self, backbone: str, size: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        # On the meta device: a VGG has 120 million parameters behind its convolutions, and here they are dropped.
+        with torch.device("meta"), torch.inference_mode():
+            features = getattr(timm.create_model(backbone, pretrained=False), "features", None)
+            if not isinstance(features, nn.Sequential):
+                raise ValueError(f"the head mlp256 needs a backbone with one stack of convolutions, not {backbone!r}")
+            values = features(torch.zeros(1, 3, size, size)).numel()
+        self.features = features.to_empty(device=torch.get_default_device())
+        for layer in self.features:
+            if isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
+                layer.reset_parameters()
+        self.drop = nn.Dropout(dropout)
+        self.hidden = nn.Linear(values, self.WIDTH)
+        self.classifier = nn.Linear(self.WIDTH, 1)
+
+    def get_classifier(self) -> nn.Linear:
+        """The last linear layer, as timm's models have it."""
+        return self.classifier
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(N, 3, S, S) normalised -> (N, 1) logits."""
+        flat = self.drop(self.features(images).flatten(1))
+        logits: torch.Tensor = self.classifier(torch.relu(self.hidden(flat)))
+        return logits
 
 
 class Judge(nn.Module):

@@ -8,9 +8,18 @@ import torch
 
 from dfdc_common import DfdcError
 from models.backend import load_panel
-from models.checkpoint import WEIGHTS_DIR, Card, compress, find_cards, load_member, read_card, save_member
+from models.checkpoint import (
+    WEIGHTS_DIR,
+    Card,
+    compress,
+    export_drift,
+    find_cards,
+    load_member,
+    read_card,
+    save_member,
+)
 from models.pretrained import load_imagenet
-from models.registry import MEMBERS, TIGHT, build_backbone
+from models.registry import MEMBERS, TIGHT, Judge, build_backbone
 from tests.conftest import make_member
 
 
@@ -128,3 +137,87 @@ def test_a_save_that_fails_leaves_the_old_member(tmp_path, monkeypatch):
         save_member(tmp_path, card, build_backbone("tf_efficientnet_lite0"))
     assert load_member(card, tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one.json", "one.safetensors"]
+
+
+def faces(count=4, size=64, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+def lively(seed=0):
+    torch.manual_seed(seed)
+    network = build_backbone("tf_efficientnet_lite0")
+    torch.nn.init.normal_(network.classifier.weight, std=0.05)
+    return network
+
+
+SMALL = dataclasses.replace(TIGHT, size=64)
+
+
+def test_the_card_says_how_far_storing_moved_faces(tmp_path):
+    network, crops = lively(), faces()
+    card = save_member(tmp_path, Card("one", "tf_efficientnet_lite0", SMALL, "", 0, 0, ""), network, drift_on=crops)
+    assert network.training  # left as it was
+    with torch.inference_mode():
+        before = Judge(network, SMALL).eval()(torch.from_numpy(crops)).sigmoid()
+        after = load_member(card, tmp_path)(torch.from_numpy(crops)).sigmoid()
+    assert card.max_drift == pytest.approx(float((before - after).abs().max()), abs=1e-6)
+    assert card.max_drift > 0
+    assert read_card(tmp_path / "one.json") == card
+
+
+def test_drift_is_the_largest_over_all_faces():
+    """The 40th face alone differs: another piece than the first, and not a mean."""
+    judge = Judge(torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 1)), SMALL)
+    stored = {key: v.clone() for key, v in judge.backbone.state_dict().items()}
+    stored["2.weight"] += 1.0
+    grey = np.full((64, 8, 8, 3), 127, np.uint8)  # the mean, so 0 after normalisation: no weight moves it
+    assert export_drift(judge, stored, grey) == 0
+    grey[40] = 255
+    assert export_drift(judge, stored, grey) > 0.1
+    assert not any(torch.equal(v, stored[k]) for k, v in judge.backbone.state_dict().items() if k == "2.weight")
+
+
+def colours(factor):
+    """A judge of the mean colour whose matrix is scaled by `factor` and whose vector takes the factor back."""
+    torch.manual_seed(0)
+    first, scale, last = torch.nn.Linear(3, 4, bias=False), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 1)
+    torch.nn.init.constant_(scale.weight, 1 / factor)
+    first.weight.data.mul_(factor)
+    return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), first, scale, last)
+
+
+@pytest.mark.parametrize("factor", [1e6, 1e-9])
+def test_weights_that_fp16_cannot_hold_are_refused(tmp_path, factor):
+    """In fp32 the factor says nothing; in fp16 it overflows, or leaves zeros."""
+    card, crops = Card("one", "", SMALL, "", 0, 0, ""), np.full((4, 8, 8, 3), (250, 10, 120), np.uint8)
+    assert save_member(tmp_path / "kept", card, colours(1.0), drift_on=crops).max_drift < 0.001
+    with pytest.raises(DfdcError, match=r"'one' moves prob_fake of one of 4 faces by (nan|0\.\d+), more than 0\.01"):
+        save_member(tmp_path / "refused", card, colours(factor), drift_on=crops)
+    assert not (tmp_path / "refused").exists()
+
+
+def test_drift_without_faces_is_refused():
+    with pytest.raises(ValueError, match="there are none"):
+        export_drift(Judge(lively(), SMALL), {}, faces(0))
+
+
+def test_a_card_from_before_heads_and_drift_still_reads(tmp_path):
+    make_member(tmp_path, "one")
+    values = json.loads((tmp_path / "one.json").read_text())
+    del values["head"], values["max_drift"]
+    (tmp_path / "one.json").write_text(json.dumps(values))
+    card = read_card(tmp_path / "one.json")
+    assert (card.head, card.max_drift) == ("linear", None)
+    assert load_member(card, tmp_path)
+
+
+def test_a_member_with_the_tutorials_head_comes_back(tmp_path):
+    torch.manual_seed(0)
+    network = build_backbone("vgg11", head="mlp256", size=64)
+    torch.nn.init.normal_(network.classifier.weight, std=0.5)
+    card = save_member(tmp_path, Card("vgg", "vgg11", SMALL, "", 0, 0, "", head="mlp256"), network, drift_on=faces())
+    crops = torch.from_numpy(faces())
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            load_member(card, tmp_path)(crops), Judge(network, SMALL).eval()(crops), atol=0.02, rtol=0.01
+        )
