@@ -4,11 +4,77 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dfdc_options import Device, pick_device
+from dfdc_options import SHIPPED, Device, pick_device
+
+if TYPE_CHECKING:
+    from train.oof import Judged
+
+
+def extract(
+    videos: Annotated[list[Path], typer.Argument(help="videos, folders of them, or parts of DFDC with metadata.json")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder of the shards; a stopped run goes on there")],
+    labels: Annotated[Path | None, typer.Option(help="CSV filename,label[,original] instead of metadata.json")] = None,
+    frames: Annotated[int, typer.Option(help="frames per video, evenly spread", min=1)] = 32,
+    fps: Annotated[float | None, typer.Option(help="instead: frames per second of video")] = None,
+    every_frame: Annotated[bool, typer.Option("--every-frame", help="instead: all frames (2 GB each worker)")] = False,
+    image_format: Annotated[str, typer.Option("--format", help="jpg (quality 95) or png (lossless, larger)")] = "jpg",
+    margin: Annotated[float, typer.Option(help="kept around a face at least, in sides of its box", min=0)] = 0.75,
+    shard_videos: Annotated[int, typer.Option(help="videos per shard, at least; families stay whole", min=1)] = 64,
+    workers: Annotated[int | None, typer.Option(help="processes (default: cores); 0: none but this one", min=0)] = None,
+    skip: Annotated[list[str] | None, typer.Option(help="name of a video to set aside; may be repeated")] = None,
+    device: Device = "auto",
+) -> None:
+    """Cut the faces out of videos, into shards of crops that training reads.
+
+    Leaves shard_*.tar, index.csv (a row per face) and videos.csv (a row per video, also those that could not be
+    used, with the reason). A fake is cut where its original shows faces. Stop it however you must: the same command
+    goes on, and the same videos give the same bytes.
+    """
+    from typing import cast
+
+    from train.extract import default_workers, member_specs
+    from train.extract import extract as run_extract
+    from train.extract_video import ExtractOptions, ImageFormat
+
+    options = ExtractOptions(
+        frames, fps, every_frame, cast(ImageFormat, image_format), margin=margin, shard_videos=shard_videos,
+        specs=member_specs(),
+    )  # fmt: skip
+    count = default_workers() if workers is None else workers
+    typer.echo(run_extract(videos, output, options, labels, pick_device(device), count, skip or ()), err=True)
+
+
+def folds(
+    index: Annotated[list[Path] | None, typer.Argument(help="index.csv of `dfdc extract`, or tables like it")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="the rows with columns group and fold")] = Path(
+        "folds.csv"
+    ),
+    count: Annotated[int, typer.Option("--folds", help="how many", min=2)] = 5,
+    by: Annotated[str, typer.Option(help="parts (blocks of DFDC's parts), groups, or auto")] = "auto",
+    holdout_parts: Annotated[
+        str | None, typer.Option(help="parts never trained on (default 0-2, siblings of the public test set), or none")
+    ] = None,
+    cluster: Annotated[str | None, typer.Option(help="a column whose equal values stay together: a person")] = None,
+    seed: Annotated[int, typer.Option(help="of --by groups: another seed, other folds", min=0)] = 0,
+    audit: Annotated[Path | None, typer.Option(help="check this table for leaks instead")] = None,
+) -> None:
+    """Deal faces into folds so that no family is in two, or check that with --audit.
+
+    A family: a video, all that was made from it, all byte-identical copies; with --cluster also all of one person.
+    """
+    from train.audit import audit_folds
+    from train.folds import FoldOptions, make_folds
+
+    if audit is not None:
+        typer.echo(audit_folds(audit, cluster))
+        return
+    if not index:
+        raise ValueError("give the index.csv of `dfdc extract`, or --audit FOLDS.csv")
+    typer.echo(make_folds(index, output, FoldOptions(count, by, holdout_parts, cluster, seed)))
 
 
 def train(
@@ -16,18 +82,24 @@ def train(
     crops: Annotated[list[Path], typer.Option(help="folder or uncompressed tar of face crops; may be repeated")],
     labels: Annotated[Path, typer.Option(help="CSV with face, label, split; original and original_group if known")],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder of the run; a stopped run goes on from it")],
+    fold: Annotated[int | None, typer.Option(help="validate on this fold of `dfdc folds`, train on the others")] = None,
     epochs: Annotated[int | None, typer.Option(help="instead of the experiment's", min=1)] = None,
+    until: Annotated[int | None, typer.Option(help="pause after this epoch; the same command goes on", min=1)] = None,
     seed: Annotated[int | None, typer.Option(help="instead of the experiment's", min=0)] = None,
     device: Device = "auto",
     workers: Annotated[int, typer.Option(help="loader processes; 0 loads in the training process", min=0)] = 1,
+    checkpoint_every: Annotated[int, typer.Option(help="steps; what kill -9 can lose at most", min=1)] = 200,
 ) -> None:
     """Train one member on labelled face crops.
 
     Leaves <name>.safetensors and its card <name>.json in the run's folder; copy the two to models/weights to use
-    them. Stop it with Ctrl-C or SIGTERM whenever you must: the same command goes on where it stopped.
+    them. Stop it with Ctrl-C or SIGTERM whenever you must: the same command goes on where it stopped. On several GPUs:
+    torchrun --nproc-per-node 4 dfdc.py train ... with the same options.
     """
     from dfdc_runtime import keep_freed_memory
     from train.config import load_experiment
+    from train.distributed import join_team
+    from train.loop import Machine
     from train.run import load_data, train_member
 
     # For the whole process or not at all: set after other libraries have allocated, it was seen to crash OpenVINO.
@@ -37,14 +109,70 @@ def train(
         config = dataclasses.replace(config, epochs=epochs, small_epochs=min(config.small_epochs, epochs))
     if seed is not None:
         config = dataclasses.replace(config, seed=seed)
-    data = load_data(crops, labels)
+    data = load_data(crops, labels, fold, config.val_share, config.seed)
     name = f"{labels.name} ({len(data.train)} training faces)"
-    card = train_member(experiment, config, data, output, pick_device(device), workers, name)
-    if card is None:
-        typer.echo(f"stopped; the same command goes on from {output}", err=True)
-        return
-    typer.echo(f"{output / card.name}.safetensors: {card.bytes} bytes, {card.metrics['val']}")
+    with join_team(pick_device(device)) as (team, mine):
+        machine = Machine(mine, workers, checkpoint_every, until, team)
+        card = train_member(experiment, config, data, output, machine, name)
+        if card is not None:
+            typer.echo(f"{output / card.name}.safetensors: {card.bytes} bytes, {card.metrics['val']}")
+        elif team.leads:
+            typer.echo(f"stopped; the same command goes on from {output}", err=True)
+
+
+def holdout(
+    crops: Annotated[list[Path], typer.Option(help="folder or uncompressed tar of face crops; may be repeated")],
+    labels: Annotated[Path, typer.Option(help="CSV with face, label, group, and split or fold")],
+    members: Annotated[Path, typer.Argument(help="folder of members", show_default="models/weights")] = SHIPPED,
+    output: Annotated[Path, typer.Option("-o", "--output", help="the table: .csv or .parquet")] = Path(
+        "probabilities.csv"
+    ),
+    fold: Annotated[int | None, typer.Option(help="judge this fold (-1: what no run saw), not split = val")] = None,
+    flip: Annotated[bool, typer.Option("--flip", help="judge each face mirrored too, and average the logits")] = False,
+    device: Device = "auto",
+) -> None:
+    """Judge held-out faces by every member of a folder: what the blend is tuned on.
+
+    A member that was trained on one of their groups is refused. Prints each member's scores, those of their
+    equal-weight mean, and how alike they are.
+    """
+    from train.oof import Source, check_ending, judge_holdout
+
+    check_ending(output)
+    judged = judge_holdout(members, Source.read(crops, labels), pick_device(device), fold, flip)
+    _write_judged(output, judged)
+
+
+def oof(
+    runs: Annotated[list[Path], typer.Argument(help="run folders of one member, each with another --fold left out")],
+    crops: Annotated[list[Path], typer.Option(help="folder or uncompressed tar of face crops; may be repeated")],
+    labels: Annotated[Path, typer.Option(help="the CSV that the runs were trained on, with its column fold")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="the table: .csv or .parquet")] = Path("oof.csv"),
+    flip: Annotated[bool, typer.Option("--flip", help="judge each face mirrored too, and average the logits")] = False,
+    device: Device = "auto",
+) -> None:
+    """Out-of-fold logits: each face judged by the one run of a member that was not trained on its group.
+
+    Checks from the cards that it was not. The faces of a fold that no run left out are missing from the table.
+    """
+    from train.oof import Source, check_ending, judge_oof
+
+    check_ending(output)
+    judged = judge_oof(runs, Source.read(crops, labels), pick_device(device), flip)
+    _write_judged(output, judged)
+
+
+def _write_judged(output: Path, judged: Judged) -> None:
+    """The table to its file, the scores to stdout, what to know about them to stderr."""
+    from train.oof import write_table
+    from train.scores import render, summarise
+
+    write_table(output, judged.rows)
+    typer.echo(render(summarise(judged.rows)))
+    typer.echo(f"{output}: {len(judged.rows)} rows", err=True)
+    for note in judged.notes:
+        typer.echo(f"note: {note}", err=True)
 
 
 # In the order in which they are used and `dfdc --help` lists them.
-COMMANDS = (train,)
+COMMANDS = (extract, folds, train, holdout, oof)

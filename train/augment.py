@@ -9,11 +9,18 @@ from numpy.random import Generator
 from faces.crop import Image
 
 
-def augment(crop: Image, rng: Generator) -> Image:
+def augment(crop: Image, rng: Generator, kind: str = "standard") -> Image:
     """One random variant of a crop (S, S, 3) uint8 RGB; the same generator state gives the same pixels.
 
-    Order follows the life of a picture: scene (flip, geometry, light), camera (blur, noise), codec (size, JPEG).
+    kind: a name in KINDS; ValueError otherwise.
     """
+    if kind not in KINDS:
+        raise ValueError(f"no set of augmentations is called {kind!r}; known: {', '.join(KINDS)}")
+    return np.ascontiguousarray(KINDS[kind](crop, rng))
+
+
+def standard(crop: Image, rng: Generator) -> Image:
+    """The order follows the life of a picture: scene (flip, geometry, light), camera (blur, noise), codec."""
     image = crop[:, ::-1] if rng.random() < 0.5 else crop
     if rng.random() < 0.5:
         image = shift_scale_rotate(image, rng)
@@ -29,7 +36,56 @@ def augment(crop: Image, rng: Generator) -> Image:
         image = down_up(image, rng)
     if rng.random() < 0.5:
         image = jpeg(image, rng)
-    return np.ascontiguousarray(image)
+    return image
+
+
+def strong(crop: Image, rng: Generator) -> Image:
+    """The standard set, with grey pictures, shuffled colours and erased rectangles besides: for small data."""
+    image = standard(crop, rng)
+    if rng.random() < 0.15:
+        image = np.repeat(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+    elif rng.random() < 0.1:
+        image = image[..., rng.permutation(3)]
+    if rng.random() < 0.25:
+        image = erase(image, rng)
+    return image
+
+
+def keras(crop: Image, rng: Generator) -> Image:
+    """What the R tutorial asks of Keras' image_data_generator: rotation 40, shifts, shear and zoom 0.2, flip.
+
+    As there, the two zooms are drawn apart, shear is in degrees, and the nearest pixel fills.
+    """
+    size = crop.shape[0]
+    theta, shear = np.deg2rad(rng.uniform(-40, 40)), np.deg2rad(rng.uniform(-0.2, 0.2))
+    zoom_y, zoom_x = rng.uniform(0.8, 1.2, 2)
+    shift = rng.uniform(-0.2, 0.2, 2) * size
+    rotated = np.array([[np.cos(theta), -np.sin(theta)], [np.sin(theta), np.cos(theta)]])
+    linear = rotated @ np.array([[1, -np.sin(shear)], [0, np.cos(shear)]]) @ np.diag([zoom_x, zoom_y])
+    centre = np.array([(size - 1) / 2, (size - 1) / 2])
+    matrix = np.column_stack([linear, centre + rotated @ shift - linear @ centre])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    warped = cv2.warpAffine(crop, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(warped[:, ::-1] if rng.random() < 0.5 else warped, dtype=np.uint8)
+
+
+def none(crop: Image, rng: Generator) -> Image:
+    """Nothing at all."""
+    return crop
+
+
+KINDS = {"standard": standard, "strong": strong, "keras": keras, "none": none}
+
+
+def erase(image: Image, rng: Generator) -> Image:
+    """One rectangle of 2 to 15 % of the area becomes noise."""
+    size = image.shape[0]
+    area, ratio = rng.uniform(0.02, 0.15), np.exp(rng.uniform(-1, 1))
+    height, width = (min(size, max(1, round(size * v))) for v in (np.sqrt(area * ratio), np.sqrt(area / ratio)))
+    top, left = rng.integers(size - height + 1), rng.integers(size - width + 1)
+    out = image.copy()
+    out[top : top + height, left : left + width] = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return out
 
 
 def shift_scale_rotate(image: Image, rng: Generator) -> Image:

@@ -4,39 +4,67 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that decides the weights, besides the data."""
+    """Everything that decides the weights, besides the data and the number of processes."""
 
     member: str  # a name in models.registry
     start: Literal["imagenet", "scratch"] = "imagenet"
-    epochs: int = 7  # an epoch shows every fake once, and as many reals
+    size: int = 0  # pixels, the side of the input; 0: the member's own
+    epochs: int = 7  # what an epoch shows is told by `sampling`
     small_epochs: int = 4  # the first epochs run at small_size: twice as fast, and they transfer
     small_size: int = 160  # pixels
-    batch: int = 32  # half fakes, half reals
+    # pairs: every fake once, beside its original. originals: every original once, each epoch beside another of its
+    # fakes. independent: every fake once, and as many reals drawn at random.
+    sampling: Literal["pairs", "originals", "independent"] = "pairs"
+    batch: int = 32  # per process; half fakes, half reals
+    accumulate: int = 1  # batches per optimiser step
+
+    augment: Literal["standard", "strong", "keras", "none"] = "standard"  # a set in train.augment
+    same_augment: bool = False  # a fake and its original are augmented alike
+    mixup: float = 0.0  # a of Beta(a, a), the share of the fake in a fake mixed with its original; 0: no mixing
+    cutout: float = 0.0  # share of the faces that lose their eyes, nose, mouth or a half
+    self_blend: float = 0.0  # share of the fakes that are replaced by their original blended into itself
+    degrade: float = 0.0  # share of the faces that go through a video codec, a quarter of the size, or get an overlay
+
+    optimizer: Literal["adamw", "sgd", "rmsprop"] = "adamw"
     lr: float = 5e-4  # peak of the schedule
+    momentum: float = 0.9  # of sgd (Nesterov)
     weight_decay: float = 0.02  # not on vectors (norms, biases)
+    schedule: Literal["cosine", "poly", "constant"] = "cosine"  # after the warm-up
+    poly_power: float = 0.9
     warmup: float = 0.05  # share of all steps over which the rate climbs from 0
     label_smoothing: float = 0.03  # the target of a fake is 1 - this / 2
     clip_norm: float = 2.0  # of the gradient
-    ema_decay: float = 0.998  # of the weights that are validated and kept
-    amp: Literal["auto", "bf16", "off"] = "auto"  # auto: bf16 on CUDA, off on the CPU (no faster there for training)
+    ema_decay: float = 0.998  # of the weights that are validated and kept; 0: the last weights themselves
+    amp: Literal["auto", "bf16", "fp16", "off"] = "auto"  # auto on CUDA: bf16, fp16 where that is missing; off on CPU
+    sync_bn: bool = False  # batch statistics over all processes (CUDA)
+    val_share: float = 0.0  # of the groups, validated on where the table has neither a split nor a fold
     seed: int = 0
-    save_minutes: float = 3.0  # between checkpoints inside an epoch
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or not 0 <= self.small_epochs <= self.epochs:
             raise ValueError(
                 f"epochs {self.epochs} and small_epochs {self.small_epochs}: need 0 <= small <= epochs, 1 <= epochs"
             )
-        for name in ("start", "amp"):
-            allowed = {"start": ("imagenet", "scratch"), "amp": ("auto", "bf16", "off")}[name]
+        for name, allowed in _choices().items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, not one of {allowed}")
+        for name in ("cutout", "self_blend", "degrade", "warmup", "label_smoothing", "val_share", "ema_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it is a share, from 0 to 1")
+        if self.accumulate < 1 or self.lr <= 0 or self.mixup < 0:
+            raise ValueError(f"accumulate {self.accumulate} starts at 1, lr {self.lr} above 0, mixup {self.mixup} at 0")
+
+
+def _choices() -> dict[str, tuple[Any, ...]]:
+    """The fields that take one of a few words, and the words."""
+    hints = get_type_hints(TrainConfig)
+    return {f.name: get_args(hints[f.name]) for f in fields(TrainConfig) if get_origin(hints[f.name]) is Literal}
 
 
 def experiment_names() -> list[str]:

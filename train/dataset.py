@@ -1,77 +1,104 @@
-"""Labelled face crops as a member sees them, and the balanced order in which training sees them."""
+"""Labelled face crops as a member sees them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import Dataset, Sampler
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
 
-from faces.crop import CropSpec, box_inside_crop, cut
+from faces.crop import CropSpec, Image, box_inside_crop, cut
 from faces.store import CropStore
 from train.augment import augment
+from train.degrade import degrade
+from train.faceparts import cut_out
+from train.sampler import originals_of
+from train.selfblend import self_blend
+from train.table import BOX_COLUMNS, POINT_COLUMNS
+
+if TYPE_CHECKING:
+    from train.config import TrainConfig
 
 
 class FaceDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Labelled crops as a member sees them; augmented only when a seed is given.
+    """Labelled crops as a member sees them; changed at random only when a config says how.
 
-    An item is (crop (S, S, 3) uint8 RGB, target). The augmentation of row i in epoch e depends on (seed, e, i) alone,
-    so the order, the number of loader workers and a resume change nothing.
+    An item is (crop (S, S, 3) uint8 RGB, target). What happens to row i in epoch e depends on (seed, e, i) alone, so the
+    order, the number of loader workers and processes, and a resume change nothing.
     """
 
     def __init__(
-        self, store: CropStore, table: pd.DataFrame, spec: CropSpec, cut_as: CropSpec, seed: int | None = None
+        self,
+        store: CropStore,
+        table: pd.DataFrame,
+        spec: CropSpec,
+        cut_as: CropSpec,
+        change: TrainConfig | None = None,
     ) -> None:
         if missing := sorted(set(table["face"]) - store.index.keys()):
             raise ValueError(f"{len(missing)} labelled faces are in none of the sources, the first is {missing[0]!r}")
-        self.store, self.spec, self.cut_as, self.seed = store, spec, cut_as, seed
+        self.store, self.spec, self.cut_as, self.change = store, spec, cut_as, change
         self.names = list(table["face"])
         self.targets = table["target"].to_numpy(dtype=np.float32)
+        self.boxes = _numbers(table, BOX_COLUMNS, (4,))
+        self.points = _numbers(table, POINT_COLUMNS, (5, 2))
+        self.original = originals_of(table) if change is not None else np.full(len(table), -1)
+        if spec.align == "5pt" and not np.isfinite(self.points).all():
+            lacking = int((~np.isfinite(self.points).all(axis=(1, 2))).sum())
+            raise ValueError(
+                f"CropSpec {spec.name!r} aligns by five points, which {lacking} of {len(table)} faces lack; find them "
+                "with scripts/find_keypoints.py, or drop those rows"
+            )
         self.epoch = 0
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        image = self.store.read(self.names[index])
-        height, width = image.shape[:2]
-        crop = cut(image, box_inside_crop(self.cut_as, width, height), self.spec)
-        if self.seed is not None:
-            crop = augment(crop, np.random.default_rng((self.seed, self.epoch, index)))
+        crop = self._cut(index, self.store.read(self.names[index])) if self.change is None else self._changed(index)
         return torch.from_numpy(crop), torch.tensor(self.targets[index])
 
+    def _cut(self, index: int, image: Image, row: int | None = None) -> Image:
+        """The member's crop out of the stored one; `row` tells whose box and points to take."""
+        row = index if row is None else row
+        box, points = self.boxes[row], self.points[row]
+        if not np.isfinite(box).all():
+            box = box_inside_crop(self.cut_as, image.shape[1], image.shape[0])
+        return cut(image, box.astype(np.float32), self.spec, points.astype(np.float32))
 
-class PairedSampler(Sampler[list[int]]):
-    """Batches of half fakes and half reals; each fake sits beside its own original where that is in the data.
+    def _changed(self, index: int) -> Image:
+        """The crop after everything that the config does to a face in training."""
+        config = self.change
+        assert config is not None
+        rng = np.random.default_rng((config.seed, self.epoch, index))
+        row, original = index, int(self.original[index])
+        blend = rng.random() < config.self_blend and self.targets[index] == 1 and original >= 0
+        if blend and np.isfinite(self.points[original]).all():
+            row = original
+            image = self_blend(self.store.read(self.names[row]), self.points[row], rng)
+        else:
+            image = self.store.read(self.names[row])
+        if rng.random() < config.cutout and np.isfinite(self.points[row]).all():
+            image = cut_out(image, self.points[row], rng)
+        crop = self._cut(index, image, row)
+        if rng.random() < config.degrade:
+            crop = degrade(crop, rng)
+        return augment(crop, self._shared(index) if config.same_augment else rng, config.augment)
 
-    An epoch shows every fake once, but for what does not fill the last batch. The order is a function of (seed, epoch);
-    `start` skips the batches that a resumed run has already seen.
-    """
+    def _shared(self, index: int) -> Generator:
+        """The generator that a fake has in common with its original."""
+        assert self.change is not None
+        original = int(self.original[index])
+        return np.random.default_rng((self.change.seed, self.epoch, original if original >= 0 else index, 1))
 
-    def __init__(self, table: pd.DataFrame, batch: int, seed: int) -> None:
-        if batch % 2:
-            raise ValueError(f"batch {batch} must be even: half fakes, half reals")
-        target = table["target"].to_numpy()
-        self.fakes, self.reals = np.flatnonzero(target == 1), np.flatnonzero(target == 0)
-        if not len(self.fakes) or not len(self.reals):
-            raise ValueError(f"training needs both classes; there are {len(self.fakes)} fakes, {len(self.reals)} reals")
-        position = {name: i for i, name in enumerate(table["filename"])} if "filename" in table else {}
-        originals = table["original"] if "original" in table else pd.Series([""] * len(table))
-        self.original_of = np.array([position.get(name, -1) for name in originals])
-        self.batch, self.seed, self.epoch, self.start = batch, seed, 0, 0
 
-    def __len__(self) -> int:
-        return len(self.fakes) * 2 // self.batch
-
-    def __iter__(self) -> Iterator[list[int]]:
-        rng = np.random.default_rng((self.seed, self.epoch))
-        fakes = rng.permutation(self.fakes)
-        partners = self.original_of[fakes]
-        # A fake whose original is not in the data is paired with any real.
-        partners = np.where(partners >= 0, partners, rng.choice(self.reals, len(fakes)))
-        half = self.batch // 2
-        for step in range(self.start, len(self)):
-            rows = slice(step * half, (step + 1) * half)
-            yield [*fakes[rows].tolist(), *partners[rows].tolist()]
+def _numbers(table: pd.DataFrame, columns: tuple[str, ...], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Some columns as (N, *shape) floats, NaN where a column is missing or empty."""
+    if not set(columns) <= set(table.columns):
+        return np.full((len(table), *shape), np.nan)
+    values = table[list(columns)].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
+    return values.reshape(len(table), *shape)

@@ -23,58 +23,96 @@ from faces.store import CropStore
 from models.checkpoint import Card, save_member
 from models.registry import TIGHT, get_member
 from train.config import TrainConfig
-from train.loop import StoppedError, TrainData, Trainer
+from train.dataset import FaceDataset
+from train.loop import Machine, StoppedError, TrainData, Trainer
+from train.table import HOLDOUT, groups_sha256
 
 
-def load_data(crops: Sequence[Path], labels: Path) -> TrainData:
-    """Crops and labels; rows whose `split` is "val" are validated on, the rest is trained on.
+def load_data(
+    crops: Sequence[Path], labels: Path, fold: int | None = None, val_share: float = 0.0, seed: int = 0
+) -> TrainData:
+    """Crops and labels, cut into what is trained on and what is validated on.
 
-    Raises ValueError when there is no validation row, or a group stands on both sides (a leak), naming it.
+    With `fold` the rows of that fold are validated on, those held out altogether (fold -1) left alone, the rest is
+    trained on. Without it the rows whose `split` is "val" are validated on; and where the table has no split, a
+    `val_share` of its groups, drawn with `seed`. Raises ValueError when a side is empty, or a group stands on both
+    (a leak), naming it.
     """
     store, table = CropStore(crops), read_labels(labels)
-    if "face" not in table or "split" not in table:
-        raise ValueError(f"{labels} needs the columns 'face' and 'split' (train or val) for training")
+    if "face" not in table:
+        raise ValueError(f"{labels} needs a column 'face' for training; it has {list(table.columns)}")
     table = table[table["target"].notna() & table["face"].isin(store.index.keys())]
-    is_val = table["split"] == "val"
-    train, val = table[~is_val].reset_index(drop=True), table[is_val].reset_index(drop=True)
+    is_val, is_out, held_out = _held_out(table, labels, fold, val_share, seed)
+    train, val = table[~is_val & ~is_out].reset_index(drop=True), table[is_val].reset_index(drop=True)
     if train.empty or val.empty:
         raise ValueError(
             f"{labels} and {[str(c) for c in crops]} share {len(train)} training and {len(val)} validation faces"
         )
     if leaked := sorted(set(train["group"]) & set(val["group"])):
         raise ValueError(f"{len(leaked)} groups are in training and in validation, the first is {leaked[0]!r}")
-    return TrainData(store, train, val, cut_as=TIGHT)
+    return TrainData(store, train, val, cut_as=TIGHT, fold=held_out)
+
+
+def _held_out(
+    table: pd.DataFrame, labels: Path, fold: int | None, val_share: float, seed: int
+) -> tuple[pd.Series[bool], pd.Series[bool], int | str]:
+    """Which rows are validated on, which are not used at all, and what the former are called."""
+    nothing = pd.Series(False, index=table.index)
+    if fold is not None:
+        if "fold" not in table:
+            raise ValueError(f"{labels} has no column 'fold'; make it with `dfdc folds`, or leave --fold out")
+        numbers = pd.to_numeric(table["fold"], errors="raise").astype(int)
+        return numbers == fold, numbers == HOLDOUT, fold
+    if "split" in table:
+        return table["split"] == "val", nothing, "val"
+    if not val_share:
+        raise ValueError(f"{labels} needs a column 'split' (train or val), or `dfdc folds` and --fold")
+    groups = np.unique(table["group"].to_numpy(dtype=str))
+    chosen = np.random.default_rng(seed).permutation(groups)[: max(1, round(len(groups) * val_share))]
+    return table["group"].isin(chosen), nothing, f"{val_share:g} of the groups"
 
 
 def train_member(
-    name: str, config: TrainConfig, data: TrainData, folder: Path, device: torch.device, workers: int, data_name: str
+    name: str, config: TrainConfig, data: TrainData, folder: Path, machine: Machine, data_name: str
 ) -> Card | None:
     """Train (or go on training) one run in `folder`, then write <name>.safetensors and its card there.
 
-    Returns None when the run was stopped by SIGTERM or Ctrl-C; its checkpoint is written by then.
+    Returns None when the run was stopped by SIGTERM or Ctrl-C; its checkpoint is written by then. Of several processes
+    the first writes the member, and the others return None.
     """
-    trainer = Trainer(config, data, folder, device, workers)
+    trainer = Trainer(config, data, folder, machine)
     try:
         trainer.run()
     except StoppedError:
         return None
-    best = torch.load(folder / "best.pt", map_location=device, weights_only=True)
+    best = torch.load(folder / "best.pt", map_location=machine.device, weights_only=True)
     trainer.ema.module.load_state_dict(best)
     logits, calibration = _calibrate(trainer, data.val)
-    member = get_member(config.member)
+    if not machine.team.leads:
+        return None
+    member, judge = get_member(config.member), trainer.ema.module
     card = Card(
         name=name,
         backbone=member.backbone,
-        crop=member.crop,
+        crop=trainer.spec,
         sha256="",
         bytes=0,
         parameters=0,
         dtype="",
+        head=member.head,
         training=_provenance(trainer, data, data_name),
         metrics={"val": _metrics(logits, calibration, data.val)},
-        seconds_per_32_crops=_seconds_per_32_crops(trainer.ema.module, member.crop.size, device),
+        seconds_per_32_crops=_seconds_per_32_crops(judge, trainer.spec.size, machine.device),
     )
-    return save_member(folder, card, trainer.ema.module.backbone)
+    return save_member(folder, card, judge.backbone, drift_on=_some_faces(trainer))
+
+
+def _some_faces(trainer: Trainer, count: int = 256) -> NDArray[np.uint8]:
+    """Validation crops, evenly spread over the table, on which halving the precision must change nothing."""
+    data = trainer.data
+    dataset = FaceDataset(data.store, data.val, trainer.spec, data.cut_as)
+    rows = np.unique(np.linspace(0, len(dataset) - 1, count).round().astype(int))
+    return np.stack([dataset[int(row)][0].numpy() for row in rows])
 
 
 def _calibrate(trainer: Trainer, val: pd.DataFrame) -> tuple[NDArray[np.float64], Calibration]:
@@ -121,12 +159,14 @@ def _provenance(trainer: Trainer, data: TrainData, data_name: str) -> dict[str, 
     return {
         "data": data_name,
         "faces": len(data.train),
-        "fold": "rows whose split is not val",
+        "fold": data.fold,
+        "groups_sha256": groups_sha256(data.train),
         "start": trainer.start,
         "config": dataclasses.asdict(trainer.config),
         "history": trainer.history,
         "seconds": round(trainer.seconds),
         "device": _device_name(trainer.device),
+        "processes": trainer.team.world,
         "versions": {name: importlib.metadata.version(name) for name in packages},
         "commit": _commit(),
     }

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+
+import pandas as pd
+
 # The detector's box in the pixels of the stored crop. A crop cut elsewhere has none of these and is taken as TIGHT.
 BOX_COLUMNS = ("box_x0", "box_y0", "box_x1", "box_y1")
 
 # Five points in the pixels of the stored crop, in the order of faces.crop.ALIGNED_POINTS; the person's right.
 POINTS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
 POINT_COLUMNS = tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")
+
+# The fold of what no run trains or validates on.
+HOLDOUT = -1
+
+
+def groups_sha256(table: pd.DataFrame) -> str:
+    """What a run was trained on, in one number: SHA-256 over the sorted names of the groups, one to a line."""
+    return hashlib.sha256("\n".join(sorted(set(table["group"]))).encode()).hexdigest()

@@ -4,12 +4,14 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from faces.crop import box_inside_crop, cut
+from faces.crop import ALIGNED_POINTS, CropSpec, box_inside_crop, cut
 from faces.store import CropStore
 from models.registry import MEMBERS, TIGHT
-from train.augment import augment
-from train.dataset import FaceDataset, PairedSampler
+from train.config import TrainConfig
+from train.dataset import FaceDataset
+from train.table import BOX_COLUMNS, POINT_COLUMNS
 
 
 def make_faces(folder, count=24, size=64):
@@ -54,7 +56,7 @@ def test_augmentation_depends_on_seed_epoch_and_row_alone(faces):
     spec = dataclasses.replace(TIGHT, size=48)
 
     def crop(seed, epoch, row):
-        dataset = FaceDataset(store, table, spec, TIGHT, seed)
+        dataset = FaceDataset(store, table, spec, TIGHT, TrainConfig("tiny", seed=seed))
         dataset.epoch = epoch
         return dataset[row][0].numpy()
 
@@ -64,7 +66,7 @@ def test_augmentation_depends_on_seed_epoch_and_row_alone(faces):
         assert (crop(*other) != first).any()
 
 
-@pytest.mark.parametrize("name", sorted(MEMBERS))
+@pytest.mark.parametrize("name", sorted(n for n, member in MEMBERS.items() if member.crop.align == "none"))
 def test_training_cuts_the_pixels_that_the_kernel_cuts(tmp_path, name):
     """A face cut from a frame as the crops on disk are, read by the dataset, is what predict cuts from the frame."""
     spec = MEMBERS[name].crop
@@ -90,37 +92,58 @@ def test_a_labelled_face_that_is_nowhere_is_an_error(faces):
         FaceDataset(store, pd.concat([table, table.iloc[:1].assign(face="gone.png")]), TIGHT, TIGHT)
 
 
-def test_batches_are_half_and_half_and_pair_a_fake_with_its_original(faces):
-    _, table = faces
-    sampler = PairedSampler(table, batch=4, seed=0)
-    batches = list(sampler)
-    assert len(batches) == len(sampler) == 8
-    for batch in batches:
-        assert table["target"].iloc[batch].tolist() == [1, 1, 0, 0]
-        assert table["original"].iloc[batch[:2]].tolist() == table["filename"].iloc[batch[2:]].tolist()
-    assert sorted(i for b in batches for i in b[:2]) == np.flatnonzero(table["target"]).tolist()
+def with_points(table, size=64):
+    values = (ALIGNED_POINTS * size / 112).ravel()
+    return table.assign(**dict(zip(POINT_COLUMNS, values, strict=True)))
 
 
-def test_the_order_is_a_function_of_seed_and_epoch_and_can_be_resumed(faces):
-    _, table = faces
-    sampler = PairedSampler(table, batch=4, seed=0)
-    whole = list(sampler)
-    sampler.start = 5
-    assert list(sampler) == whole[5:]
-    sampler.start, sampler.epoch = 0, 1
-    assert list(sampler) != whole
+def test_box_and_points_of_the_table_decide_the_crop(faces):
+    store, table = faces
+    box = np.array([10, 12, 50, 52], dtype=np.float32)
+    table = with_points(table).assign(**dict(zip(BOX_COLUMNS, box, strict=True)))
+    for spec in (CropSpec("s", 32, margin=0.2), CropSpec("a", 32, align="5pt")):
+        crop, _ = FaceDataset(store, table, spec, TIGHT)[4]
+        points = (ALIGNED_POINTS * 64 / 112).astype(np.float32)
+        np.testing.assert_array_equal(crop.numpy(), cut(store.read("f004.png"), box, spec, points))
 
 
-@pytest.mark.parametrize(("batch", "keep", "message"), [(3, slice(None), "even"), (4, slice(0, 1), "both classes")])
-def test_a_sampler_that_cannot_balance_says_so(faces, batch, keep, message):
-    with pytest.raises(ValueError, match=message):
-        PairedSampler(faces[1].iloc[keep], batch, 0)
+def test_aligning_without_points_says_how_to_get_them(faces):
+    with pytest.raises(ValueError, match=r"24 of 24 faces lack.*find_keypoints"):
+        FaceDataset(*faces, CropSpec("a", 32, align="5pt"), TIGHT)
 
 
-def test_augment_keeps_shape_and_type_over_many_draws():
-    crop = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
-    for seed in range(200):
-        out = augment(crop, np.random.default_rng(seed))
-        assert out.shape == crop.shape
-        assert out.dtype == np.uint8
-        assert out.flags["C_CONTIGUOUS"]
+def test_a_fake_and_its_original_are_augmented_alike(faces):
+    """The same picture stored twice, as an original and as its fake, comes out the same, epoch by epoch."""
+    store, table = faces
+    table.loc[1, "face"] = table.loc[0, "face"]
+    for same in (True, False):
+        dataset = FaceDataset(store, table, TIGHT, TIGHT, TrainConfig("tiny", same_augment=same))
+        equal = []
+        for dataset.epoch in range(4):
+            equal.append(torch.equal(dataset[0][0], dataset[1][0]))
+        assert all(equal) == same
+
+
+def test_self_blends_show_the_original_and_count_as_fake(faces):
+    store, table = faces
+    config = TrainConfig("tiny", self_blend=1.0, augment="none")
+    dataset = FaceDataset(store, with_points(table), dataclasses.replace(TIGHT, size=64), TIGHT, config)
+    fake, target = dataset[1]
+    real, _ = dataset[0]
+    assert target == 1
+    np.testing.assert_array_equal(real.numpy(), store.read("f000.png"))
+    # The bright square of the fake is gone: what is seen is the original, with only a part of it changed.
+    assert fake.float().mean() < 130
+    assert (fake[:4] == real[:4]).float().mean() > 0.2 or (fake != real).any()
+    assert not torch.equal(fake, real)
+
+
+def test_cut_outs_need_points_and_leave_the_rest(faces):
+    store, table = faces
+    config = TrainConfig("tiny", cutout=1.0, augment="none")
+    spec = dataclasses.replace(TIGHT, size=64)
+    plain = FaceDataset(store, table, spec, TIGHT, config)[3][0]
+    np.testing.assert_array_equal(plain.numpy(), store.read("f003.png"))
+    cut_out = FaceDataset(store, with_points(table), spec, TIGHT, config)[3][0]
+    changed = (cut_out != plain).any(dim=2).float().mean()
+    assert 0.01 < changed < 0.5

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -15,7 +16,8 @@ from models.checkpoint import load_member
 from models.registry import Member
 from tests.train.test_dataset import make_faces
 from train.config import TrainConfig, experiment_names, load_experiment
-from train.loop import Trainer, schedule
+from train.loop import Machine, Trainer
+from train.optim import schedule
 from train.run import load_data, train_member
 
 SMALL = CropSpec("small", size=64, pad="edge")
@@ -37,8 +39,8 @@ def data(tmp_path):
     return load_data([tmp_path / "crops"], tmp_path / "labels.csv")
 
 
-def run(data, folder, config=CONFIG, workers=0):
-    return train_member("tiny", config, data, folder, torch.device("cpu"), workers, "made in the test")
+def run(data, folder, config=CONFIG, workers=0, **machine):
+    return train_member("tiny", config, data, folder, Machine(torch.device("cpu"), workers, **machine), "of the test")
 
 
 def weights(folder):
@@ -97,6 +99,22 @@ def test_the_calibration_is_built_into_the_member(data, tmp_path):
     torch.testing.assert_close(shipped.data, best * fitted["scale"] + fitted["shift"], atol=1e-4, rtol=1e-4)
 
 
+EVERYTHING = dataclasses.replace(
+    CONFIG, sampling="originals", batch=2, accumulate=2, mixup=0.5, cutout=0.3, self_blend=0.3, degrade=0.2,
+    same_augment=True, augment="strong", optimizer="sgd", schedule="poly",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("config", [CONFIG, EVERYTHING], ids=["plain", "everything"])
+def test_two_epochs_and_two_more_are_four(data, tmp_path, config):
+    """Paused after two epochs and gone on: the same files as undisturbed, bit for bit."""
+    whole = run(data, tmp_path / "whole", config)
+    assert run(data, tmp_path / "halves", config, until=2) is None
+    assert run(data, tmp_path / "halves", config).sha256 == whole.sha256
+    for key, value in weights(tmp_path / "whole").items():
+        assert torch.equal(value, weights(tmp_path / "halves")[key]), key
+
+
 @pytest.mark.parametrize("stop_at", [3, 12])
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(data, tmp_path, monkeypatch, stop_at):
     """Stopped by SIGTERM inside an epoch, then resumed: the same weights, bit for bit."""
@@ -116,6 +134,85 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(data, tmp_path, monkey
         assert torch.equal(value, weights(tmp_path / "cut")[key]), key
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import models.registry
+from tests.train.test_loop import TINY, load_data, run
+from train.loop import Trainer
+if __name__ == "__main__":
+    models.registry.MEMBERS = TINY
+    folder, kill_at = Path(sys.argv[1]), int(sys.argv[2])
+    update = Trainer._update
+
+    def dying(self, *batch):
+        print("step", self.step, flush=True)
+        if self.step == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return update(self, *batch)
+
+    Trainer._update = dying
+    data = load_data([folder / "crops"], folder / "labels.csv")
+    print("sha", run(data, folder / "killed", checkpoint_every=5).sha256)
+"""
+
+
+def test_kill_9_loses_no_more_than_checkpoint_every(data, tmp_path):
+    """Killed twice without warning, then left alone: the same member as undisturbed."""
+    whole = run(data, tmp_path / "whole")
+    steps = []
+    for kill_at in (8, 21, -1):
+        command = [sys.executable, "-c", KILLED, str(tmp_path), str(kill_at)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=200, cwd=ROOT)
+        assert done.returncode == (0 if kill_at < 0 else -signal.SIGKILL), done.stderr
+        steps.append([int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("step")])
+    assert [(run[0], run[-1]) for run in steps] == [(0, 8), (5, 21), (20, 47)]
+    assert done.stdout.split()[-1] == whole.sha256
+
+
+TOGETHER = """
+import os, sys
+from pathlib import Path
+import torch
+import models.registry
+from tests.train.test_loop import PLAIN, SOLO, load_data, train_member
+from train.distributed import join_team
+from train.loop import Machine
+if __name__ == "__main__":
+    models.registry.MEMBERS = PLAIN
+    folder = Path(sys.argv[1])
+    data = load_data([folder / "crops"], folder / "labels.csv")
+    with join_team(torch.device("cpu")) as (team, device):
+        train_member("plain", SOLO, data, folder / "together", Machine(device, 0, team=team), "of the test")
+"""
+# Without batch statistics and dropout, one process with twice the batch does the same sums.
+PLAIN = {"plain": Member("plain", "convnext_atto", SMALL, dropout=0.0, drop_path=0.0)}
+SOLO = dataclasses.replace(CONFIG, member="plain", epochs=2, batch=4)
+
+
+def test_two_processes_are_one_with_twice_the_batch(data, tmp_path, monkeypatch):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    (tmp_path / "together.py").write_text(TOGETHER)
+    done = subprocess.run(
+        [*command, str(tmp_path / "together.py"), str(tmp_path)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    monkeypatch.setattr("models.registry.MEMBERS", PLAIN)
+    solo = dataclasses.replace(SOLO, batch=8)
+    train_member("plain", solo, data, tmp_path / "solo", Machine(torch.device("cpu"), 0), "of the test")
+    together, alone = (pd.read_csv(tmp_path / run / "history.csv") for run in ("together", "solo"))
+    assert len(together) == len(alone) == 2
+    np.testing.assert_allclose(together["train_loss"], alone["train_loss"], rtol=2e-4)
+    np.testing.assert_allclose(together["val_log_loss_balanced"], alone["val_log_loss_balanced"], rtol=2e-3)
+    assert (tmp_path / "together/plain.safetensors").exists()
+
+
 def test_other_options_refuse_an_old_checkpoint(data, tmp_path):
     run(data, tmp_path / "run", dataclasses.replace(CONFIG, epochs=1))
     with pytest.raises(ValueError, match=r"another \['epochs', 'lr'\]"):
@@ -124,7 +221,7 @@ def test_other_options_refuse_an_old_checkpoint(data, tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_the_run(data, tmp_path, monkeypatch):
     monkeypatch.setattr("train.loop.functional.binary_cross_entropy_with_logits", lambda a, _: a.sum() * float("nan"))
-    with pytest.raises(DfdcError, match="the loss became nan at step 0"):
+    with pytest.raises(DfdcError, match="the loss became nan before step"):
         run(data, tmp_path / "run")
 
 
@@ -142,12 +239,41 @@ def test_data_without_validation_is_refused(tmp_path):
         load_data([tmp_path / "crops"], tmp_path / "labels.csv")
 
 
-def test_schedule_climbs_and_falls():
-    rates = [schedule(step, 100, 0.1) for step in range(100)]
+@pytest.mark.parametrize("kind", ["cosine", "poly"])
+def test_schedule_climbs_and_falls(kind):
+    config = dataclasses.replace(CONFIG, schedule=kind, warmup=0.1)
+    rates = [schedule(step, 100, config) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[9] == pytest.approx(1)
     assert rates[9:] == sorted(rates[9:], reverse=True)
-    assert rates[-1] < 0.001
+    assert rates[-1] < 0.02
+
+
+def test_a_constant_schedule_without_warm_up_is_constant():
+    config = dataclasses.replace(CONFIG, schedule="constant", warmup=0)
+    assert {schedule(step, 100, config) for step in range(100)} == {1.0}
+
+
+@pytest.mark.parametrize("amp", ["bf16", "fp16"])
+def test_lower_precision_learns_too(data, tmp_path, amp):
+    trainer = Trainer(
+        dataclasses.replace(CONFIG, amp=amp, epochs=6), data, tmp_path / amp, Machine(torch.device("cpu"), 0)
+    )
+    assert trainer.scaler.is_enabled() == (amp == "fp16")
+    trainer.run()
+    assert trainer.history[-1]["train_loss"] < trainer.history[0]["train_loss"] - 0.1
+
+
+def test_accumulating_is_a_larger_batch(data, tmp_path, monkeypatch):
+    """Two batches of 4 per step and one of 8: the same pairs, the same sums."""
+    monkeypatch.setattr("models.registry.MEMBERS", PLAIN)
+    losses = []
+    for batch, accumulate in ((8, 1), (4, 2)):
+        config = dataclasses.replace(SOLO, batch=batch, accumulate=accumulate, epochs=1)
+        trainer = Trainer(config, data, tmp_path / str(batch), Machine(torch.device("cpu"), 0))
+        trainer.run()
+        losses.append((trainer.history[-1]["train_loss"], trainer.history[-1]["val_log_loss_balanced"]))
+    np.testing.assert_allclose(*losses, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", experiment_names())
@@ -160,7 +286,7 @@ def test_an_unknown_experiment_is_told_the_known_ones():
         load_experiment("nothing")
 
 
-@pytest.mark.parametrize("change", [{"epochs": 0}, {"small_epochs": 9}, {"start": "moon"}, {"amp": "fp8"}])
+@pytest.mark.parametrize("change", [{"epochs": 0}, {"small_epochs": 9}, {"start": "moon"}, {"amp": "fp8"}, {"cutout": 1.5}, {"accumulate": 0}])
 def test_impossible_configs_are_refused(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         dataclasses.replace(CONFIG, **change)

@@ -1,0 +1,68 @@
+"""What the test set's organisers did to videos, done to a face: quarter size, strong compression, overlays.
+
+The preview paper of the challenge (Dolhansky et al. 2019) names a quarter of the resolution, a lower frame rate and lower
+quality; the final test set adds overlays. The frame rate means nothing to a single face.
+"""
+
+from __future__ import annotations
+
+import io
+
+import av
+import cv2
+import numpy as np
+from numpy.random import Generator
+
+from faces.crop import Image
+
+
+def degrade(image: Image, rng: Generator) -> Image:
+    """One of the degradations, drawn at random: (H, W, 3) uint8 RGB to the same shape."""
+    return (quarter, recompress, overlay)[rng.integers(3)](image, rng)
+
+
+def quarter(image: Image, rng: Generator) -> Image:
+    """A quarter of the size and back."""
+    height, width = image.shape[:2]
+    small = max(1, width // 4), max(1, height // 4)
+    shrunk = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+
+
+def recompress(image: Image, rng: Generator) -> Image:
+    """Through H.264 as one intra frame at CRF 17 to 40 (the range of the challenge's third place) and back."""
+    height, width = image.shape[:2]
+    # 4:2:0 wants even sides; the edge is repeated and cut off again.
+    even = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+    file = io.BytesIO()
+    with av.open(file, "w", format="h264") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.height, stream.width = even.shape[:2]
+        stream.pix_fmt = "yuv420p"
+        # One thread: a loader worker has one core, and the same bytes must come out everywhere.
+        stream.codec_context.thread_count = 1
+        stream.options = {"crf": str(int(rng.integers(17, 41))), "preset": "veryfast"}
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    file.seek(0)
+    with av.open(file, "r", format="h264") as container:
+        decoded = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    return np.ascontiguousarray(decoded[:height, :width])
+
+
+def overlay(image: Image, rng: Generator) -> Image:
+    """A word or a few shapes laid over the picture, more or less transparent."""
+    height, width = image.shape[:2]
+    layer = image.copy()
+    colour = tuple(int(v) for v in rng.integers(0, 256, 3))
+    if rng.random() < 0.5:
+        word = "".join(chr(c) for c in rng.integers(65, 91, rng.integers(3, 9)))
+        origin = int(rng.integers(-width // 4, width // 2)), int(rng.integers(height // 6, height))
+        cv2.putText(layer, word, origin, cv2.FONT_HERSHEY_SIMPLEX, height / 120 * rng.uniform(0.6, 1.6), colour, 2)
+    else:
+        for _ in range(rng.integers(1, 4)):
+            centre = int(rng.integers(width)), int(rng.integers(height))
+            cv2.circle(layer, centre, int(rng.integers(3, max(4, width // 6))), colour, int(rng.choice([-1, 2])))
+    alpha = rng.uniform(0.4, 1.0)
+    return np.asarray(cv2.addWeighted(layer, alpha, image, 1 - alpha, 0), dtype=np.uint8)
