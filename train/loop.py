@@ -85,7 +85,7 @@ class Trainer:
         self.network = DistributedDataParallel(self.model) if self.team.world > 1 else self.model
         self.optimizer = make_optimizer(self.model, config)
         self.dtype = pick_dtype(config.amp, self.device)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
+        self.scaler = torch.amp.grad_scaler.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
         self.sampler = PairedSampler(
             data.train, config.batch, config.seed, config.sampling, self.team.rank, self.team.world
         )
@@ -107,6 +107,11 @@ class Trainer:
         """Optimiser steps of the whole run."""
         return self.steps_in_epoch * self.config.epochs
 
+    @property
+    def _quiet(self) -> dict[str, bool]:
+        """Bars are drawn by one process."""
+        return {} if self.team.leads else {"disable": True}
+
     def run(self) -> None:
         """Train to the last epoch, from `last.pt` where there is one. Raises StoppedError after SIGTERM or SIGINT."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -125,7 +130,7 @@ class Trainer:
         done = self.step - self.epoch * self.steps_in_epoch
         batches = iter(self._batches(done * self.config.accumulate))
         title = f"epoch {self.epoch + 1}/{self.config.epochs}"
-        bar = tqdm(total=self.steps_in_epoch, initial=done, desc=title, disable=None if self.team.leads else True)
+        bar = tqdm(total=self.steps_in_epoch, initial=done, desc=title, **self._quiet)
         fresh = torch.zeros((), dtype=torch.float64, device=self.device)  # the loss since the last look
         for _ in range(done, self.steps_in_epoch):
             fresh += self._update(batches)
@@ -169,7 +174,7 @@ class Trainer:
             pin_memory=self.device.type == "cuda",
             # Not fork: OpenCV's thread pool does not survive it, and the worker would wait for ever.
             multiprocessing_context="forkserver" if workers else None,
-            worker_init_fn=_one_thread if workers else None,
+            worker_init_fn=one_thread if workers else None,
             **order,
         )
 
@@ -182,8 +187,8 @@ class Trainer:
         for part in range(config.accumulate):
             # Gradients travel between processes once per step.
             last = part == config.accumulate - 1
-            quiet = nullcontext() if last or self.team.world == 1 else self.network.no_sync()
-            with quiet:
+            network = self.network
+            with nullcontext() if last or not isinstance(network, DistributedDataParallel) else network.no_sync():
                 loss = self._loss(*next(batches), part) / config.accumulate
                 self.scaler.scale(loss).backward()
             total += loss.detach()
@@ -255,7 +260,7 @@ class Trainer:
         network = self.ema.module.eval()
         logits = np.full(len(dataset), np.nan)
         loader = self._loader(Subset(dataset, list(mine)), batch_size=32)
-        bar = tqdm(loader, desc="validate", leave=False, disable=None if self.team.leads else True)
+        bar = tqdm(loader, desc="validate", leave=False, **self._quiet)
         found = [network(crops.to(self.device)).float().cpu() for crops, _ in bar]
         for rank, part in enumerate(self.team.gather(torch.cat(found).numpy().astype(np.float64) if found else [])):
             logits[rank :: self.team.world] = part
@@ -283,7 +288,7 @@ class Trainer:
                 signal.signal(number, handler)
 
 
-def _one_thread(_: int) -> None:
+def one_thread(_: int) -> None:
     """A loader worker is one of many: OpenCV's own threads would fight the training for the cores."""
     import cv2
 
