@@ -38,11 +38,13 @@ def track(frames: Sequence[FrameFaces], seconds: Sequence[float], patience: floa
     """Give each face a person: one (N,) array per frame, persons numbered from 0 by how often they are seen.
 
     frames: the faces of one video in order. seconds: when each frame is shown. patience: seconds for which somebody may
-    be out of sight and still be the same person. STRAY is a box seen in a single frame of four or more, or on a track
+    be out of sight and still be the same person, more where the frames themselves lie further apart. STRAY is a box seen in a single frame of four or more, or on a track
     without one sure box: a chance find of the detector, not somebody. Ties in how often are broken by total area, then
     by first appearance.
     """
     tracks: list[_Track] = []
+    # A few frames of a long video may lie seconds apart: the next frame must be within reach, or nobody is seen twice.
+    patience = max(patience, 1.5 * float(np.median(np.diff(seconds)))) if len(seconds) > 1 else patience
     for number, (faces, second) in enumerate(zip(frames, seconds, strict=True)):
         boxes = faces.boxes_xyxy.astype(np.float64)
         live = [t for t in tracks if second - t.second <= patience]

@@ -147,3 +147,9 @@ def test_any_video(video: list[FrameFaces], step: float) -> None:
 
     again = track(video, seconds)
     assert all((a == b).all() for a, b in zip(found, again, strict=True))
+
+
+@pytest.mark.parametrize("step", [4.0, 60.0])
+def test_frames_seconds_apart_still_show_the_same_person(step: float) -> None:
+    """Eight frames of half a minute: the next frame is further away than the patience."""
+    assert people([frame(STILL)] * 8, step) == [[0]] * 8
