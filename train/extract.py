@@ -1,0 +1,265 @@
+"""Videos to shards of face crops: the plan, the processes, the tables, the summary. Goes on after any end."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import multiprocessing
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from dfdc_common import DfdcError, atomic_path, write_text
+from faces.detect import Cascade
+from models.registry import MEMBERS
+from train.extract_shard import Shard, start_worker, work, write_shard
+from train.extract_video import ExtractOptions
+from train.families import components
+from train.metadata import Video, read_videos
+
+PLAN = "plan.json"
+PLAN_VERSION = 1
+STATUSES = ("ok", "no_face", "unreadable", "missing", "unlabelled")
+SHOWN = 10  # names that the summary lists per status
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a finished run made."""
+
+    folder: Path
+    faces: int
+    names: dict[str, list[str]]  # status -> videos
+
+    def __str__(self) -> str:
+        lines = [f"{self.folder}: {self.faces} faces of {len(self.names.get('ok', []))} videos"]
+        for status in STATUSES[1:]:
+            if names := self.names.get(status):
+                more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+                lines.append(f"{status}: {len(names)} videos: {', '.join(names[:SHOWN])}{more}")
+        return "\n".join([*lines, f"all of them with reasons: {self.folder / 'videos.csv'}"])
+
+
+def default_workers() -> int:
+    """A process for each core that this one may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def member_specs() -> tuple[Any, ...]:
+    """What any member may cut, each once."""
+    return tuple(dict.fromkeys(member.crop for member in MEMBERS.values()))
+
+
+def extract(
+    inputs: Sequence[Path],
+    output: Path,
+    options: ExtractOptions,
+    labels: Path | None = None,
+    device: torch.device | None = None,
+    workers: int = 1,
+    skip: Sequence[str] = (),
+) -> Summary:
+    """Make the shards in `output` that are not there yet, then index.csv and videos.csv.
+
+    workers: processes; 0 works in this one. skip: names of videos to set aside. Raises ValueError for wrong inputs,
+    and when `output` was begun with others or other options; DfdcError when a worker died, another run is at work
+    there, or no video shows a face.
+    """
+    device = device or torch.device("cpu")
+    videos = read_videos(inputs, labels)
+    if strange := sorted(set(skip) - {video.filename for video in videos}):
+        raise ValueError(f"--skip {strange[0]!r} is none of the {len(videos)} videos")
+    output.mkdir(parents=True, exist_ok=True)
+    with _alone(output):
+        shards = plan_shards(videos, options.shard_videos)
+        _keep_plan(output, videos, shards, options, device)
+        _remove_leftovers(output, shards)
+        todo = [shard for shard in shards if not shard.index(output).exists()]
+        done = sum(len(shard.videos) for shard in shards) - sum(len(shard.videos) for shard in todo)
+        with tqdm(total=len(videos), initial=done, desc="videos", unit="video") as bar:
+            if workers:
+                _run_pool(todo, output, options, frozenset(skip), device, workers, bar)
+            else:
+                detector = Cascade(device, threads=1)
+                for shard in todo:
+                    write_shard(shard, output, options, detector, frozenset(skip), bar.update)
+        return _merge(output, shards)
+
+
+def plan_shards(videos: Sequence[Video], size: int) -> list[Shard]:
+    """Whole families, in the order of the videos, closed at `size` videos; in a family originals come first."""
+    family = components([[("video", v.filename), *([("video", v.original)] if v.original else [])] for v in videos])
+    families: defaultdict[int, list[Video]] = defaultdict(list)
+    for number, video in zip(family.tolist(), videos, strict=True):
+        families[number].append(video)
+    shards: list[Shard] = []
+    waiting: list[Video] = []
+    for number in sorted(families):
+        waiting += _originals_first(families[number])
+        if len(waiting) >= size:
+            shards.append(Shard(len(shards), tuple(waiting)))
+            waiting = []
+    return [*shards, Shard(len(shards), tuple(waiting))] if waiting else shards
+
+
+def _originals_first(family: list[Video]) -> list[Video]:
+    by_name = {video.filename: video for video in family}
+
+    def depth(video: Video) -> int:
+        steps = 0
+        while video.original in by_name and steps < len(family):  # the bound ends a circle
+            video, steps = by_name[video.original], steps + 1
+        return steps
+
+    return sorted(family, key=lambda video: (depth(video), video.filename))
+
+
+def _keep_plan(
+    output: Path, videos: Sequence[Video], shards: Sequence[Shard], options: ExtractOptions, device: torch.device
+) -> None:
+    """Write the plan, or hold it against the one that is there."""
+    # What decides how much of a frame is stored; a member's normalisation does not.
+    specs = sorted({(spec.margin, spec.shift_y, spec.align) for spec in options.specs})
+    plan = {
+        "version": PLAN_VERSION,
+        "options": {**dataclasses.asdict(options), "specs": specs, "device": device.type},
+        "videos": {video.filename: _fingerprint(video) for video in videos},
+        "shards": [[video.filename for video in shard.videos] for shard in shards],
+    }
+    path, text = output / PLAN, json.dumps(plan, indent=1)
+    if not path.exists():
+        if begun := sorted(output.glob("shard_*")):
+            raise ValueError(f"{output} holds {begun[0].name} but no {PLAN}; give -o an empty folder")
+        write_text(path, text)
+        return
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))
+        changed = _changes(old, json.loads(text))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} cannot be read ({error!r}); give -o an empty folder") from error
+    if changed:
+        raise ValueError(
+            f"{output} was begun differently: {'; '.join(changed)}. Give the same videos and options to go on there, "
+            "or another folder with -o"
+        )
+
+
+def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """What differs, in words."""
+    found = []
+    for key in old["options"] | new["options"]:
+        was, now = old["options"].get(key), new["options"].get(key)
+        if was != now:
+            told = f"{key} was {was}, is {now}" if key != "specs" else "the members' crops (specs) are others now"
+            found.append(told)
+    before, after = old["videos"], new["videos"]
+    for what, names in (
+        ("are gone", before.keys() - after.keys()),
+        ("are new", after.keys() - before.keys()),
+        ("changed in file or label", {name for name in before.keys() & after.keys() if before[name] != after[name]}),
+    ):
+        if names:
+            found.append(f"{len(names)} videos {what}, the first is {min(names)}")
+    if not found and any(old[key] != new[key] for key in ("version", "shards")):
+        found.append("another version of this program made the plan")
+    return found
+
+
+def _fingerprint(video: Video) -> str:
+    size = video.path.stat().st_size if video.path else -1
+    return "|".join((video.label, video.original, video.group, video.part, video.split, str(size)))
+
+
+@contextlib.contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """Hold the folder's lock; the system lets go of it however the process ends."""
+    with (output / ".lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DfdcError(f"another extraction is at work in {output}; wait for it, or give another -o") from error
+        yield
+
+
+def _remove_leftovers(output: Path, shards: Sequence[Shard]) -> None:
+    """What a killed run left: temporary files, and parts of shards without the index that is written last."""
+    for path in [*output.glob(".*.tmp"), *output.glob(".shard_*.now")]:
+        path.unlink(missing_ok=True)
+    for shard in shards:
+        if not shard.index(output).exists():
+            shard.tar(output).unlink(missing_ok=True)
+            shard.table(output).unlink(missing_ok=True)
+
+
+def _run_pool(
+    todo: Sequence[Shard],
+    output: Path,
+    options: ExtractOptions,
+    skip: frozenset[str],
+    device: torch.device,
+    workers: int,
+    bar: tqdm[Any],
+) -> None:
+    # Not forked: OpenCV and OpenVINO hang in a child that inherits their threads.
+    context = multiprocessing.get_context("spawn")
+    stop, count = context.Event(), context.Value("l", 0)
+    begin = bar.n
+    arguments = (output, options, skip, str(device), stop, count)
+    pool = ProcessPoolExecutor(max(1, min(workers, len(todo))), context, start_worker, arguments)
+    try:
+        waiting = {pool.submit(work, shard) for shard in todo}
+        while waiting:
+            finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+            bar.update(begin + count.value - bar.n)
+            for future in finished:
+                future.result()
+    except BrokenProcessPool as error:
+        raise DfdcError(_death(output, todo)) from error
+    except KeyboardInterrupt as error:
+        raise DfdcError(f"stopped; the same command goes on from {output}") from error
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+
+
+def _death(output: Path, todo: Sequence[Shard]) -> str:
+    """Which videos may be to blame for a worker's death."""
+    marks = [shard.mark(output) for shard in todo if shard.mark(output).exists()]
+    at = ", ".join(mark.read_text(encoding="utf-8") for mark in marks) or "none yet"
+    return (
+        f"a worker process died (a crash in a library, or too little memory); videos being worked on: {at}. Run the "
+        "same command again to go on; when it dies at the same video again, set that one aside with --skip NAME"
+    )
+
+
+def _merge(output: Path, shards: Sequence[Shard]) -> Summary:
+    """The tables of all shards as one each, in the order of the shards."""
+    _concatenate([shard.table(output) for shard in shards], output / "videos.csv")
+    _concatenate([shard.index(output) for shard in shards], output / "index.csv")
+    videos = pd.read_csv(output / "videos.csv", dtype=str, keep_default_na=False)
+    names = {str(status): sorted(rows["filename"]) for status, rows in videos.groupby("status")}
+    summary = Summary(output, int(videos["faces"].astype(int).sum()), names)
+    if not names.get("ok"):
+        raise DfdcError(f"no video shows a face:\n{summary}")
+    return summary
+
+
+def _concatenate(parts: Sequence[Path], target: Path) -> None:
+    """One CSV out of several with the same header; the header stays once."""
+    with atomic_path(target) as temporary, temporary.open("wb") as out:
+        for number, part in enumerate(parts):
+            with part.open("rb") as handle:
+                header = handle.readline()
+                out.write(b"" if number else header)
+                out.writelines(handle)

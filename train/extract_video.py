@@ -1,0 +1,220 @@
+"""One video to the face crops that training reads."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dfdc_common import DfdcError
+from faces.crop import Boxes, CropSpec, Image, Rect, inside, reach
+from faces.detect import Detector, FrameFaces
+from faces.track import STRAY, track
+from faces.video import Frames, VideoError, decode, probe
+from train.metadata import Video
+from train.table import BOX_COLUMNS, POINT_COLUMNS
+
+# What libraries raise over damaged media beside VideoError; each is listed with its reason, never passed over.
+DAMAGE = (OSError, MemoryError, OverflowError, ValueError)
+ALL_FRAMES = 2**31 - 1
+ImageFormat = Literal["jpg", "png"]
+
+VIDEO_FACTS = ("filename", "label", "original", "original_group", "part", "split")
+# Where the stored crop lies in its frame, in pixels of the frame.
+PLACE_COLUMNS = ("crop_left", "crop_top", "crop_width", "crop_height", "frame_width", "frame_height")
+INDEX_COLUMNS = (
+    "face", *VIDEO_FACTS, "frame", "second", "person", "score", "step", "boxes_from",
+    *PLACE_COLUMNS, *BOX_COLUMNS, *POINT_COLUMNS, "md5",
+)  # fmt: skip
+VIDEO_COLUMNS = (
+    *VIDEO_FACTS, "status", "reason", "faces", "frames", "people", "boxes_from", "steps",
+    "width", "height", "fps", "length", "md5",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ExtractOptions:
+    """What decides the bytes that come out."""
+
+    frames: int = 32  # per video, evenly spread
+    fps: float | None = None  # frames per second of video instead
+    every_frame: bool = False  # all of them instead
+    image_format: ImageFormat = "jpg"  # png keeps every pixel, at four times the bytes or more
+    quality: int = 95  # of a jpg
+    margin: float = 0.75  # kept around the box on each side at least, a share of its side
+    shard_videos: int = 64  # a shard is closed when it has so many; a family is never split
+    specs: tuple[CropSpec, ...] = ()  # what must be cut out of a stored crop without loss
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or self.shard_videos < 1 or not 1 <= self.quality <= 100:
+            raise ValueError(f"frames {self.frames} and shard_videos {self.shard_videos} start at 1, quality 1 to 100")
+        if self.fps is not None and not self.fps > 0:
+            raise ValueError(f"fps {self.fps} must be above 0")
+        if self.fps is not None and self.every_frame:
+            raise ValueError("--fps and --every-frame exclude each other; give one")
+        if self.image_format not in ("jpg", "png"):
+            raise ValueError(f"format is {self.image_format!r}; it must be jpg or png")
+        if not 0 <= self.margin <= 10:
+            raise ValueError(f"margin {self.margin} must be 0 to 10 of the box's side")
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Who is where in the frames of a video: what a fake takes over from its original."""
+
+    indices: NDArray[np.int64]  # (N,) frame numbers
+    shapes: tuple[tuple[int, ...], ...]  # N of (H, W, 3)
+    length: int  # frames of the video, as its header says
+    faces: list[FrameFaces]  # N
+    people: list[NDArray[np.intp]]  # N of (faces,), STRAY for nobody
+
+    @property
+    def count(self) -> int:
+        """Faces that are somebody's."""
+        return sum(int((people != STRAY).sum()) for people in self.people)
+
+    def fits(self, frames: Frames) -> bool:
+        """Whether these are the same moments of a video of the same size and length."""
+        return (
+            np.array_equal(self.indices, frames.indices)
+            and self.shapes == tuple(image.shape for image in frames.images)
+            and self.length == frames.info.frames
+        )
+
+
+@dataclass
+class Extracted:
+    """What is known of one video, a row of videos.csv, and its faces: rows of the index with the encoded crops."""
+
+    row: dict[str, Any]
+    faces: list[tuple[dict[str, Any], bytes]] = field(default_factory=list)
+    seen: Seen | None = None  # None unless the video could be read
+
+
+def extract_video(video: Video, options: ExtractOptions, detector: Detector, original: Seen | None) -> Extracted:
+    """Decode, find the faces (or take the original's, where it fits and has any), cut and encode them.
+
+    A video that is missing, broken or shows nobody is a row that says so, never an exception.
+    """
+    out = Extracted(dict.fromkeys(VIDEO_COLUMNS, "") | facts_of(video) | {"faces": 0, "frames": 0, "people": 0})
+    if video.path is None:
+        return _ended(out, "missing", "the metadata names it, but no file is there")
+    if not video.known:
+        return _ended(out, "unlabelled", "the file is there, but no metadata names it")
+    try:
+        out.row["md5"] = md5_of(video.path)
+        frames = decode(video.path, _wanted(video.path, options), threads=1)
+    except VideoError as error:
+        return _ended(out, "unreadable", str(error).removeprefix(f"{video.path}: "))
+    except DAMAGE as error:
+        return _ended(out, "unreadable", f"{type(error).__name__}: {error}")
+    borrowed = original if original is not None and original.count and original.fits(frames) else None
+    out.seen = borrowed or look(frames, detector)
+    out.row["boxes_from"] = "original" if borrowed else "own"
+    return _cut_all(out, out.seen, frames, options)
+
+
+def facts_of(video: Video) -> dict[str, str]:
+    """The columns that every row about a video begins with."""
+    values = (video.filename, video.label, video.original, video.group, video.part, video.split)
+    return dict(zip(VIDEO_FACTS, values, strict=True))
+
+
+def look(frames: Frames, detector: Detector) -> Seen:
+    """Detect and track, as inference does."""
+    faces = detector(frames.images)
+    people = track(faces, [float(s) for s in frames.seconds])
+    shapes = tuple(image.shape for image in frames.images)
+    return Seen(frames.indices, shapes, frames.info.frames, faces, people)
+
+
+def window_around(box_xyxy: Boxes, points_xy: Boxes, options: ExtractOptions, width: int, height: int) -> Rect:
+    """The part of a frame of that size that holds what every spec needs, the box with its margin, and the points."""
+    rects = [reach(box_xyxy, spec, points_xy) for spec in options.specs]
+    rects.append(reach(box_xyxy, CropSpec("margin", size=8, margin=options.margin)))
+    low, high = np.floor(points_xy.min(axis=0)), np.ceil(points_xy.max(axis=0))
+    rects.append((int(low[0]), int(low[1]), int(high[0]) + 1, int(high[1]) + 1))
+    left, top, right, bottom = zip(*rects, strict=True)
+    return inside((min(left), min(top), max(right), max(bottom)), width, height)
+
+
+def md5_of(path: Path) -> str:
+    """Hex MD5 of a file's bytes: it tells exact copies apart from look-alikes, nothing more."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _ended(out: Extracted, status: str, reason: str) -> Extracted:
+    out.row |= {"status": status, "reason": reason}
+    return out
+
+
+def _wanted(path: Path, options: ExtractOptions) -> int:
+    """How many frames to ask for."""
+    if options.every_frame:
+        return ALL_FRAMES
+    if options.fps is None:
+        return options.frames
+    info = probe(path)
+    seconds = info.frames / info.fps if info.fps else info.duration
+    if not seconds:
+        raise VideoError(f"{path}: its length is unknown, so --fps cannot be kept; use --frames or --every-frame")
+    return max(1, round(seconds * options.fps))
+
+
+def _cut_all(out: Extracted, seen: Seen, frames: Frames, options: ExtractOptions) -> Extracted:
+    """Every face that is somebody's, as a row and an encoded crop."""
+    notes = [frames.note] if frames.note else []
+    steps: Counter[str] = Counter()
+    people: set[int] = set()
+    for number in range(len(frames.images)):
+        for index in np.flatnonzero(seen.people[number] != STRAY):
+            try:
+                out.faces.append(_cut_one(out.row, frames, number, seen, int(index), options))
+            except ValueError as error:  # a box or points that no crop can be made of
+                notes.append(f"frame {frames.indices[number]}: {error}")
+                continue
+            steps[seen.faces[number].step] += 1
+            people.add(int(seen.people[number][index]))
+    info = frames.info
+    out.row |= {"faces": len(out.faces), "frames": len(frames.images), "people": len(people)}
+    out.row |= {"width": info.width, "height": info.height, "fps": round(info.fps, 4), "length": info.frames}
+    out.row["steps"] = " ".join(f"{step}={count}" for step, count in sorted(steps.items()))
+    if not out.faces:
+        return _ended(out, "no_face", "; ".join([f"no face in {len(frames.images)} frames", *notes]))
+    return _ended(out, "ok", "; ".join(notes))
+
+
+def _cut_one(
+    video_row: dict[str, Any], frames: Frames, number: int, seen: Seen, index: int, options: ExtractOptions
+) -> tuple[dict[str, Any], bytes]:
+    image, faces = frames.images[number], seen.faces[number]
+    box, points = faces.boxes_xyxy[index], faces.points_xy[index]
+    height, width = image.shape[:2]
+    left, top, right, bottom = window_around(box, points, options, width, height)
+    frame, person = int(frames.indices[number]), int(seen.people[number][index])
+    row = {key: video_row[key] for key in (*VIDEO_FACTS, "boxes_from", "md5")}
+    row["face"] = f"{Path(video_row['filename']).stem}_{frame:04d}_{person}.{options.image_format}"
+    row |= {"frame": frame, "second": round(float(frames.seconds[number]), 6), "person": person}
+    row |= {"score": round(float(faces.scores[index]), 6), "step": faces.step}
+    row |= dict(zip(PLACE_COLUMNS, (left, top, right - left, bottom - top, width, height), strict=True))
+    # float64 holds a float32 less a whole number exactly, and Python writes enough digits.
+    row |= dict(zip(BOX_COLUMNS, (box.astype(np.float64) - (left, top, left, top)).tolist(), strict=True))
+    row |= dict(zip(POINT_COLUMNS, (points.astype(np.float64) - (left, top)).ravel().tolist(), strict=True))
+    return row, _encoded(image[top:bottom, left:right], options)
+
+
+def _encoded(image: Image, options: ExtractOptions) -> bytes:
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    how: Sequence[int] = [cv2.IMWRITE_JPEG_QUALITY, options.quality] if options.image_format == "jpg" else []
+    ok, data = cv2.imencode(f".{options.image_format}", bgr, how)
+    if not ok:
+        raise DfdcError(f"OpenCV could not encode a crop of {image.shape} as {options.image_format}")
+    return bytes(data.tobytes())

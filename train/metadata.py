@@ -1,0 +1,188 @@
+"""Which videos there are, and what is known of them: metadata.json of DFDC's parts, or a CSV of labels."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ensemble.labels import read_labels
+
+METADATA = "metadata.json"
+# As in inference.videos, which training does not import; a test holds the two equal.
+VIDEO_ENDINGS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp")
+
+# What stands for "no original" in one release of the metadata or another.
+NO_ORIGINAL = {"", "nan", "none", "null"}
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video of a training set, whether its file is there or not."""
+
+    filename: str  # unique over all inputs
+    path: Path | None  # None when the metadata names it and no file is there
+    label: str  # REAL, FAKE or as given; empty when nothing is known of it
+    original: str = ""  # filename of the video that a fake was made from, empty when unknown or real
+    group: str = ""  # what must stay together: as given, else the original's filename, else the own
+    part: str = ""  # number of a DFDC part without leading zeros, else the folder's name
+    split: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether any metadata names it."""
+        return bool(self.label)
+
+
+def read_videos(inputs: Sequence[Path], labels: Path | None = None) -> list[Video]:
+    """Videos in `inputs` and all that the metadata names, sorted by part and filename.
+
+    inputs: files, folders of videos, parts of DFDC (a folder with metadata.json), or folders of such parts. labels: a
+    CSV with filename, label and optionally original, original_group or group, part, split; then metadata.json is not
+    read. Raises ValueError for an input that does not exist or holds no video, a name that is there twice, metadata
+    that cannot be read, and when nothing is known of any video.
+    """
+    folders, files = _find(inputs)
+    facts = _facts_of_csv(labels) if labels else _facts_of_parts(folders)
+    paths = _by_name([*files, *(p for folder in folders for p in _videos_in(folder))])
+    videos = [_video(name, paths.get(name), facts.get(name)) for name in sorted(paths.keys() | facts.keys())]
+    if not any(video.known and video.path for video in videos):
+        where = str(labels) if labels else f"no {METADATA} in {', '.join(map(str, inputs))}"
+        raise ValueError(f"nothing is known of the {len(paths)} videos ({where}); give --labels a CSV: filename,label")
+    _check_stems(videos)
+    return sorted(videos, key=lambda video: (part_order(video.part), video.filename))
+
+
+def part_order(part: str) -> tuple[float, str]:
+    """A key that puts parts in the order of their numbers, those without number behind them by name."""
+    return (int(part) if is_numbered(part) else float("inf"), part)
+
+
+def is_numbered(part: str) -> bool:
+    """Whether this is the number of a DFDC part."""
+    return part.isascii() and part.isdigit()
+
+
+def part_name(folder: str) -> str:
+    """`dfdc_train_part_07` -> 7; a name without a number at its end stays as it is."""
+    number = re.search(r"(?:^|[^0-9])([0-9]{1,4})$", folder)
+    return str(int(number.group(1))) if number else folder
+
+
+def _find(inputs: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Folders to look into, and single files."""
+    folders: list[Path] = []
+    files: list[Path] = []
+    for source in inputs:
+        if source.is_dir():
+            parts = sorted(p.parent for p in source.glob(f"*/{METADATA}"))
+            here = (source / METADATA).is_file() or bool(_videos_in(source))
+            if not parts and not here:
+                raise ValueError(f"{source} holds no video ({', '.join(VIDEO_ENDINGS)}) and no part with {METADATA}")
+            folders += ([source] if here else []) + parts
+        elif source.is_file():
+            files.append(source)
+        else:
+            raise ValueError(f"{source} does not exist")
+    return folders, files
+
+
+def _videos_in(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in VIDEO_ENDINGS and p.is_file())
+
+
+def _by_name(paths: Sequence[Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in paths:
+        # The same file given twice, alone and in its folder, is one video.
+        if path.name in found and found[path.name].resolve() != path.resolve():
+            raise ValueError(f"{path} and {found[path.name]} have one name; rename one, faces are named after it")
+        found.setdefault(path.name, path)
+    return found
+
+
+def _check_stems(videos: Sequence[Video]) -> None:
+    stems: dict[str, str] = {}
+    for video in videos:
+        other = stems.setdefault(Path(video.filename).stem, video.filename)
+        if other != video.filename:
+            raise ValueError(f"{video.filename} and {other} differ in their endings alone; faces are named after stems")
+
+
+def _video(name: str, path: Path | None, facts: dict[str, str] | None) -> Video:
+    if facts is None:
+        part = part_name(path.parent.name) if path else ""
+        return Video(name, path, "", group=name, part=part)
+    original = _original(facts.get("original"))
+    return Video(
+        filename=name,
+        path=path,
+        label=facts["label"].strip().upper(),
+        original=original,
+        group=facts.get("group", "").strip() or original or name,
+        part=part_name(facts.get("part", "").strip()),
+        split=facts.get("split", "").strip(),
+    )
+
+
+def _original(value: Any) -> str:
+    """The original's filename; "" for what stands for none (a float NaN in tables that went through pandas)."""
+    text = "" if value is None else str(value).strip()
+    return "" if text.lower() in NO_ORIGINAL else text
+
+
+def _facts_of_parts(folders: Sequence[Path]) -> dict[str, dict[str, str]]:
+    """What metadata.json in each of the folders says, by filename."""
+    facts: dict[str, dict[str, str]] = {}
+    for path in (folder / METADATA for folder in folders):
+        if path.is_file():
+            part = part_name(path.parent.resolve().name)
+            for name, entry in _read_json(path).items():
+                if name in facts:
+                    raise ValueError(f"{path} names {name!r}, which is in part {facts[name]['part']!r} too")
+                facts[name] = _facts_of_entry(path, name, entry) | {"part": part}
+    return facts
+
+
+def _facts_of_entry(path: Path, name: str, entry: Any) -> dict[str, str]:
+    if not isinstance(entry, dict) or not isinstance(entry.get("label"), str) or not entry["label"].strip():
+        raise ValueError(f"{path}: {name!r} has no label; expected {{'label': 'FAKE', 'split': ..., 'original': ...}}")
+    return {
+        "label": entry["label"],
+        "original": _original(entry.get("original")),
+        "split": str(entry.get("split") or ""),
+    }
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as JSON: {error}; fetch the part again") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}; expected an object with one entry per video")
+    return content
+
+
+def _facts_of_csv(path: Path) -> dict[str, dict[str, str]]:
+    """What a CSV of labels says, by filename."""
+    table = read_labels(path)
+    if "filename" not in table:
+        raise ValueError(f"{path} needs a column 'filename', the name of the video; it has {list(table.columns)}")
+    if empty := sorted(table.loc[table["label"].str.strip() == "", "filename"]):
+        raise ValueError(f"{path}: {len(empty)} rows have no label, the first is {empty[0]!r}")
+    # Where the table has no group, `read_labels` gives each row its own.
+    table["group"] = table["group"].where(
+        (table["group"] != table.get("face")) & (table["group"] != table["filename"]), ""
+    )
+    columns = [c for c in ("filename", "label", "original", "group", "part", "split") if c in table]
+    # A table of faces has several rows of one video; what it says of the video must be one thing.
+    unique: pd.DataFrame = table[columns].drop_duplicates()
+    if twice := sorted(unique.loc[unique["filename"].duplicated(), "filename"]):
+        raise ValueError(f"{path} says different things of {twice[0]!r}; one row per video")
+    return {row["filename"]: row for row in unique.to_dict("records")}
