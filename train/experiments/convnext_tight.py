@@ -1,4 +1,4 @@
-"""ConvNeXt-Tiny on the face and little else at 224: no winner had it (it is of 2022); another kind of network to blend."""
+"""ConvNeXt-Tiny on the face and little else at 224: of 2022, so no winner had it; another kind of network to blend."""
 
 from train.config import TrainConfig
 

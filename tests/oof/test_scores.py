@@ -1,0 +1,56 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from ensemble.metrics import auc, log_loss_balanced, sigmoid
+from train.scores import MEAN, render, summarise
+
+
+def table(**members):
+    parts = []
+    for name, logits in members.items():
+        faces = pd.DataFrame(
+            {
+                "face": [f"f{i}" for i in range(6)],
+                "label": ["REAL", "FAKE", "FAKE"] * 2,
+                "fold": ["0"] * 3 + ["1"] * 3,
+                "logit": logits,
+            }
+        )
+        parts.append(faces.assign(member=name))
+    return pd.concat(parts, ignore_index=True)
+
+
+FIRST, SECOND = [-1.0, 2.0, 0.5, 1.0, 3.0, -0.5], [-2.0, 1.0, 1.5, -1.0, -2.0, 2.0]
+LABEL = np.array([0, 1, 1, 0, 1, 1])
+
+
+def test_members_and_their_mean_are_scored():
+    summary = summarise(table(a=FIRST, b=SECOND).sample(frac=1, random_state=0))  # the order of rows says nothing
+    mean = (np.array(FIRST) + SECOND) / 2
+    for name, logit in (("a", FIRST), ("b", SECOND), (MEAN, mean)):
+        score = summary.scores[name]
+        assert score.faces == 6
+        assert score.auc == pytest.approx(auc(LABEL, sigmoid(logit)))
+        assert score.log_loss_balanced == pytest.approx(log_loss_balanced(LABEL, sigmoid(logit)))
+    assert summary.by_fold["1"].auc == pytest.approx(auc(LABEL[3:], mean[3:]))
+    assert summary.correlation.loc["a", "b"] == pytest.approx(np.corrcoef(FIRST, SECOND)[0, 1])
+
+
+def test_one_member_is_its_own_mean():
+    summary = summarise(table(a=FIRST))
+    assert set(summary.scores) == {"a"}
+    assert "correlation" not in render(summary)
+
+
+def test_a_member_that_judged_fewer_faces_is_refused():
+    with pytest.raises(ValueError, match="'b' has not judged all faces"):
+        summarise(table(a=FIRST, b=SECOND).iloc[:-1])
+
+
+def test_the_table_for_people_lines_up():
+    text = render(summarise(table(a_long_name=FIRST, b=SECOND)))
+    lines = text.splitlines()
+    assert lines[1].startswith("a_long_name           6  0.75000")
+    assert lines[-1].split() == ["2", "b", *(f"{v:.3f}" for v in (np.corrcoef(FIRST, SECOND)[1]))]
+    assert len(lines[-1]) == len(lines[-2]) == len(lines[-3])

@@ -1,0 +1,210 @@
+"""What members say about faces that they were not trained on: the tables that the ensemble is tuned on."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from dfdc_common import DfdcError, atomic_path
+from dfdc_runtime import Engine
+from ensemble.labels import read_labels
+from faces.store import CropStore
+from models.backend import Panelist, load_panel
+from models.registry import TIGHT
+from train.dataset import FaceDataset
+from train.provenance import LearntFrom, learnt_from, overlap
+
+# filename to status are those of `dfdc predict --probabilities`.
+COLUMNS = ("filename", "member", "frame", "person", "logit", "status", "face", "label", "group", "fold")
+TABLE_ENDINGS = (".csv", ".parquet")
+PIECE = 64  # crops in memory at a time
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Logits of members on faces, and what a reader of the scores has to know."""
+
+    rows: pd.DataFrame  # COLUMNS; by member, then in the order of the labels
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Labelled faces that are there: crops, and their rows."""
+
+    store: CropStore
+    table: pd.DataFrame  # every labelled row, whether its crop is there or not; fold as a number where there is one
+    labels: Path  # for messages
+
+    @classmethod
+    def read(cls, crops: Sequence[Path], labels: Path) -> Source:
+        """Raises ValueError when the table lacks a column, has a face twice, or a fold that is no number."""
+        table = read_labels(labels)
+        if "face" not in table:
+            raise ValueError(f"{labels} needs a column 'face'; it has {list(table.columns)}")
+        table = table[table["target"].notna()].reset_index(drop=True)
+        if (twice := table["face"].duplicated()).any():
+            raise ValueError(f"{labels} has the face {table['face'][twice].iloc[0]!r} twice; leave one row of it")
+        if "fold" in table:
+            fold = pd.to_numeric(table["fold"], errors="coerce")
+            if fold.isna().any() or (fold % 1 != 0).any():
+                bad = table["fold"][fold.isna() | (fold % 1 != 0)].iloc[0]
+                raise ValueError(f"{labels} has the fold {bad!r}; folds are whole numbers, made by `dfdc folds`")
+            table["fold"] = fold.astype(int)
+        return cls(CropStore(crops), table, labels)
+
+    def held_out(self, fold: int | None) -> pd.DataFrame:
+        """The rows of a fold, or with None those whose split is "val", whose crops are there; ValueError for none."""
+        column, value = ("split", "val") if fold is None else ("fold", fold)
+        if column not in self.table:
+            raise ValueError(f"{self.labels} has no column {column!r}; it has {list(self.table.columns)}")
+        rows = self.table[(self.table[column] == value) & self.table["face"].isin(self.store.index.keys())]
+        if rows.empty:
+            raise ValueError(f"no face with {column} {value!r} of {self.labels} is among the crops")
+        return rows.reset_index(drop=True)
+
+
+def judge_holdout(
+    folder: Path, source: Source, device: torch.device, fold: int | None, flip: bool, engine: Engine | None = None
+) -> Judged:
+    """Every member of a folder on the held-out faces: those of `fold`, or with None those whose split is "val".
+
+    flip: a face's logit is the mean of the face's and its mirror image's. Raises ValueError when a member was trained
+    on a group among these faces, or when the labels are not the ones it was trained on.
+    """
+    rows = source.held_out(fold)
+    parts, notes = [], []
+    for panelist in load_panel(device, folder, engine):
+        name, learnt = panelist.card.name, learnt_from(panelist.card, source.table, set(source.store.index))
+        if learnt is None:
+            notes.append(f"{name}: its card does not say which faces it was trained on; it may have seen these")
+        else:
+            _refuse_overlap(name, learnt, rows)
+            notes += _in_sample(name, learnt, rows)
+        parts.append(_judge(panelist, source, rows, "val" if fold is None else fold, flip))
+    return Judged(pd.concat(parts, ignore_index=True), tuple(notes))
+
+
+def judge_oof(
+    runs: Sequence[Path], source: Source, device: torch.device, flip: bool, engine: Engine | None = None
+) -> Judged:
+    """Run folders of one member, one fold left out of each, each on the faces that it left out.
+
+    Raises ValueError when a folder holds not one member, runs are of different members, two left out the same fold,
+    one left out none, or was trained on a group that it should have left out, or on another table.
+    """
+    by_fold: dict[int, tuple[Panelist, pd.DataFrame]] = {}
+    notes: list[str] = []
+    for run in runs:
+        panelist = _only_member(run, device, engine)
+        fold = _fold_of(panelist, run)
+        if fold in by_fold:
+            raise ValueError(f"{run} leaves out fold {fold}, and so does a run before it; one run for each fold")
+        learnt = learnt_from(panelist.card, source.table, set(source.store.index))
+        if learnt is None or not learnt.proved:
+            raise ValueError(f"the card in {run} does not say which groups it was trained on; train it again")
+        rows = source.held_out(fold)
+        _refuse_overlap(panelist.card.name, learnt, rows)
+        by_fold[fold] = panelist, rows
+    names = sorted({panelist.card.name for panelist, _ in by_fold.values()})
+    if len(names) != 1:
+        raise ValueError(f"runs of one member are merged, and these are of {names}; call it once for each")
+    if missing := sorted(set(source.table["fold"]) - set(by_fold) - {-1}):
+        notes.append(f"no run leaves out fold {', '.join(map(str, missing))}: its faces are not in the table")
+    notes.append(f"{names[0]}: each run was calibrated on the fold it left out, so the log loss is slightly optimistic")
+    parts = [_judge(panelist, source, rows, fold, flip) for fold, (panelist, rows) in sorted(by_fold.items())]
+    return Judged(pd.concat(parts, ignore_index=True), tuple(notes))
+
+
+def _only_member(run: Path, device: torch.device, engine: Engine | None) -> Panelist:
+    panel = load_panel(device, run, engine)
+    if len(panel) != 1:
+        raise ValueError(f"{run} holds {len(panel)} members ({', '.join(p.card.name for p in panel)}); name a run's")
+    return panel[0]
+
+
+def _fold_of(panelist: Panelist, run: Path) -> int:
+    fold = panelist.card.training.get("fold")
+    if isinstance(fold, bool) or not isinstance(fold, int) or fold < 0:
+        raise ValueError(f"the card in {run} leaves out no fold ({fold!r}); train it with: dfdc train --fold K")
+    return fold
+
+
+def _refuse_overlap(name: str, learnt: LearntFrom, rows: pd.DataFrame) -> None:
+    if seen := overlap(learnt.trained, rows):
+        raise ValueError(f"{name} was trained on {len(seen)} of the groups to judge, the first is {seen[0]!r}")
+
+
+def _in_sample(name: str, learnt: LearntFrom, rows: pd.DataFrame) -> list[str]:
+    shared = len(overlap(learnt.calibrated, rows))
+    if not shared:
+        return []
+    return [f"{name}: calibrated on these faces (and its epoch chosen on them), so its log loss here is in-sample"]
+
+
+def _judge(panelist: Panelist, source: Source, rows: pd.DataFrame, fold: int | str, flip: bool) -> pd.DataFrame:
+    """One member's part of the table."""
+    card = panelist.card
+    faces = FaceDataset(source.store, rows, card.crop, cut_as=TIGHT)
+    filename = rows["filename"] if "filename" in rows else rows["face"]
+    # Where the table does not tell a video's faces apart, they are counted.
+    frame = pd.to_numeric(rows["frame"]) if "frame" in rows else filename.groupby(filename).cumcount()
+    return pd.DataFrame(
+        {
+            "filename": filename,
+            "member": card.name,
+            "frame": frame,
+            "person": pd.to_numeric(rows.get("person", 0)),
+            "logit": _logits(panelist, faces, flip),
+            "status": "ok",
+            "face": rows["face"],
+            "label": np.where(rows["target"] == 1, "FAKE", "REAL"),
+            "group": rows["group"],
+            "fold": str(fold),
+        }
+    )[list(COLUMNS)]
+
+
+def _logits(panelist: Panelist, faces: FaceDataset, flip: bool) -> NDArray[np.float64]:
+    """(N,) logits, rounded to what a CSV keeps."""
+    parts = []
+    starts = range(0, len(faces), PIECE)
+    for start in tqdm(starts, desc=panelist.card.name, unit=f"x{PIECE} faces"):
+        crops = [faces[i][0].numpy() for i in range(start, min(start + PIECE, len(faces)))]
+        logit = panelist.logits(crops)
+        if flip:
+            logit = (logit + panelist.logits([np.ascontiguousarray(crop[:, ::-1]) for crop in crops])) / 2
+        parts.append(logit)
+    logits = np.concatenate(parts)
+    if not np.isfinite(logits).all():
+        face = faces.names[int(np.flatnonzero(~np.isfinite(logits))[0])]
+        raise DfdcError(
+            f"member {panelist.card.name!r} gives no finite logit for face {face!r}; its weights are broken"
+        )
+    return logits.round(6)
+
+
+def check_ending(path: Path) -> None:
+    """ValueError where `write_table` would not know, or lack, what writes such a file; before hours of judging."""
+    if path.suffix not in TABLE_ENDINGS:
+        raise ValueError(f"{path} must end in one of {', '.join(TABLE_ENDINGS)}")
+    if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise ValueError(f"{path} needs pyarrow, which is not installed; run: pip install pyarrow, or name a .csv")
+
+
+def write_table(path: Path, rows: pd.DataFrame) -> None:
+    """Write a table as CSV or Parquet, by its ending; whole or not at all."""
+    check_ending(path)
+    with atomic_path(path) as temporary:
+        if path.suffix == ".parquet":
+            rows.to_parquet(temporary, index=False)
+        else:
+            rows.to_csv(temporary, index=False, lineterminator="\n")
