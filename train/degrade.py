@@ -33,7 +33,7 @@ def recompress(image: Image, rng: Generator) -> Image:
     """Through H.264 as one intra frame at CRF 17 to 40 (the range of the challenge's third place) and back."""
     height, width = image.shape[:2]
     # 4:2:0 wants even sides; the edge is repeated and cut off again.
-    even = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+    even = np.asarray(cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE), dtype=np.uint8)
     file = io.BytesIO()
     with av.open(file, "w", format="h264") as container:
         stream = container.add_stream("libx264", rate=30)

@@ -33,7 +33,7 @@ def self_blend(image: Image, points_xy: Floats, rng: Generator) -> Image:
     inside = _move(inside, rng)
     mask = _soft_mask(image.shape[:2], points_xy, rng) * rng.choice(STRENGTHS)
     blended = outside + mask[..., None] * (inside.astype(np.float32) - outside)
-    return np.clip(np.round(blended), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.round(blended), 0, 255), dtype=np.uint8)
 
 
 def _change(image: Image, rng: Generator) -> Image:
@@ -58,7 +58,7 @@ def _move(image: Image, rng: Generator) -> Image:
     """The copy never fits exactly: up to 3 % shift, 5 % size."""
     height, width = image.shape[:2]
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(-2, 2), rng.uniform(0.95, 1.05))
-    matrix[:, 2] += rng.uniform(-0.03, 0.03, 2) * (width, height)
+    matrix[:, 2] += rng.uniform(-0.03, 0.03, 2) * np.array([width, height])
     moved = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(moved, dtype=np.uint8)
 

@@ -124,9 +124,7 @@ def test_a_self_blend_changes_the_face_and_keeps_a_rest():
         assert difference.max() > 3
         np.testing.assert_array_equal(out, self_blend(image, POINTS, np.random.default_rng(seed)))
     # When only the inside is changed, what is far from the face is the picture itself.
-    untouched = [
-        np.array_equal(self_blend(image, POINTS, np.random.default_rng(s))[:6], image[:6]) for s in range(30)
-    ]
+    untouched = [np.array_equal(self_blend(image, POINTS, np.random.default_rng(s))[:6], image[:6]) for s in range(30)]
     assert 5 < sum(untouched) < 25
 
 

@@ -16,6 +16,7 @@ from models.checkpoint import load_member
 from models.registry import Member
 from tests.train.test_dataset import make_faces
 from train.config import TrainConfig, experiment_names, load_experiment
+from train.distributed import Team
 from train.loop import Machine, Trainer
 from train.optim import schedule
 from train.run import load_data, train_member
@@ -233,6 +234,39 @@ def test_a_leak_between_training_and_validation_is_refused(tmp_path):
         load_data([tmp_path / "crops"], tmp_path / "labels.csv")
 
 
+def folded(tmp_path, **columns):
+    table = make_faces(tmp_path / "crops", count=48).drop(columns="split")
+    table.assign(**columns).to_csv(tmp_path / "labels.csv", index=False)
+    return [tmp_path / "crops"], tmp_path / "labels.csv"
+
+
+def test_a_fold_is_validated_on_and_the_holdout_left_alone(tmp_path):
+    crops, labels = folded(tmp_path, fold=[i // 3 % 4 - 1 for i in range(48)])
+    data = load_data(crops, labels, fold=1)
+    assert set(data.val["fold"]) == {"1"}
+    assert set(data.train["fold"]) == {"0", "2"}
+    assert data.fold == 1
+    with pytest.raises(ValueError, match="0 validation faces"):
+        load_data(crops, labels, fold=7)
+
+
+def test_a_share_of_the_groups_is_validated_on_where_nothing_else_is_said(tmp_path):
+    crops, labels = folded(tmp_path)
+    data = load_data(crops, labels, val_share=0.25)
+    assert data.val["group"].nunique() == 4
+    assert not set(data.val["group"]) & set(data.train["group"])
+    assert load_data(crops, labels, val_share=0.25).val["face"].tolist() == data.val["face"].tolist()
+    for options, message in (({}, "needs a column 'split'"), ({"fold": 0}, "no column 'fold'")):
+        with pytest.raises(ValueError, match=message):
+            load_data(crops, labels, **options)
+
+
+def test_another_number_of_processes_refuses_a_checkpoint(data, tmp_path):
+    run(data, tmp_path / "run", dataclasses.replace(CONFIG, epochs=1))
+    with pytest.raises(ValueError, match="trained by 1 processes, now there are 2"):
+        run(data, tmp_path / "run", dataclasses.replace(CONFIG, epochs=1), team=Team(0, 2))
+
+
 def test_data_without_validation_is_refused(tmp_path):
     make_faces(tmp_path / "crops").assign(split="train").to_csv(tmp_path / "labels.csv", index=False)
     with pytest.raises(ValueError, match="24 training and 0 validation faces"):
@@ -286,7 +320,10 @@ def test_an_unknown_experiment_is_told_the_known_ones():
         load_experiment("nothing")
 
 
-@pytest.mark.parametrize("change", [{"epochs": 0}, {"small_epochs": 9}, {"start": "moon"}, {"amp": "fp8"}, {"cutout": 1.5}, {"accumulate": 0}])
+@pytest.mark.parametrize(
+    "change",
+    [{"epochs": 0}, {"small_epochs": 9}, {"start": "moon"}, {"amp": "fp8"}, {"cutout": 1.5}, {"accumulate": 0}],
+)
 def test_impossible_configs_are_refused(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         dataclasses.replace(CONFIG, **change)
