@@ -101,4 +101,4 @@ def _numbers(table: pd.DataFrame, columns: tuple[str, ...], shape: tuple[int, ..
     if not set(columns) <= set(table.columns):
         return np.full((len(table), *shape), np.nan)
     values = table[list(columns)].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
-    return values.reshape(len(table), *shape)
+    return np.asarray(values, dtype=np.float64).reshape(len(table), *shape)
