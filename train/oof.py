@@ -117,7 +117,7 @@ def judge_oof(
     names = sorted({panelist.card.name for panelist, _ in by_fold.values()})
     if len(names) != 1:
         raise ValueError(f"runs of one member are merged, and these are of {names}; call it once for each")
-    if missing := sorted(set(source.table["fold"]) - set(by_fold) - {-1}):
+    if missing := sorted(set(source.table["fold"][source.table["fold"] >= 0]) - set(by_fold)):
         notes.append(f"no run leaves out fold {', '.join(map(str, missing))}: its faces are not in the table")
     notes.append(f"{names[0]}: each run was calibrated on the fold it left out, so the log loss is slightly optimistic")
     parts = [_judge(panelist, source, rows, fold, flip) for fold, (panelist, rows) in sorted(by_fold.items())]
