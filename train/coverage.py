@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from faces.crop import CropSpec, inside, reach
-from train.extract_video import PLACE_COLUMNS
-from train.table import BOX_COLUMNS, POINT_COLUMNS
+from train.table import BOX_COLUMNS, PLACE_COLUMNS, POINT_COLUMNS
 
 
 def check_coverage(table: pd.DataFrame, spec: CropSpec) -> None:
@@ -29,7 +29,7 @@ def check_coverage(table: pd.DataFrame, spec: CropSpec) -> None:
         )
 
 
-def _covers(row: np.ndarray, spec: CropSpec) -> bool:
+def _covers(row: NDArray[np.float64], spec: CropSpec) -> bool:
     left, top, width, height, frame_width, frame_height = (int(v) for v in row[:6])
     rect = reach(row[6:10], spec, row[10:].reshape(5, 2))
     there = (rect[0] + left, rect[1] + top, rect[2] + left, rect[3] + top)

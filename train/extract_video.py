@@ -19,7 +19,7 @@ from faces.detect import Detector, FrameFaces
 from faces.track import STRAY, track
 from faces.video import Frames, VideoError, decode, probe
 from train.metadata import Video
-from train.table import BOX_COLUMNS, POINT_COLUMNS
+from train.table import BOX_COLUMNS, PLACE_COLUMNS, POINT_COLUMNS
 
 # What libraries raise over damaged media beside VideoError; each is listed with its reason, never passed over.
 DAMAGE = (OSError, MemoryError, OverflowError, ValueError)
@@ -27,8 +27,6 @@ ALL_FRAMES = 2**31 - 1
 ImageFormat = Literal["jpg", "png"]
 
 VIDEO_FACTS = ("filename", "label", "original", "original_group", "part", "split")
-# Where the stored crop lies in its frame, in pixels of the frame.
-PLACE_COLUMNS = ("crop_left", "crop_top", "crop_width", "crop_height", "frame_width", "frame_height")
 INDEX_COLUMNS = (
     "face", *VIDEO_FACTS, "frame", "second", "person", "score", "step", "boxes_from",
     *PLACE_COLUMNS, *BOX_COLUMNS, *POINT_COLUMNS, "md5",

@@ -13,6 +13,9 @@ BOX_COLUMNS = ("box_x0", "box_y0", "box_x1", "box_y1")
 POINTS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
 POINT_COLUMNS = tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")
 
+# Where a crop that `dfdc extract` stored lies in its frame, in pixels of the frame.
+PLACE_COLUMNS = ("crop_left", "crop_top", "crop_width", "crop_height", "frame_width", "frame_height")
+
 # The fold of what no run trains or validates on.
 HOLDOUT = -1
 
