@@ -29,6 +29,7 @@ from faces.store import CropStore
 from models.pretrained import load_imagenet
 from models.registry import Judge, build_member, get_member
 from train.config import TrainConfig
+from train.coverage import check_coverage
 from train.curves import open_events, write_curves
 from train.dataset import FaceDataset
 from train.distributed import Team
@@ -77,6 +78,8 @@ class Trainer:
         self.spec = dataclasses.replace(member.crop, size=config.size or member.crop.size)
         torch.manual_seed(config.seed)
         backbone = build_member(member)
+        for table in (data.train, data.val):
+            check_coverage(table, self.spec)
         self.start = load_imagenet(backbone, member.backbone) if config.start == "imagenet" else "scratch"
         if config.sync_bn:
             backbone = torch.nn.SyncBatchNorm.convert_sync_batchnorm(backbone)
