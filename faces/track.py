@@ -38,9 +38,9 @@ def track(frames: Sequence[FrameFaces], seconds: Sequence[float], patience: floa
     """Give each face a person: one (N,) array per frame, persons numbered from 0 by how often they are seen.
 
     frames: the faces of one video in order. seconds: when each frame is shown. patience: seconds for which somebody may
-    be out of sight and still be the same person, more where the frames themselves lie further apart. STRAY is a box seen in a single frame of four or more, or on a track
-    without one sure box: a chance find of the detector, not somebody. Ties in how often are broken by total area, then
-    by first appearance.
+    be out of sight and still be the same person, more where the frames themselves lie further apart. STRAY is a box
+    seen in a single frame of four or more, or on a track without one sure box: a chance find of the detector, not
+    somebody. Ties in how often are broken by total area, then by first appearance.
     """
     tracks: list[_Track] = []
     # A few frames of a long video may lie seconds apart: the next frame must be within reach, or nobody is seen twice.

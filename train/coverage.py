@@ -31,7 +31,8 @@ def check_coverage(table: pd.DataFrame, spec: CropSpec) -> None:
 
 def _covers(row: NDArray[np.float64], spec: CropSpec) -> bool:
     left, top, width, height, frame_width, frame_height = (int(v) for v in row[:6])
-    rect = reach(row[6:10], spec, row[10:].reshape(5, 2))
+    box, points = row[6:10].astype(np.float32), row[10:].astype(np.float32).reshape(5, 2)
+    rect = reach(box, spec, points)
     there = (rect[0] + left, rect[1] + top, rect[2] + left, rect[3] + top)
     wanted = inside(there, frame_width, frame_height)
     return wanted[0] >= left and wanted[1] >= top and wanted[2] <= left + width and wanted[3] <= top + height

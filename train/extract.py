@@ -88,9 +88,9 @@ def extract(
         todo = [shard for shard in shards if not shard.index(output).exists()]
         done = sum(len(shard.videos) for shard in shards) - sum(len(shard.videos) for shard in todo)
         with tqdm(total=len(videos), initial=done, desc="videos", unit="video") as bar:
-            if workers:
+            if workers and todo:
                 _run_pool(todo, output, options, frozenset(skip), device, workers, bar)
-            else:
+            elif todo:
                 detector = Cascade(device, threads=1)
                 for shard in todo:
                     write_shard(shard, output, options, detector, frozenset(skip), bar.update)
