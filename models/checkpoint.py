@@ -51,10 +51,19 @@ class Card:
         return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
 
 
+# Tensors with fewer values than this stay float32. On a trained EfficientNet-Lite0 the small and the depthwise ones are
+# 5 % of the values and 80 % of what rounding moves: halving all moved single logits by up to 0.082, this by 0.011.
+HALVED_FROM = 20_000
+
+
 def compress(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """fp16 where it halves the file, fp32 where it would hurt: vectors (norms, biases) weigh nothing, keep them."""
-    half = {key: v.dtype == torch.float32 and v.ndim > 1 for key, v in state.items()}
-    return {key: (v.half() if half[key] else v).contiguous().cpu() for key, v in state.items()}
+    """fp16 where it halves the file, float32 where that saves little and hurts: norms, biases, stem, depthwise."""
+    return {key: (v.half() if _is_halved(v) else v).contiguous().cpu() for key, v in state.items()}
+
+
+def _is_halved(value: torch.Tensor) -> bool:
+    depthwise = value.ndim == 4 and value.shape[1] == 1
+    return value.dtype == torch.float32 and value.ndim > 1 and value.numel() >= HALVED_FROM and not depthwise
 
 
 def export_drift(judge: Judge, stored: dict[str, torch.Tensor], crops: NDArray[np.uint8]) -> float:
@@ -108,7 +117,7 @@ def save_member(folder: Path, card: Card, backbone: nn.Module, drift_on: NDArray
         sha256=sha256_of(path),
         bytes=path.stat().st_size,
         parameters=sum(p.numel() for p in backbone.parameters()),
-        dtype="float16, vectors float32",
+        dtype="float16, small and depthwise float32",
         max_drift=None if drift is None else round(drift, 6),
     )
     write_text(folder / f"{card.name}.json", filled.to_json())

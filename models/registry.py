@@ -46,7 +46,6 @@ def _inside(name: str, size: int, margin: float, shift_y: float) -> CropSpec:
 
 # What the shipped members look at: all lie within the public crops, so the CPU-sized data can teach them.
 TIGHT = _inside("tight", 224, DLIB_MARGIN, DLIB_SHIFT_Y)
-WHOLE256 = _inside("tight256", 256, DLIB_MARGIN, DLIB_SHIFT_Y)
 INNER = _inside("inner", 192, -0.1, -0.02)
 MOUTH = _inside("mouth", 160, -0.17, 0.158)
 EYES = _inside("eyes", 160, -0.1, -0.18)
@@ -56,7 +55,6 @@ SHIPPED = (
     Member("lite0_mouth", "tf_efficientnet_lite0", MOUTH, dropout=0.3),
     Member("lite0_eyes", "tf_efficientnet_lite0", EYES, dropout=0.3),
     Member("lite0_inner", "tf_efficientnet_lite0", INNER, dropout=0.3),
-    Member("lite1_tight", "tf_efficientnet_lite1", WHOLE256, dropout=0.3),
 )
 
 # What the winners of the DFDC looked at, as their code has it, with one difference: they measured from another

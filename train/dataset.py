@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class FaceDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Labelled crops as a member sees them; changed at random only when a config says how.
 
-    An item is (crop (S, S, 3) uint8 RGB, target). What happens to row i in epoch e depends on (seed, e, i) alone, so the
-    order, the number of loader workers and processes, and a resume change nothing.
+    An item is (crop (S, S, 3) uint8 RGB, target). What happens to row i in epoch e depends on (seed, e, i) alone, so
+    the order, the number of loader workers and processes, and a resume change nothing.
     """
 
     def __init__(
@@ -59,21 +59,21 @@ class FaceDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return len(self.names)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        crop = self._cut(index, self.store.read(self.names[index])) if self.change is None else self._changed(index)
+        if self.change is None:
+            crop = self._cut(index, self.store.read(self.names[index]))
+        else:
+            crop = self._changed(index, self.change)
         return torch.from_numpy(crop), torch.tensor(self.targets[index])
 
-    def _cut(self, index: int, image: Image, row: int | None = None) -> Image:
-        """The member's crop out of the stored one; `row` tells whose box and points to take."""
-        row = index if row is None else row
+    def _cut(self, row: int, image: Image) -> Image:
+        """The member's crop out of the stored one of a row."""
         box, points = self.boxes[row], self.points[row]
         if not np.isfinite(box).all():
             box = box_inside_crop(self.cut_as, image.shape[1], image.shape[0])
         return cut(image, box.astype(np.float32), self.spec, points.astype(np.float32))
 
-    def _changed(self, index: int) -> Image:
+    def _changed(self, index: int, config: TrainConfig) -> Image:
         """The crop after everything that the config does to a face in training."""
-        config = self.change
-        assert config is not None
         rng = np.random.default_rng((config.seed, self.epoch, index))
         row, original = index, int(self.original[index])
         blend = rng.random() < config.self_blend and self.targets[index] == 1 and original >= 0
@@ -84,16 +84,15 @@ class FaceDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             image = self.store.read(self.names[row])
         if rng.random() < config.cutout and np.isfinite(self.points[row]).all():
             image = cut_out(image, self.points[row], rng)
-        crop = self._cut(index, image, row)
+        crop = self._cut(row, image)
         if rng.random() < config.degrade:
             crop = degrade(crop, rng)
-        return augment(crop, self._shared(index) if config.same_augment else rng, config.augment)
+        return augment(crop, self._shared(index, config.seed) if config.same_augment else rng, config.augment)
 
-    def _shared(self, index: int) -> Generator:
+    def _shared(self, index: int, seed: int) -> Generator:
         """The generator that a fake has in common with its original."""
-        assert self.change is not None
         original = int(self.original[index])
-        return np.random.default_rng((self.change.seed, self.epoch, original if original >= 0 else index, 1))
+        return np.random.default_rng((seed, self.epoch, original if original >= 0 else index, 1))
 
 
 def _numbers(table: pd.DataFrame, columns: tuple[str, ...], shape: tuple[int, ...]) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """What the test set's organisers did to videos, done to a face: quarter size, strong compression, overlays.
 
-The preview paper of the challenge (Dolhansky et al. 2019) names a quarter of the resolution, a lower frame rate and lower
-quality; the final test set adds overlays. The frame rate means nothing to a single face.
+The preview paper of the challenge (Dolhansky et al. 2019) names a quarter of the resolution, a lower frame rate and
+lower quality; the final test set adds overlays. The frame rate means nothing to a single face.
 """
 
 from __future__ import annotations

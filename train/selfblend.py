@@ -1,8 +1,8 @@
 """Fakes made of a real face alone: a changed copy of the face is blended into the face itself.
 
-The idea is Shiohara and Yamasaki's (Detecting Deepfakes with Self-Blended Images, CVPR 2022): what all face swaps leave
-behind is a seam, and a mismatch of colour, sharpness and position between the inside and the outside of it. A judge that
-has seen only those marks does not learn the habits of one generator. The code is our own.
+The idea is Shiohara and Yamasaki's (Detecting Deepfakes with Self-Blended Images, CVPR 2022): what all face swaps
+leave behind is a seam, and a mismatch of colour, sharpness and position between the inside and the outside of it. A
+judge that has seen only those marks does not learn the habits of one generator. The code is our own.
 """
 
 from __future__ import annotations

@@ -25,7 +25,6 @@ PARAMETERS = {
     "lite0_mouth": 3_372_289,
     "lite0_eyes": 3_372_289,
     "lite0_inner": 3_372_289,
-    "lite1_tight": 4_136_961,
     "b7_wide": 63_789_521,
     "b5_loose": 28_342_833,
     "xception_aligned320": 20_809_001,
@@ -72,7 +71,7 @@ def test_a_crop_of_one_name_is_one_crop():
     assert all(member.crop == crops[member.crop.name] for member in MEMBERS.values())
 
 
-@pytest.mark.parametrize("name", ["mouth", "eyes", "inner", "tight256"])
+@pytest.mark.parametrize("name", ["mouth", "eyes", "inner"])
 def test_shipped_members_look_inside_the_public_crops(name):
     """Their data ends there: what lies outside was never seen in training."""
     spec = next(member.crop for member in SHIPPED if member.crop.name == name)
