@@ -249,7 +249,7 @@ class Trainer:
     def _publish(self, row: dict[str, Any]) -> None:
         """The epoch for people: a table, a picture, an event for TensorBoard."""
         write_text(self.folder / "history.csv", pd.DataFrame(self.history).to_csv(index=False))
-        write_curves(self.history, self.folder / "curves.png")
+        write_curves(self.history, self.folder / "curves.png", self.config.member)
         with open_events(self.folder) as events:
             for key, value in row.items():
                 if key not in ("epoch", "step"):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ensemble.aggregate import mean_logit
+from ensemble.calibrate import cross_fit
 from ensemble.metrics import auc, log_loss_balanced, sigmoid
 
+Floats = NDArray[np.float64]
 MEAN = "mean of logits"
+FEWEST = 20  # groups of either class, to fit a calibration on four fifths of them
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,9 @@ class Score:
     faces: int
     auc: float  # NaN with one class only
     log_loss_balanced: float  # nats, the two classes weighted half each; NaN with one class only
+    # The same after a scale and a shift fitted on other groups. Of members that agree only in part each may be right
+    # about how sure it is, and their mean is not sure enough. NaN with less than FEWEST groups of a class.
+    log_loss_calibrated: float
 
 
 @dataclass(frozen=True)
@@ -41,26 +49,32 @@ def summarise(rows: pd.DataFrame) -> Summary:
     label = (facts["label"] == "FAKE").to_numpy(dtype=np.float64)
     columns = {str(name): logits[name].to_numpy() for name in logits.columns}
     mean = mean_logit(columns)
-    scores = {name: _score(label, values) for name, values in columns.items()}
+    group = facts["group"].to_numpy(dtype=str)
+    scores = {name: _score(label, values, group) for name, values in columns.items()}
     if len(columns) > 1:
-        scores[MEAN] = _score(label, mean)
+        scores[MEAN] = _score(label, mean, group)
     fold = facts["fold"].to_numpy(dtype=str)
-    folds = sorted(set(fold.tolist()))
-    by_fold = {name: _score(label[fold == name], mean[fold == name]) for name in folds} if len(folds) > 1 else {}
+    names = sorted(set(fold.tolist()))
+    here = {name: fold == name for name in names}
+    by_fold = {n: _score(label[h], mean[h], group[h]) for n, h in here.items()} if len(names) > 1 else {}
     return Summary(scores, by_fold, logits.corr())
 
 
-def _score(label: np.ndarray, logit: np.ndarray) -> Score:
+def _score(label: Floats, logit: Floats, group: NDArray[np.str_]) -> Score:
     prob_fake = sigmoid(logit)
-    return Score(len(label), auc(label, prob_fake), log_loss_balanced(label, prob_fake))
+    enough = all(len(set(group[label == kind].tolist())) >= FEWEST for kind in (0, 1))
+    calibrated = log_loss_balanced(label, sigmoid(cross_fit(logit, label, group))) if enough else math.nan
+    return Score(len(label), auc(label, prob_fake), log_loss_balanced(label, prob_fake), calibrated)
 
 
 def render(summary: Summary) -> str:
     """The summary as a table for people."""
     rows = summary.scores | {f"fold {name}": score for name, score in summary.by_fold.items()}
     width = max(len(name) for name in rows)
-    lines = [f"{'':<{width}}  {'faces':>7}  {'AUC':>7}  log loss, classes half each"]
-    lines += [f"{n:<{width}}  {s.faces:>7}  {s.auc:>7.5f}  {s.log_loss_balanced:>8.5f}" for n, s in rows.items()]
+    lines = [f"{'':<{width}}  {'faces':>7}  {'AUC':>7}  log loss (classes half each), and calibrated on other groups"]
+    for name, score in rows.items():
+        losses = f"{score.log_loss_balanced:>8.5f}  {score.log_loss_calibrated:>10.5f}"
+        lines.append(f"{name:<{width}}  {score.faces:>7}  {score.auc:>7.5f}  {losses}")
     if len(summary.correlation) > 1:
         lines += ["", "correlation of logits", _matrix(summary.correlation, width)]
     return "\n".join(lines)

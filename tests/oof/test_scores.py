@@ -13,6 +13,7 @@ def table(**members):
             {
                 "face": [f"f{i}" for i in range(6)],
                 "label": ["REAL", "FAKE", "FAKE"] * 2,
+                "group": [f"g{i}" for i in range(6)],
                 "fold": ["0"] * 3 + ["1"] * 3,
                 "logit": logits,
             }
@@ -54,3 +55,32 @@ def test_the_table_for_people_lines_up():
     assert lines[1].startswith("a_long_name           6  0.75000")
     assert lines[-1].split() == ["2", "b", *(f"{v:.3f}" for v in (np.corrcoef(FIRST, SECOND)[1]))]
     assert len(lines[-1]) == len(lines[-2]) == len(lines[-3])
+
+
+def test_a_mean_that_is_not_sure_enough_is_told_by_its_calibrated_loss():
+    """Two members, each right about how sure it is, with errors of their own: the mean's logits are too small."""
+    rng, count = np.random.default_rng(0), 2000
+    fake = rng.random(count) < 0.5
+    parts = []
+    for name in "ab":
+        logit = rng.normal(np.where(fake, 1.0, -1.0), np.sqrt(2))  # its log odds are the logit itself
+        parts.append(
+            pd.DataFrame(
+                {
+                    "face": [f"f{i}" for i in range(count)],
+                    "label": np.where(fake, "FAKE", "REAL"),
+                    "group": [f"g{i}" for i in range(count)],
+                    "fold": "0",
+                    "logit": logit,
+                    "member": name,
+                }
+            )
+        )
+    scores = summarise(pd.concat(parts)).scores
+    for name in "ab":
+        assert scores[name].log_loss_calibrated == pytest.approx(scores[name].log_loss_balanced, abs=0.005)
+    assert scores[MEAN].log_loss_calibrated < scores[MEAN].log_loss_balanced - 0.02
+
+
+def test_too_few_groups_are_not_calibrated():
+    assert np.isnan(summarise(table(a=FIRST)).scores["a"].log_loss_calibrated)
