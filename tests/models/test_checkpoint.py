@@ -9,6 +9,7 @@ import torch
 from dfdc_common import DfdcError
 from models.backend import load_panel
 from models.checkpoint import (
+    HALVED_FROM,
     WEIGHTS_DIR,
     Card,
     compress,
@@ -189,7 +190,8 @@ def test_drift_is_the_largest_over_all_faces():
 def colours(factor):
     """A judge of the mean colour whose matrix is scaled by `factor` and whose vector takes the factor back."""
     torch.manual_seed(0)
-    first, scale, last = torch.nn.Linear(3, 4, bias=False), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 1)
+    wide = HALVED_FROM // 3 + 1
+    first, scale, last = torch.nn.Linear(3, wide, bias=False), torch.nn.BatchNorm1d(wide), torch.nn.Linear(wide, 1)
     torch.nn.init.constant_(scale.weight, 1 / factor)
     first.weight.data.mul_(factor)
     return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), first, scale, last)

@@ -244,7 +244,7 @@ def test_the_commands_write_the_same_table_twice_and_print_scores(place, runs, t
         assert done.exit_code == 0, done.output
         outputs.append((tmp_path / name).read_bytes())
     assert outputs[0] == outputs[1]
-    assert "log loss, classes half each" in done.stdout
+    assert "log loss (classes half each)" in done.stdout
     assert "fold 1" in done.stdout
     assert "note: no run leaves out fold 2, 3" in done.stderr
     done = CliRunner().invoke(app, ["holdout", str(runs[0]), *common, "--fold", "-1", "-o", str(tmp_path / "h.csv")])

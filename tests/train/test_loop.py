@@ -16,7 +16,6 @@ from models.checkpoint import load_member
 from models.registry import Member
 from tests.train.test_dataset import make_faces
 from train.config import TrainConfig, experiment_names, load_experiment
-from train.distributed import Team
 from train.loop import Machine, Trainer
 from train.optim import schedule
 from train.run import load_data, train_member
@@ -138,11 +137,13 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(data, tmp_path, monkey
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+import torch
 import models.registry
 from tests.train.test_loop import TINY, load_data, run
 from train.loop import Trainer
 if __name__ == "__main__":
     models.registry.MEMBERS = TINY
+    torch.set_num_threads(1)  # as in the tests around it: another number rounds otherwise
     folder, kill_at = Path(sys.argv[1]), int(sys.argv[2])
     update = Trainer._update
 
@@ -263,8 +264,10 @@ def test_a_share_of_the_groups_is_validated_on_where_nothing_else_is_said(tmp_pa
 
 def test_another_number_of_processes_refuses_a_checkpoint(data, tmp_path):
     run(data, tmp_path / "run", dataclasses.replace(CONFIG, epochs=1))
-    with pytest.raises(ValueError, match="trained by 1 processes, now there are 2"):
-        run(data, tmp_path / "run", dataclasses.replace(CONFIG, epochs=1), team=Team(0, 2))
+    state = torch.load(tmp_path / "run/last.pt", weights_only=True)
+    torch.save({**state, "world": 2}, tmp_path / "run/last.pt")
+    with pytest.raises(ValueError, match=r"trained by 2 processes, now there are 1.*--nproc-per-node 2"):
+        run(data, tmp_path / "run", dataclasses.replace(CONFIG, epochs=1))
 
 
 def test_data_without_validation_is_refused(tmp_path):
@@ -316,7 +319,7 @@ def test_every_experiment_loads(name):
 
 
 def test_an_unknown_experiment_is_told_the_known_ones():
-    with pytest.raises(ValueError, match="known: lite0_tight"):
+    with pytest.raises(ValueError, match=r"known: .*lite0_tight"):
         load_experiment("nothing")
 
 
