@@ -115,7 +115,8 @@ def train(
         machine = Machine(mine, workers, checkpoint_every, until, team)
         card = train_member(experiment, config, data, output, machine, name)
         if card is not None:
-            typer.echo(f"{output / card.name}.safetensors: {card.bytes} bytes, {card.metrics['val']}")
+            drift = f"storing moves prob_fake of no face by more than {card.max_drift:.4f}"
+            typer.echo(f"{output / card.name}.safetensors: {card.bytes} bytes, {drift}, {card.metrics['val']}")
         elif team.leads:
             typer.echo(f"stopped; the same command goes on from {output}", err=True)
 
