@@ -125,13 +125,6 @@ def build_backbone(
     return model
 
 
-def head_of(backbone: nn.Module) -> list[nn.Module]:
-    """The layers that ImageNet does not fill: those that learn where the rest is frozen."""
-    if isinstance(backbone, FlatMlp):
-        return [backbone.hidden, backbone.classifier]
-    return [backbone.get_classifier()]  # type: ignore[operator]
-
-
 class FlatMlp(nn.Module):
     """The convolutions of a timm model, flattened, dense 256 with ReLU, one output: the head of the Keras tutorials.
 
