@@ -20,6 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import typer
 
 
+WARM_UP = 20  # batches
+
+
 def main(
     experiments: Annotated[list[str], typer.Argument(help="names in train/experiments")],
     crops: Annotated[list[Path], typer.Option(help="face crops, as for dfdc train")],
@@ -59,9 +62,10 @@ def measure(store, table, config, workers: int, seconds: float) -> float:
     options = {"num_workers": workers, "multiprocessing_context": "forkserver", "worker_init_fn": one_thread}
     began, images = 0.0, 0
     while True:
-        for crops, _ in DataLoader(dataset, batch_sampler=sampler, **options):
+        for number, (crops, _) in enumerate(DataLoader(dataset, batch_sampler=sampler, **options)):
             if not began:
-                began = time.perf_counter()
+                # The first batches were made while the slowest worker was still starting.
+                began = time.perf_counter() if number >= WARM_UP else 0.0
                 continue
             images += len(crops)
             if time.perf_counter() - began > seconds:

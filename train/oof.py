@@ -19,6 +19,7 @@ from ensemble.labels import read_labels
 from faces.store import CropStore
 from models.backend import Panelist, load_panel
 from models.registry import TIGHT
+from train.coverage import check_coverage
 from train.dataset import FaceDataset
 from train.provenance import LearntFrom, learnt_from, overlap
 
@@ -153,6 +154,7 @@ def _in_sample(name: str, learnt: LearntFrom, rows: pd.DataFrame) -> list[str]:
 def _judge(panelist: Panelist, source: Source, rows: pd.DataFrame, fold: int | str, flip: bool) -> pd.DataFrame:
     """One member's part of the table."""
     card = panelist.card
+    check_coverage(rows, card.crop)
     faces = FaceDataset(source.store, rows, card.crop, cut_as=TIGHT)
     filename = rows["filename"] if "filename" in rows else rows["face"]
     # Where the table does not tell a video's faces apart, they are counted.
