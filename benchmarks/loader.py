@@ -19,7 +19,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import typer
 
-
 WARM_UP = 20  # batches
 
 
