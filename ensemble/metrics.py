@@ -23,12 +23,12 @@ def sigmoid(logit: Floats) -> Floats:
 
 def log_loss(label: Floats, prob_fake: Floats) -> float:
     """Mean binary cross-entropy in nats: the competition's score. label: 0 real, 1 fake."""
-    return float(np.mean(_losses(label, prob_fake)))
+    return float(np.mean(losses_of(label, prob_fake)))
 
 
 def log_loss_balanced(label: Floats, prob_fake: Floats) -> float:
     """Log loss with the two classes weighted half each, as the test set is half and half; NaN for one class only."""
-    losses = _losses(label, prob_fake)
+    losses = losses_of(label, prob_fake)
     fake = np.asarray(label) > 0.5
     if fake.all() or not fake.any():
         return float("nan")
@@ -47,15 +47,16 @@ def accuracy(label: Floats, prob_fake: Floats) -> float:
     return float(np.mean((np.asarray(prob_fake) > 0.5) == (np.asarray(label) > 0.5)))
 
 
-def calibration_error(label: Floats, prob_fake: Floats, bins: int = 15) -> float:
+def calibration_error(label: Floats, prob_fake: Floats, bins: int = 15, weight: Floats | None = None) -> float:
     """Expected calibration error: |share of fakes - mean probability| over equal-width bins, weighted by their size.
 
-    Naeini et al. 2015; 15 bins as in Guo et al. 2017.
+    Naeini et al. 2015; 15 bins as in Guo et al. 2017. weight: (N,) of the rows; equal without.
     """
     prob = np.asarray(prob_fake, dtype=np.float64)
+    of_row = np.full(len(prob), 1 / len(prob)) if weight is None else weight / weight.sum()
     index = np.minimum((prob * bins).astype(int), bins - 1)
-    gap = np.bincount(index, weights=np.asarray(label, dtype=np.float64) - prob, minlength=bins)
-    return float(np.abs(gap).sum() / len(prob))
+    gap = np.bincount(index, weights=of_row * (np.asarray(label, dtype=np.float64) - prob), minlength=bins)
+    return float(np.abs(gap).sum())
 
 
 METRICS: dict[str, Callable[[Floats, Floats], float]] = {
@@ -103,6 +104,7 @@ def _estimate(value: float, draws: list[float]) -> Estimate:
     return Estimate(value, float(low), float(high))
 
 
-def _losses(label: Floats, prob_fake: Floats) -> Floats:
+def losses_of(label: Floats, prob_fake: Floats) -> Floats:
+    """Binary cross-entropy of each row in nats, clipped as Kaggle's scorer does."""
     prob = np.clip(np.asarray(prob_fake, dtype=np.float64), EPS, 1 - EPS)
     return np.where(np.asarray(label) > 0.5, -np.log(prob), -np.log1p(-prob))

@@ -1,0 +1,189 @@
+"""blend.json: how the members' logits become one probability."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfdc_common import DfdcError, write_text
+from ensemble.aggregate import PLAIN, Aggregation, Layout, aggregate, person_logits
+from ensemble.convex import Mix, Space, mix_logit
+from ensemble.metrics import sigmoid
+
+Floats = NDArray[np.float64]
+
+FILE = "blend.json"
+CLIP = (0.01, 0.99)  # of a blend that nobody tuned: one confident error then costs 4.6, at the scorer's bound 34.5
+TEST_PRIOR = 0.5  # share of fakes in the test set
+
+
+@dataclass(frozen=True)
+class VideoVerdict:
+    """What the faces of one video come to."""
+
+    prob_fake: float  # inside the clip
+    people: tuple[tuple[int, int, float], ...]  # (person, faces seen, prob_fake), the most seen first
+    faces: Floats  # (N,) prob_fake of each face by itself, not clipped
+
+
+@dataclass(frozen=True)
+class Rung:
+    """The blend of some of the members, for a run that has no time for all."""
+
+    members: tuple[str, ...]
+    mix: Mix
+    log_loss: float  # validated, classes half each
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Members to one probability: aggregation, weights, temperature, shift, clip; and what is known of its worth."""
+
+    members: tuple[str, ...]
+    mix: Mix
+    space: Space = "logit"
+    aggregation: Aggregation = PLAIN
+    clip: tuple[float, float] = CLIP
+    sha256: dict[str, str] = field(default_factory=dict)  # member -> hash of the weights that were judged, if known
+    ladder: tuple[Rung, ...] = ()  # smaller and smaller sets of members, worth per second kept highest
+    facts: dict[str, Any] = field(default_factory=dict)  # expected log loss with its interval, table, what was refused
+
+    def __post_init__(self) -> None:
+        weights, (low, high) = self.mix.weights, self.clip
+        if not self.members or len(set(self.members)) < len(self.members) or len(weights) != len(self.members):
+            raise ValueError(f"a blend has one weight for each of its members, {self.members} have {len(weights)}")
+        if not ((weights >= 0).all() and abs(weights.sum() - 1) < 1e-6):
+            raise ValueError(f"weights {weights} must be 0 or more and sum to 1")
+        if not (self.mix.temperature > 0 and np.isfinite(self.mix.temperature) and np.isfinite(self.mix.shift)):
+            raise ValueError(f"temperature {self.mix.temperature} must be above 0, shift {self.mix.shift} finite")
+        if self.space not in ("logit", "probability"):
+            raise ValueError(f"space is {self.space!r}; it is logit or probability")
+        if not 0 <= low <= TEST_PRIOR <= high <= 1:
+            raise ValueError(f"clip {self.clip} must be 0 <= low <= {TEST_PRIOR} <= high <= 1")
+
+    @classmethod
+    def equal(cls, members: Sequence[str]) -> Blend:
+        """Equal weights, members taken at their word: what is used where nothing was tuned."""
+        return cls(tuple(members), Mix.equal(len(members)))
+
+    def prob_fake(self, values: Floats) -> Floats:
+        """(V, M) logits of videos -> (V,) P(fake) inside the clip."""
+        return np.clip(sigmoid(mix_logit(values, self.mix, self.space)), *self.clip)
+
+    def judge_all(self, logit: NDArray[np.floating], layout: Layout) -> Floats:
+        """(N, M) logits of faces, M in the order of `members` -> (V,) P(fake) of videos inside the clip."""
+        return self.prob_fake(aggregate(logit, layout, self.aggregation))
+
+    def judge(self, logits: Mapping[str, Floats], person: NDArray[np.integer]) -> VideoVerdict:
+        """One video. logits: member -> (N,) of its faces. person: (N,) ids. Raises ValueError without faces."""
+        order = np.argsort(person, kind="stable")
+        faces = np.stack([np.asarray(logits[name], dtype=np.float64) for name in self.members], axis=1)[order]
+        ids = np.asarray(person)[order].astype(np.int64)
+        layout = Layout.of(np.zeros(len(ids), dtype=np.int64), ids)
+        people = sigmoid(mix_logit(person_logits(faces, layout, self.aggregation), self.mix, self.space))
+        seen, who = np.diff(layout.person_starts), ids[layout.person_starts[:-1]]
+        by_face = np.empty(len(ids))
+        by_face[order] = sigmoid(mix_logit(faces, self.mix, self.space))
+        return VideoVerdict(
+            float(self.judge_all(faces, layout)[0]),
+            tuple((int(who[i]), int(seen[i]), float(people[i])) for i in np.lexsort((who, -seen))),
+            by_face,
+        )
+
+    def needed(self) -> Blend:
+        """The same blend without the members of weight 0, which need not run."""
+        used = np.flatnonzero(self.mix.weights > 0)
+        return replace(
+            self, members=tuple(self.members[i] for i in used), mix=replace(self.mix, weights=self.mix.weights[used])
+        )
+
+    def check(self, have: Mapping[str, str]) -> None:
+        """DfdcError when a member is missing, or its weights are not those the blend was tuned with.
+
+        have: member -> SHA-256 of its weights.
+        """
+        for name in self.members:
+            if name not in have:
+                raise DfdcError(f"the blend needs member {name!r}; there are {', '.join(sorted(have)) or 'none'}")
+            if name in self.sha256 and self.sha256[name] != have[name]:
+                raise DfdcError(
+                    f"member {name!r} has other weights than the blend was tuned with (SHA-256 {have[name][:12]}, "
+                    f"expected {self.sha256[name][:12]}); tune again: dfdc holdout, then dfdc tune"
+                )
+
+    def to_json(self) -> str:
+        """The text of blend.json. The shift is also told as a prior: P(fake) that members behave as if they expect."""
+        expects = float(sigmoid(np.array(-self.mix.shift)))
+        values = {
+            "members": {
+                name: {"weight": round(float(weight), 9), **_known("sha256", self.sha256.get(name))}
+                for name, weight in zip(self.members, self.mix.weights, strict=True)
+            },
+            "space": self.space,
+            "aggregation": asdict(self.aggregation),
+            "temperature": round(self.mix.temperature, 9),
+            "prior": {"shift": round(self.mix.shift, 9), "from": round(expects, 4), "to": TEST_PRIOR},
+            "clip": [round(bound, 9) for bound in self.clip],
+            **self.facts,
+            "ladder": [_rung(rung) for rung in self.ladder],
+        }
+        return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+
+    def write(self, path: Path) -> None:
+        """Write blend.json, whole or not at all."""
+        write_text(path, self.to_json())
+
+    @classmethod
+    def read(cls, path: Path) -> Blend:
+        """Read a blend.json; DfdcError naming the file and what is wrong with it."""
+        try:
+            return _from_values(json.loads(path.read_text(encoding="utf-8")))
+        except KeyError as error:
+            raise DfdcError(f"{path} is not a blend: it lacks {error}; make one with: dfdc tune") from error
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise DfdcError(f"{path} is not a blend: {error}; make one with: dfdc tune") from error
+
+
+KNOWN = {"members", "space", "aggregation", "temperature", "prior", "clip", "ladder"}
+
+
+def _from_values(values: dict[str, Any]) -> Blend:
+    members, low_high = values["members"], values["clip"]
+    weights = np.array([entry["weight"] for entry in members.values()], dtype=np.float64)
+    if abs(weights.sum() - 1) > 1e-6:
+        raise ValueError(f"the weights sum to {weights.sum():g}, not to 1")
+    return Blend(
+        members=tuple(members),
+        mix=Mix(weights / weights.sum(), float(values["temperature"]), float(values["prior"]["shift"])),
+        space=cast(Space, values["space"]),
+        aggregation=Aggregation(**values["aggregation"]),
+        clip=(float(low_high[0]), float(low_high[1])),
+        sha256={name: entry["sha256"] for name, entry in members.items() if "sha256" in entry},
+        ladder=tuple(_to_rung(rung) for rung in values.get("ladder", [])),
+        facts={key: value for key, value in values.items() if key not in KNOWN},
+    )
+
+
+def _rung(rung: Rung) -> dict[str, Any]:
+    return {
+        "weights": {name: round(float(w), 9) for name, w in zip(rung.members, rung.mix.weights, strict=True)},
+        "temperature": round(rung.mix.temperature, 9),
+        "shift": round(rung.mix.shift, 9),
+        "log_loss": round(rung.log_loss, 6),
+    }
+
+
+def _to_rung(values: dict[str, Any]) -> Rung:
+    weights = np.array(list(values["weights"].values()), dtype=np.float64)
+    mix = Mix(weights / weights.sum(), float(values["temperature"]), float(values["shift"]))
+    return Rung(tuple(values["weights"]), mix, float(values["log_loss"]))
+
+
+def _known(key: str, value: str | None) -> dict[str, str]:
+    return {} if value is None else {key: value}

@@ -1,0 +1,138 @@
+"""The loss that blends are tuned for, and its optimum where it is convex: what certifies a study.
+
+A blend of members with logits x_m: in logit space sigmoid(sum of w_m (x_m / T + shift)), in probability space
+sum of w_m sigmoid(x_m / T + shift), weights w on the simplex. Scaling each member and not their mixture changes
+nothing in logit space, and makes the log loss convex in the weights in both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import LinearConstraint, minimize
+
+from ensemble.metrics import sigmoid
+
+Floats = NDArray[np.float64]
+Space = Literal["logit", "probability"]
+
+TEMPERATURES = (0.1, 10.0)  # beyond the second a blend says 0.5 of everything
+SHIFTS = (-4.0, 4.0)  # logits; the prior of DFDC's training videos, 84 % fake, is a shift of 1.66
+TINY = 1e-300
+
+
+@dataclass(frozen=True)
+class Mix:
+    """The numbers of a blend."""
+
+    weights: Floats  # (M,) on the simplex
+    temperature: float = 1.0
+    shift: float = 0.0  # logits, added after the division by the temperature
+
+    @classmethod
+    def equal(cls, members: int) -> Mix:
+        """Every member weighs the same and is taken at its word."""
+        return cls(np.full(members, 1 / members))
+
+
+def mix_logit(values: Floats, mix: Mix, space: Space) -> Floats:
+    """(V, M) logits of members -> (V,) logits of their blend, not clipped."""
+    scaled = values / mix.temperature + mix.shift
+    if space == "logit":
+        return np.asarray(scaled @ mix.weights)
+    fake, real = sigmoid(scaled) @ mix.weights, sigmoid(-scaled) @ mix.weights
+    return np.asarray(np.log(np.maximum(fake, TINY)) - np.log(np.maximum(real, TINY)))
+
+
+def class_weights(label: Floats) -> Floats:
+    """(V,) weights of rows that give each class half of the sum 1; ValueError with one class only."""
+    fake = np.asarray(label) > 0.5
+    if fake.all() or not fake.any():
+        raise ValueError("a blend is tuned on real and fake videos; these are of one class")
+    return np.where(fake, 0.5 / fake.sum(), 0.5 / (~fake).sum())
+
+
+def penalty(mix: Mix, ridge: float) -> float:
+    """ridge x the squared distance of w / T from equal weights: what shrinks a blend towards them, in nats."""
+    spread = (mix.weights - mix.weights.mean()) / mix.temperature
+    return float(ridge * spread @ spread)
+
+
+def objective(
+    values: Floats, label: Floats, mix: Mix, space: Space, ridge: float, weight: Floats | None = None
+) -> float:
+    """Log loss with the two classes weighted half each, plus the penalty. weight: `class_weights`, if at hand."""
+    weight = class_weights(label) if weight is None else weight
+    sign = 1 - 2 * np.asarray(label)
+    return float(weight @ np.logaddexp(0.0, sign * mix_logit(values, mix, space))) + penalty(mix, ridge)
+
+
+def optimum(values: Floats, label: Floats, ridge: float) -> Mix:
+    """The best weights, temperature and shift in logit space: a convex problem, so the best there is.
+
+    Solved by SLSQP in b_m = w_m / T >= 0, in which both the loss and the penalty are convex; sum(b) = 1 / T stays
+    above 1 / TEMPERATURES[1], where the weights of members that know nothing would be 0 / 0.
+    """
+    weight, sign = class_weights(label), 1 - 2 * np.asarray(label)
+    members = values.shape[1]
+
+    def loss(x: Floats) -> tuple[float, Floats]:
+        z = sign * (values @ x[:-1] + x[-1])
+        spread = x[:-1] - x[:-1].mean()
+        slope = weight * sign * sigmoid(z)
+        gradient = np.append(slope @ values + 2 * ridge * spread, slope.sum())
+        return float(weight @ np.logaddexp(0.0, z) + ridge * spread @ spread), gradient
+
+    least, most = 1 / TEMPERATURES[1], 1 / TEMPERATURES[0]
+    bounds = [*[(0.0, most)] * members, SHIFTS]
+    whole = LinearConstraint(np.append(np.ones(members), 0.0)[None], least, most)
+    found = _solve(loss, np.append(np.full(members, 1 / members), 0.0), bounds, whole)
+    scale = found[:-1].sum()
+    return Mix(found[:-1] / scale, float(1 / scale), float(found[-1]))
+
+
+def best_weights(values: Floats, label: Floats, space: Space, ridge: float, at: Mix) -> Mix:
+    """The best weights at the temperature and shift of `at`: convex in both spaces."""
+    weight, sign = class_weights(label), 1 - 2 * np.asarray(label)
+    members = values.shape[1]
+    scaled = values / at.temperature + at.shift
+    right = sigmoid(-sign[:, None] * scaled)  # each member's probability of the truth
+    strength = ridge / at.temperature**2
+
+    def loss(w: Floats) -> tuple[float, Floats]:
+        spread = w - 1 / members
+        if space == "logit":
+            z = sign * (scaled @ w)
+            value, gradient = weight @ np.logaddexp(0.0, z), (weight * sign * sigmoid(z)) @ scaled
+        else:
+            prob = np.maximum(right @ w, TINY)
+            value, gradient = -weight @ np.log(prob), -(weight / prob) @ right
+        return float(value + strength * spread @ spread), gradient + 2 * strength * spread
+
+    whole = LinearConstraint(np.ones(members)[None], 1.0, 1.0)
+    found = _solve(loss, np.full(members, 1 / members), [(0.0, 1.0)] * members, whole)
+    return Mix(found / found.sum(), at.temperature, at.shift)
+
+
+def _solve(loss, start: Floats, bounds, constraint: LinearConstraint) -> Floats:  # type: ignore[no-untyped-def]
+    """SLSQP, begun again where it stopped until that helps no more: one run stops early on flat ground."""
+    best, value = start, loss(start)[0]
+    for _ in range(10):
+        found = minimize(
+            loss,
+            best,
+            jac=True,
+            method="SLSQP",
+            bounds=bounds,
+            constraints=[constraint],
+            options={"ftol": 1e-14, "maxiter": 500},
+        ).x
+        found = np.clip(found, [b[0] for b in bounds], [b[1] for b in bounds])
+        now = loss(found)[0]
+        if not now < value - 1e-13:
+            break
+        best, value = found, now
+    return best

@@ -1,0 +1,191 @@
+"""Which members, and how many frames, under limits of bytes and of seconds per video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble.convex import objective, optimum
+from ensemble.folds import INNER, cross_fitted, group_folds
+from ensemble.metrics import log_loss_balanced, sigmoid
+
+Floats = NDArray[np.float64]
+
+EXACT = 12  # members: up to 4,095 subsets are all tried; of more members they are added one by one
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a member costs."""
+
+    bytes: int  # of its weights
+    seconds: float  # per crop
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a kernel may use, and what it uses before any member sees a crop."""
+
+    bytes: int = 1_000_000_000  # external data of the competition
+    seconds: float = 8.1  # per video: 9 h for 4,000 videos
+    frames: int = 32  # judged per video
+    fixed: float = 0.0  # seconds per video whatever the frames: decoding
+    per_frame: float = 0.0  # seconds per frame: finding faces
+
+    def __post_init__(self) -> None:
+        if self.bytes <= 0 or self.seconds <= 0 or self.frames < 1 or self.fixed < 0 or self.per_frame < 0:
+            raise ValueError(f"limits must be above 0 and costs not below: {self}")
+
+
+COMPETITION = Limits()
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A line-up, what it costs, and what it is worth."""
+
+    members: tuple[str, ...]
+    frames: int
+    bytes: int
+    seconds: float  # per video
+    allowed: bool  # by the limits
+    log_loss: float  # on folds it was not fitted on, classes half each
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The line-ups that were tried."""
+
+    candidates: tuple[Candidate, ...]  # best first
+    exact: bool  # all line-ups were tried
+    gap: float | None  # nats, where not all were: at most so much lower is any line-up's loss where it was fitted
+
+    @property
+    def best(self) -> Candidate:
+        """The best that the limits allow; ValueError where they allow none."""
+        allowed = [candidate for candidate in self.candidates if candidate.allowed]
+        if not allowed:
+            least = min(self.candidates, key=lambda c: (c.seconds, c.bytes))
+            raise ValueError(
+                f"no member fits: {least.members[0]!r} alone takes {least.bytes} bytes and {least.seconds:.2f} s a "
+                f"video at {least.frames} frames; raise --limit-bytes or --limit-seconds"
+            )
+        return allowed[0]
+
+    def frontier(self, cost: Callable[[Candidate], float]) -> list[Candidate]:
+        """The line-ups than which no cheaper one is better, from the cheapest on."""
+        line: list[Candidate] = []
+        for candidate in sorted(self.candidates, key=lambda c: (cost(c), c.log_loss)):
+            if not line or candidate.log_loss < line[-1].log_loss:
+                line.append(candidate)
+        return line
+
+
+class Search:
+    """Line-ups of members on labelled videos, each judged once."""
+
+    def __init__(
+        self,
+        values: Mapping[int, Floats],
+        label: Floats,
+        group: NDArray[np.str_],
+        members: Sequence[str],
+        limits: Limits,
+        costs: Mapping[str, Cost],
+        ridge: float,
+        seed: int,
+    ) -> None:
+        """values: frames per video -> (V, M) logits of videos."""
+        if lacking := [name for name in members if name not in costs]:
+            raise ValueError(f"the cost of member {lacking[0]!r} is not known; give --members with its card")
+        self.values, self.label, self.members = values, label, tuple(members)
+        self.limits, self.costs, self.ridge = limits, costs, ridge
+        self.folds = group_folds(label, group, INNER, seed)
+
+    def fits(self, chosen: Sequence[int], frames: int) -> bool:
+        """Whether the limits allow these members."""
+        return self._bytes(chosen) <= self.limits.bytes and self._seconds(chosen, frames) <= self.limits.seconds
+
+    def judge(self, chosen: Sequence[int], frames: int) -> Candidate:
+        """What these members are worth."""
+        values = self.values[frames][:, list(chosen)]
+        logit = cross_fitted(values, self.label, self.ridge, self.folds)
+        return Candidate(
+            tuple(self.members[i] for i in chosen),
+            frames,
+            self._bytes(chosen),
+            self._seconds(chosen, frames),
+            self.fits(chosen, frames),
+            log_loss_balanced(self.label, sigmoid(logit)),
+        )
+
+    def run(self, progress: Callable[[int], None] | None = None) -> Selection:
+        """All line-ups, or with more than EXACT members those on the greedy way."""
+        found = []
+        exact = len(self.members) <= EXACT
+        for frames in self.values:
+            for candidate in self._all(frames) if exact else self._greedy(frames):
+                found.append(candidate)
+                if progress is not None:
+                    progress(1)
+        ranked = tuple(sorted(found, key=lambda c: (not np.isfinite(c.log_loss), c.log_loss, c.seconds, c.members)))
+        return Selection(ranked, exact, None if exact else self._gap(Selection(ranked, exact, None).best))
+
+    def _all(self, frames: int) -> list[Candidate]:
+        every = range(len(self.members))
+        return [self.judge(chosen, frames) for size in range(1, len(every) + 1) for chosen in combinations(every, size)]
+
+    def _greedy(self, frames: int) -> list[Candidate]:
+        """Add the member that helps most as long as one fits and helps."""
+        chosen: list[int] = []
+        way: list[Candidate] = []
+        while True:
+            rest = [i for i in range(len(self.members)) if i not in chosen]
+            tried = [
+                self.judge(sorted([*chosen, i]), frames) for i in rest if self.fits([*chosen, i], frames) or not way
+            ]
+            if not tried:
+                return way
+            best = min(tried, key=lambda c: (not c.allowed, c.log_loss))
+            if way and best.log_loss >= way[-1].log_loss:
+                return way
+            way.append(best)
+            chosen = [self.members.index(name) for name in best.members]
+
+    def _gap(self, best: Candidate) -> float:
+        """How far the best is, where it is fitted, above all members together: no line-up can be lower than those."""
+        frames = max(self.values)
+        mine = self.values[best.frames][:, [self.members.index(name) for name in best.members]]
+        losses = [self._fitted_loss(values) for values in (mine, self.values[frames])]
+        return max(0.0, losses[0] - losses[1])
+
+    def _fitted_loss(self, values: Floats) -> float:
+        return objective(values, self.label, optimum(values, self.label, 0.0), "logit", 0.0)
+
+    def _bytes(self, chosen: Sequence[int]) -> int:
+        return sum(self.costs[self.members[i]].bytes for i in chosen)
+
+    def _seconds(self, chosen: Sequence[int], frames: int) -> float:
+        per_frame = self.limits.per_frame + sum(self.costs[self.members[i]].seconds for i in chosen)
+        return self.limits.fixed + frames * per_frame
+
+
+def frame_counts(most: int, limit: int) -> list[int]:
+    """Frames per video to try: as many as are judged, a half, a quarter, an eighth; `limit` where a video has one."""
+    top = min(most, limit)
+    return [limit] if most == 1 else sorted({max(1, top // part) for part in (1, 2, 4, 8)})
+
+
+def line_up(search: Search, progress: Callable[[int], None] | None = None) -> Candidate:
+    """All members on the most frames where the limits allow that, and else the best of what they allow.
+
+    Members that fit are not picked over here: weights do that, and shrink.
+    """
+    everybody, frames = tuple(range(len(search.members))), max(search.values)
+    if search.fits(everybody, frames):
+        return search.judge(everybody, frames)
+    return search.run(progress).best

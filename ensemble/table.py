@@ -1,0 +1,248 @@
+"""Tables of probabilities, read, joined and checked: what `dfdc holdout`, `dfdc oof` and `dfdc predict` wrote."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dfdc_common import sha256_of
+from ensemble.aggregate import Layout
+
+NEEDED = ("filename", "member", "frame", "person", "logit")
+TRUTH = ("label", "group")
+DEGRADATION = "degradation"
+# Categories make a table of tens of millions of rows fit: its names repeat for every frame and member.
+KINDS = {"filename": "category", "member": "category", "status": "category", "label": "category", "group": "category"}
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of labelled videos."""
+
+    label: NDArray[np.float64]  # (V,) 1 fake, 0 real
+    group: NDArray[np.str_]  # (V,) videos of one family, never to be parted
+    degradation: NDArray[np.str_] | None = None  # (V,) what was done to the video, where the table tells
+
+
+@dataclass(frozen=True)
+class Faces:
+    """The faces of videos, each judged by every member."""
+
+    members: tuple[str, ...]
+    logit: NDArray[np.float32]  # (N, M), by video, person, frame
+    frame: NDArray[np.int64]  # (N,)
+    layout: Layout
+    filename: NDArray[np.str_]  # (V,) sorted
+    truth: Truth | None
+    lost: tuple[str, ...] = ()  # what the table had and this has not, for people to read
+    unjudged: dict[str, str] = field(default_factory=dict)  # filename -> status of a video without a judged face
+    sha256: str = ""  # of the files it was read from
+
+    def __repr__(self) -> str:
+        videos, faces = len(self.filename), len(self.logit)
+        return f"Faces({videos} videos, {len(self.layout.person_starts) - 1} people, {faces} faces, {self.members})"
+
+    def of(self, members: Sequence[str]) -> Faces:
+        """The same faces with these members only, in this order."""
+        return replace(self, members=tuple(members), logit=self.logit[:, [self.members.index(m) for m in members]])
+
+    def known(self) -> Truth:
+        """The truth; ValueError where the table has none."""
+        if self.truth is None:
+            raise ValueError(f"the table has no columns {', '.join(TRUTH)}; give them with --labels LABELS.csv")
+        return self.truth
+
+    def with_frames(self, count: int) -> Faces:
+        """At most `count` frames of each video, evenly spread over those it has: as if no more had been judged."""
+        video = np.repeat(np.arange(len(self.filename)), np.diff(self.layout.person_starts[self.layout.video_starts]))
+        pairs, inverse = np.unique(np.stack([video, self.frame]), axis=1, return_inverse=True)
+        of = pairs[0]
+        first = np.searchsorted(of, np.arange(len(self.filename)))
+        total = np.bincount(of)[of]
+        rank = np.arange(len(of)) - first[of]
+        keep = (((rank + 1) * count) // total > (rank * count) // total) | (total <= count)
+        return self._rows(keep[np.ravel(inverse)], video)
+
+    def _rows(self, keep: NDArray[np.bool_], video: NDArray[np.int64]) -> Faces:
+        people = np.diff(self.layout.person_starts)
+        person = np.repeat(np.arange(len(people)), people)
+        layout = Layout.of(video[keep], person[keep])
+        return replace(self, logit=self.logit[keep], frame=self.frame[keep], layout=layout)
+
+
+def read_faces(paths: Sequence[Path], labels: pd.DataFrame | None = None) -> Faces:
+    """Read tables (CSV or Parquet) of any number of members and keep the faces that every member has judged.
+
+    labels: what `ensemble.labels.read_labels` gives, for tables without label and group; videos it does not name are
+    lost, and named in `lost`. Raises ValueError for a missing column, a face judged twice by one member, a logit that
+    is not a finite number, a member that says the same of every face, a video with two labels or groups, and when
+    nothing is left.
+    """
+    rows = _read([Path(path) for path in paths])
+    unjudged = _unjudged(rows)
+    rows = rows[rows["member"].notna() & rows["logit"].notna()].reset_index(drop=True)
+    if rows.empty:
+        raise ValueError(f"no face was judged in {', '.join(map(str, paths))}")
+    truth, lost = _truth(rows, labels)
+    if truth is not None:
+        kept = rows["filename"].isin(truth.index)
+        rows = rows[kept].reset_index(drop=True)
+        unjudged = {name: why for name, why in unjudged.items() if labels is None or name in set(labels["filename"])}
+    if rows.empty:
+        raise ValueError("no video of the tables has a label REAL or FAKE; are the file names the same?")
+    faces, dropped = _join(rows)
+    sha256 = hashlib.sha256("".join(sha256_of(Path(path)) for path in paths).encode()).hexdigest()
+    known = None if truth is None else _aligned(truth, faces.filename)
+    _refuse_constant(faces)
+    return replace(faces, truth=known, lost=(*lost, *dropped), unjudged=unjudged, sha256=sha256)
+
+
+def refuse_leaks(faces: Faces, trained: Mapping[str, Collection[str]]) -> None:
+    """ValueError when a member was trained on a group of these videos.
+
+    trained: member -> the groups that its weights were trained on.
+    """
+    group = set(faces.known().group.tolist())
+    for member in faces.members:
+        if seen := sorted(group & set(trained.get(member, ()))):
+            raise ValueError(
+                f"member {member!r} was trained on {len(seen)} of the {len(group)} groups that it would be tuned on, "
+                f"the first is {seen[0]!r}; judge held-out videos: dfdc holdout, or dfdc oof"
+            )
+
+
+def _read(paths: Sequence[Path]) -> pd.DataFrame:
+    if not paths:
+        raise ValueError("give at least one table of probabilities")
+    tables = [_read_one(path) for path in paths]
+    shared = [name for name in tables[0].columns if all(name in table for table in tables)]
+    rows = (
+        pd.concat([table[shared].astype({k: "object" for k in KINDS if k in shared}) for table in tables])
+        if len(tables) > 1
+        else tables[0]
+    )
+    return rows.astype({name: "category" for name in KINDS if name in rows}).reset_index(drop=True)
+
+
+def _read_one(path: Path) -> pd.DataFrame:
+    if not path.exists():
+        raise ValueError(f"{path} does not exist")
+    if path.suffix == ".parquet":
+        table = pd.read_parquet(path)
+    else:
+        table = pd.read_csv(path, dtype=KINDS, keep_default_na=True, na_values=[""])
+    if missing := [name for name in NEEDED if name not in table]:
+        raise ValueError(
+            f"{path} lacks the columns {', '.join(missing)}; tables of probabilities are written by dfdc holdout, "
+            f"dfdc oof and dfdc predict --probabilities"
+        )
+    judged = table["member"].notna()
+    logit = pd.to_numeric(table["logit"], errors="coerce")
+    bad = judged & ~np.isfinite(logit.to_numpy(dtype=np.float64))
+    if bad.any():
+        row = table[bad].iloc[0]
+        raise ValueError(f"{path}: member {row['member']!r} has the logit {row['logit']} for {row['filename']!r}")
+    return table.assign(logit=logit.astype(np.float32))
+
+
+def _unjudged(rows: pd.DataFrame) -> dict[str, str]:
+    """Videos without a judged face, and why."""
+    judged = rows["member"].notna()
+    names = sorted(set(rows["filename"][~judged]) - set(rows["filename"][judged]))
+    status = rows[~judged].drop_duplicates("filename").set_index("filename")
+    return {name: str(status["status"].get(name, "no_face")) if "status" in status else "no_face" for name in names}
+
+
+def _truth(rows: pd.DataFrame, labels: pd.DataFrame | None) -> tuple[pd.DataFrame | None, list[str]]:
+    """A table label (1 fake), group and perhaps degradation by filename, and what it does not name."""
+    if labels is not None:
+        known = labels[labels["target"].notna()].assign(label=lambda t: t["target"])
+    elif all(name in rows for name in TRUTH):
+        known = rows.assign(label=rows["label"].astype(str).str.upper().map({"FAKE": 1.0, "REAL": 0.0}))
+        known = known[known["label"].notna()]
+    else:
+        return None, []
+    if "filename" not in known:
+        raise ValueError("the labels need a column 'filename', by which they are joined to the tables")
+    columns = ["filename", "label", "group", *([DEGRADATION] if DEGRADATION in known else [])]
+    once = known[columns].astype({"filename": str, "group": str}).drop_duplicates()
+    if (twice := once["filename"].duplicated()).any():
+        raise ValueError(f"video {once['filename'][twice].iloc[0]!r} has two labels or groups; leave one of them")
+    names = set(rows["filename"].unique())
+    missing = sorted(names - set(once["filename"]))
+    lost = [f"{len(missing)} of {len(names)} videos have no label, the first is {missing[0]!r}"] if missing else []
+    return once[once["filename"].isin(names)].set_index("filename"), lost
+
+
+def _aligned(truth: pd.DataFrame, filename: NDArray[np.str_]) -> Truth:
+    table = truth.loc[filename]
+    degradation = table[DEGRADATION].to_numpy(dtype=str) if DEGRADATION in table else None
+    return Truth(table["label"].to_numpy(dtype=np.float64), table["group"].to_numpy(dtype=str), degradation)
+
+
+def _join(rows: pd.DataFrame) -> tuple[Faces, list[str]]:
+    """Faces by member, those that all have judged; and what each member judged that others did not."""
+    filename = rows["filename"].cat.remove_unused_categories().cat.as_ordered()
+    names = np.sort(filename.cat.categories.to_numpy(dtype=str))
+    video = np.searchsorted(names, filename.cat.categories.to_numpy(dtype=str))[filename.cat.codes]
+    frame, person = (_whole(rows, name) for name in ("frame", "person"))
+    key = (video * (person.max() + 1) + person) * (frame.max() + 1) + frame
+    codes, members = rows["member"].cat.codes.to_numpy(), rows["member"].cat.categories
+    logit = rows["logit"].to_numpy(dtype=np.float32)
+    keys, logits = {}, {}
+    for code, member in sorted(enumerate(map(str, members)), key=lambda pair: pair[1]):
+        mine = np.flatnonzero(codes == code)
+        if not len(mine):
+            continue
+        mine = mine[np.argsort(key[mine], kind="stable")]
+        keys[member], logits[member] = key[mine], logit[mine]
+        if (twice := np.flatnonzero(np.diff(key[mine]) == 0)).size:
+            row = rows.iloc[mine[twice[0]]]
+            face = f"{row['filename']!r}, frame {row['frame']:.0f}, person {row['person']:.0f}"
+            raise ValueError(f"member {member!r} has judged one face twice ({face}); give each table once")
+    common = _common(list(keys.values()))
+    if not len(common):
+        raise ValueError(f"no face was judged by all of {', '.join(keys)}; give tables of the same videos")
+    stacked = np.stack([logits[m][np.searchsorted(keys[m], common)] for m in keys], axis=1)
+    seconds = common // (frame.max() + 1)
+    kept_video = seconds // (person.max() + 1)
+    here, index = np.unique(kept_video, return_inverse=True)
+    layout = Layout.of(index.astype(np.int64), (seconds % (person.max() + 1)).astype(np.int64))
+    lost = [
+        f"{len(own) - len(common)} of {len(own)} faces judged by {m} were not judged by all members"
+        for m, own in keys.items()
+        if len(own) > len(common)
+    ]
+    if len(here) < len(names):
+        gone = sorted(set(names.tolist()) - set(names[here].tolist()))
+        lost.append(
+            f"{len(gone)} of {len(names)} videos have no face that all members judged, the first is {gone[0]!r}"
+        )
+    return Faces(tuple(keys), stacked, (common % (frame.max() + 1)).astype(np.int64), layout, names[here], None), lost
+
+
+def _whole(rows: pd.DataFrame, name: str) -> NDArray[np.int64]:
+    values = pd.to_numeric(rows[name], errors="coerce")
+    if values.isna().any() or (values < 0).any() or (values % 1 != 0).any():
+        bad = rows[values.isna() | (values < 0) | (values % 1 != 0)].iloc[0]
+        raise ValueError(f"{bad['filename']!r} has the {name} {bad[name]}; it counts from 0")
+    return values.to_numpy(dtype=np.int64)
+
+
+def _common(keys: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    common = keys[0]
+    for other in keys[1:]:
+        common = np.intersect1d(common, other, assume_unique=True)
+    return common
+
+
+def _refuse_constant(faces: Faces) -> None:
+    for member, spread in zip(faces.members, np.ptp(faces.logit, axis=0), strict=True):
+        if len(faces.logit) > 1 and not spread > 0:
+            raise ValueError(f"member {member!r} says the same of every face ({faces.logit[0, 0]:g}); leave it out")

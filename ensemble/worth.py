@@ -1,0 +1,208 @@
+"""Who is worth what in a blend: alike, missed, at odds; and whether probabilities mean what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble.blend import Rung
+from ensemble.convex import optimum
+from ensemble.folds import OUTER, cross_fitted, group_folds
+from ensemble.metrics import Estimate, accuracy, auc, calibration_error, log_loss_balanced, sigmoid
+from ensemble.select import Cost
+from ensemble.table import Truth
+from ensemble.validate import compare, equal_mix
+
+Floats = NDArray[np.float64]
+
+BINS = 10  # of the reliability diagram
+SHOWN = 15  # videos on which members disagree most
+
+
+@dataclass(frozen=True)
+class Single:
+    """One member by itself."""
+
+    auc: float
+    log_loss: float  # as it is, nats, classes half each
+    calibrated: float  # with a scale and a shift fitted on other folds
+    missed: Estimate | None  # what the blend loses without it: below 0 the blend is better off; None for the only one
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """A video of which members say different things."""
+
+    filename: str
+    label: str
+    prob_fake: float  # of the blend, by folds that it was not fitted on
+    of: dict[str, float]  # member -> its calibrated P(fake)
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """What share of videos are fake where so much was said."""
+
+    said: tuple[float, ...]  # mean P(fake) of each bin that is not empty
+    fake: tuple[float, ...]  # share of fakes in it, classes weighted half each
+    size: tuple[int, ...]  # videos
+    error: float  # expected calibration error, classes weighted half each
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The blend on the videos of one degradation."""
+
+    name: str
+    videos: int
+    log_loss: float
+    auc: float
+    accuracy: float
+    missed: int  # fakes called real
+    accused: int  # reals called fake
+
+
+@dataclass(frozen=True)
+class Worth:
+    """All of it."""
+
+    singles: dict[str, Single]
+    correlation: NDArray[np.float64]  # (M, M) of logits
+    disagreements: tuple[Disagreement, ...]
+    before: Reliability  # equal weights, not calibrated
+    after: Reliability  # the blend that ships, by folds that it was not fitted on
+    slices: tuple[Slice, ...]  # empty where the table names no degradation
+
+
+def weigh(
+    members: tuple[str, ...],
+    values: Floats,
+    truth: Truth,
+    filename: NDArray[np.str_],
+    ridge: float,
+    seed: int,
+    before: Floats,
+    after: Floats,
+) -> Worth:
+    """values: (V, M) logits. before, after: (V,) P(fake) of the blends that `Reliability` compares."""
+    folds = group_folds(truth.label, truth.group, OUTER, seed)
+    alone = {m: cross_fitted(values[:, [i]], truth.label, 0.0, folds) for i, m in enumerate(members)}
+    missed = _missed(members, values, truth, ridge, folds)
+    singles = {
+        m: Single(
+            auc(truth.label, values[:, i]),
+            log_loss_balanced(truth.label, sigmoid(values[:, i])),
+            log_loss_balanced(truth.label, sigmoid(alone[m])),
+            missed.get(m),
+        )
+        for i, m in enumerate(members)
+    }
+    return Worth(
+        singles,
+        np.atleast_2d(np.corrcoef(values, rowvar=False)),
+        _disagreements(alone, truth, filename, after),
+        reliability(truth.label, before),
+        reliability(truth.label, after),
+        _slices(truth, after),
+    )
+
+
+def _missed(
+    members: tuple[str, ...], values: Floats, truth: Truth, ridge: float, folds: list[tuple[NDArray[np.int64], ...]]
+) -> dict[str, Estimate]:
+    """Leave one out: the loss without a member minus the loss with all, paired, with its interval."""
+    if len(members) < 2:
+        return {}
+    keep = {m: [i for i in range(len(members)) if i != own] for own, m in enumerate(members)}
+    prob = {m: sigmoid(cross_fitted(values[:, rest], truth.label, ridge, folds)) for m, rest in keep.items()}  # type: ignore[arg-type]
+    everybody = sigmoid(cross_fitted(values, truth.label, ridge, folds))  # type: ignore[arg-type]
+    losses = compare(truth.label, truth.group, {**prob, "": everybody}, [(m, "") for m in members])
+    return {m: losses.difference[m, ""] for m in members}
+
+
+def _disagreements(
+    alone: Mapping[str, Floats], truth: Truth, filename: NDArray[np.str_], blended: Floats
+) -> tuple[Disagreement, ...]:
+    spread = np.std(list(alone.values()), axis=0)
+    worst = np.argsort(-spread, kind="stable")[: SHOWN if len(alone) > 1 else 0]
+    return tuple(
+        Disagreement(
+            str(filename[v]),
+            "FAKE" if truth.label[v] else "REAL",
+            float(blended[v]),
+            {m: float(sigmoid(logit[v])) for m, logit in alone.items()},
+        )
+        for v in worst
+    )
+
+
+def reliability(label: Floats, prob_fake: Floats) -> Reliability:
+    """Bins of equal width, both classes weighted half, or the share of fakes would be the data's."""
+    fake = label > 0.5
+    weight = np.where(fake, 0.5 / fake.sum(), 0.5 / (~fake).sum())
+    index = np.minimum((prob_fake * BINS).astype(int), BINS - 1)
+    total = np.bincount(index, weight, BINS)
+    filled = total > 0
+    said = np.bincount(index, weight * prob_fake, BINS)[filled] / total[filled]
+    share = np.bincount(index, weight * fake, BINS)[filled] / total[filled]
+    size = np.bincount(index, minlength=BINS)[filled]
+    error = calibration_error(label, prob_fake, weight=weight)
+    return Reliability(tuple(said.tolist()), tuple(share.tolist()), tuple(size.tolist()), error)
+
+
+def _slices(truth: Truth, prob_fake: Floats) -> tuple[Slice, ...]:
+    if truth.degradation is None:
+        return ()
+    found = []
+    for name in sorted(set(truth.degradation.tolist())):
+        rows = truth.degradation == name
+        label, prob = truth.label[rows], prob_fake[rows]
+        called = prob > 0.5
+        found.append(
+            Slice(
+                name,
+                int(rows.sum()),
+                log_loss_balanced(label, prob),
+                auc(label, prob),
+                accuracy(label, prob),
+                int((~called & (label > 0.5)).sum()),
+                int((called & (label < 0.5)).sum()),
+            )
+        )
+    return tuple(found)
+
+
+def ladder(
+    members: tuple[str, ...],
+    values: Floats,
+    truth: Truth,
+    costs: Mapping[str, Cost],
+    ridge: float,
+    equal: bool,
+    seed: int,
+) -> tuple[Rung, ...]:
+    """Line-ups for a run that is short of time: each leaves out the member whose worth per second is the least.
+
+    Worth is what the validated loss rises by without it. equal: equal weights, else the best ones; either with their
+    own temperature and shift. Without costs every member takes as long as any other.
+    """
+    folds = group_folds(truth.label, truth.group, OUTER, seed)
+    rungs: list[Rung] = []
+    left = list(range(len(members)))
+    while len(left) > 1:
+        rest = {out: [i for i in left if i != out] for out in left}
+        loss = {
+            out: log_loss_balanced(truth.label, sigmoid(cross_fitted(values[:, keep], truth.label, ridge, folds)))
+            for out, keep in rest.items()
+        }
+        seconds = {out: costs[members[out]].seconds if members[out] in costs else 1.0 for out in left}
+        now = log_loss_balanced(truth.label, sigmoid(cross_fitted(values[:, left], truth.label, ridge, folds)))
+        out = min(left, key=lambda i: (loss[i] - now) / seconds[i])
+        left = rest[out]
+        mine = values[:, left]
+        mix = equal_mix(mine, truth.label) if equal else optimum(mine, truth.label, ridge)
+        rungs.append(Rung(tuple(members[i] for i in left), mix, loss[out]))
+    return tuple(rungs)
