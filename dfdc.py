@@ -13,9 +13,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import typer
 
+import dfdc_ensemble
 import dfdc_train
 from dfdc_common import DfdcError
-from dfdc_options import SHIPPED, Device, FramesPerVideo, Json, Members, pick_device
+from dfdc_options import SHIPPED, BlendFile, Device, FramesPerVideo, Json, Members, pick_device
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -35,12 +36,13 @@ def dfdc() -> None:
 def predict(
     videos: Annotated[list[Path], typer.Argument(help="videos, or folders of videos", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", help="the CSV: filename,label")] = Path("submission.csv"),
-    frames: FramesPerVideo = 32,
+    frames: FramesPerVideo = None,
     sample: Annotated[Path | None, typer.Option(help="a sample_submission.csv: its rows, in its order")] = None,
     report: Annotated[Path | None, typer.Option(help="also write an HTML page with pictures here")] = None,
     probabilities: Annotated[Path | None, typer.Option(help="also write every member's logit of every face")] = None,
     max_fallback: Annotated[float, typer.Option(help="share of videos that may get the prior", min=0, max=1)] = 0.1,
     members: Members = SHIPPED,
+    blend: BlendFile = None,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
@@ -49,15 +51,15 @@ def predict(
     Every video gets a row. One that cannot be read, or shows no face, gets 0.5 and a reason; when those are more than
     --max-fallback of all, the run ends with exit code 3: a column of 0.5 looks like success and is none.
     """
-    from inference.predict import PredictOptions, make_pipeline
+    from inference.predict import PredictOptions, load_blend, make_pipeline
     from inference.run import predict as run_predict
     from inference.run import to_json, write_probabilities
     from inference.videos import find_videos
 
     paths = find_videos(videos)
-    options = PredictOptions(frames=frames, thumbnails=8 if report else 0)
-    chosen = pick_device(device)
-    pipeline = make_pipeline(options, chosen, members)
+    mixed, chosen = load_blend(members, blend), pick_device(device)
+    options = PredictOptions(frames=frames or mixed.frames, thumbnails=8 if report else 0)
+    pipeline = make_pipeline(options, chosen, members, blend=mixed)
     run = run_predict(pipeline, paths, output, sample)
     if probabilities:
         write_probabilities(probabilities, run.results)
@@ -86,8 +88,9 @@ def predict(
 def evaluate(
     inputs: Annotated[list[Path], typer.Argument(help="videos, or face crops (folders or tars)", show_default=False)],
     labels: Annotated[Path, typer.Option(help="CSV: face or filename, label (REAL/FAKE), and a group if known")],
-    frames: FramesPerVideo = 32,
+    frames: FramesPerVideo = None,
     members: Members = SHIPPED,
+    blend: BlendFile = None,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
@@ -97,16 +100,17 @@ def evaluate(
     each with a 95 % bootstrap interval over groups (column original_group or group), and what was not found.
     """
     from inference.evaluate import evaluate_faces, evaluate_videos, is_videos, render
-    from inference.predict import PredictOptions, make_pipeline
+    from inference.predict import PredictOptions, load_blend, make_pipeline
     from models.backend import load_panel
     from models.registry import TIGHT
 
-    options, chosen = PredictOptions(frames=frames), pick_device(device)
+    mixed, chosen = load_blend(members, blend), pick_device(device)
+    options = PredictOptions(frames=frames or mixed.frames)
     if is_videos(inputs):
-        result = evaluate_videos(make_pipeline(options, chosen, members), inputs, labels)
+        result = evaluate_videos(make_pipeline(options, chosen, members, blend=mixed), inputs, labels)
     else:
         panel = load_panel(chosen, members)
-        result = evaluate_faces(panel, inputs, labels, TIGHT, options.clip)
+        result = evaluate_faces(panel, inputs, labels, TIGHT, mixed)
     typer.echo(_dump(result.to_dict()) if json else render(result))
 
 
@@ -123,7 +127,7 @@ def doctor(members: Members = SHIPPED) -> None:
         raise typer.Exit(EXIT_FAILED)
 
 
-for command in dfdc_train.COMMANDS:
+for command in (*dfdc_train.COMMANDS, *dfdc_ensemble.COMMANDS):
     app.command()(command)
 
 

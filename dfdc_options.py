@@ -15,7 +15,12 @@ SHIPPED = Path(__file__).resolve().parent / "models" / "weights"
 
 Device = Annotated[str, typer.Option(help="cuda, cpu, or auto: cuda where there is one")]
 Members = Annotated[Path, typer.Option(help="folder of members (default: models/weights)", show_default=False)]
-FramesPerVideo = Annotated[int, typer.Option(help="frames judged per video, evenly spread", min=1)]
+BlendFile = Annotated[
+    Path | None, typer.Option("--blend", help="a blend.json (default: the one beside the members)", show_default=False)
+]
+FramesPerVideo = Annotated[
+    int | None, typer.Option(help="frames judged per video, evenly spread (default: what the blend says)", min=1)
+]
 Json = Annotated[bool, typer.Option("--json", help="print JSON on stdout instead of a table")]
 
 

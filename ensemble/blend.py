@@ -50,6 +50,7 @@ class Blend:
     space: Space = "logit"
     aggregation: Aggregation = PLAIN
     clip: tuple[float, float] = CLIP
+    frames: int = 32  # that a video was judged on, or that the limits leave time for
     sha256: dict[str, str] = field(default_factory=dict)  # member -> hash of the weights that were judged, if known
     ladder: tuple[Rung, ...] = ()  # smaller and smaller sets of members, worth per second kept highest
     facts: dict[str, Any] = field(default_factory=dict)  # expected log loss with its interval, table, what was refused
@@ -64,6 +65,8 @@ class Blend:
             raise ValueError(f"temperature {self.mix.temperature} must be above 0, shift {self.mix.shift} finite")
         if self.space not in ("logit", "probability"):
             raise ValueError(f"space is {self.space!r}; it is logit or probability")
+        if self.frames < 1:
+            raise ValueError(f"frames is {self.frames}; it starts at 1")
         if not 0 <= low <= TEST_PRIOR <= high <= 1:
             raise ValueError(f"clip {self.clip} must be 0 <= low <= {TEST_PRIOR} <= high <= 1")
 
@@ -130,6 +133,7 @@ class Blend:
             "temperature": round(self.mix.temperature, 9),
             "prior": {"shift": round(self.mix.shift, 9), "from": round(expects, 4), "to": TEST_PRIOR},
             "clip": [round(bound, 9) for bound in self.clip],
+            "frames": self.frames,
             **self.facts,
             "ladder": [_rung(rung) for rung in self.ladder],
         }
@@ -150,7 +154,7 @@ class Blend:
             raise DfdcError(f"{path} is not a blend: {error}; make one with: dfdc tune") from error
 
 
-KNOWN = {"members", "space", "aggregation", "temperature", "prior", "clip", "ladder"}
+KNOWN = {"members", "space", "aggregation", "temperature", "prior", "clip", "frames", "ladder"}
 
 
 def _from_values(values: dict[str, Any]) -> Blend:
@@ -164,6 +168,7 @@ def _from_values(values: dict[str, Any]) -> Blend:
         space=cast(Space, values["space"]),
         aggregation=Aggregation(**values["aggregation"]),
         clip=(float(low_high[0]), float(low_high[1])),
+        frames=int(values["frames"]),
         sha256={name: entry["sha256"] for name, entry in members.items() if "sha256" in entry},
         ladder=tuple(_to_rung(rung) for rung in values.get("ladder", [])),
         facts={key: value for key, value in values.items() if key not in KNOWN},

@@ -52,7 +52,7 @@ def class_weights(label: Floats) -> Floats:
     fake = np.asarray(label) > 0.5
     if fake.all() or not fake.any():
         raise ValueError("a blend is tuned on real and fake videos; these are of one class")
-    return np.where(fake, 0.5 / fake.sum(), 0.5 / (~fake).sum())
+    return np.asarray(np.where(fake, 0.5 / fake.sum(), 0.5 / (~fake).sum()))
 
 
 def penalty(mix: Mix, ridge: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,14 +54,16 @@ def tune_blend(
     costs: Mapping[str, Cost] | None = None,
     sha256: Mapping[str, str] | None = None,
     force: bool = False,
+    notes: Sequence[str] = (),
     progress: Callable[[int], None] | None = None,
     stage: Stage = lambda _: None,
 ) -> Outcome:
     """Tune a blend on labelled faces and decide between it and equal weights.
 
     costs: member -> bytes and seconds; without them there is no limit. sha256: member -> hash of its weights. force:
-    ship the tuned blend whatever it is worth. progress: told how many trials have ended; there are options.trials
-    times OUTER + 1. Raises ValueError with too few groups, or when the limits allow no member.
+    ship the tuned blend whatever it is worth. notes: what a reader should know beside what is found here. progress:
+    told how many trials have ended; there are options.trials times OUTER + 1. Raises ValueError with too few groups,
+    or when the limits allow no member.
     """
     most = int(np.diff(faces.layout.person_starts).max())
     views = {n: Aggregates(faces.with_frames(n) if n < most else faces) for n in frame_counts(most, limits.frames)}
@@ -73,7 +75,8 @@ def tune_blend(
     clip, losses = _after_clip(faces, inside)
     chosen, why = _choose(losses, force)
     stage("line-ups, worth")
-    return _outcome(task, fitted, inside, clip, losses, chosen, why, dict(sha256 or {}))
+    said = (*notes, *_notes(task, fitted))
+    return _outcome(task, fitted, inside, clip, losses, chosen, why, dict(sha256 or {}), said)
 
 
 def _after_clip(faces: Faces, inside: Nested) -> tuple[dict[str, tuple[float, float]], Losses]:
@@ -105,6 +108,7 @@ def _outcome(
     chosen: str,
     why: str,
     sha256: dict[str, str],
+    notes: tuple[str, ...],
 ) -> Outcome:
     faces, truth, seed = task.faces, task.faces.known(), task.options.seed
     structure, mix = fitted.blends()[chosen]
@@ -124,6 +128,7 @@ def _outcome(
         structure.space,
         structure.aggregation,
         clip[chosen],
+        frames,
         {name: sha256[name] for name in members if name in sha256},
         ladder(members, values, truth, task.costs, fitted.ridge, chosen == EQUAL, seed),
         _facts(task, fitted, losses, chosen, why),
@@ -141,7 +146,7 @@ def _outcome(
         task.search(everybody, fitted.ridge).run() if task.costs else None,
         task.limits,
         worth,
-        _notes(task, fitted),
+        notes,
     )
 
 
@@ -149,7 +154,6 @@ def _facts(task: Task, fitted: Fitted, losses: Losses, chosen: str, why: str) ->
     """What blend.json says of itself; rounded, so that the last bits of another machine do not change the file."""
     expected, truth = losses.of[chosen], task.faces.known()
     return {
-        "frames": fitted.line_up.frames,
         "chosen": chosen,
         "why": why,
         "expected_log_loss": {

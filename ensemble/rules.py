@@ -45,7 +45,10 @@ def _ranked_mean(logit: Floats, start: float, stop: float) -> Floats:
 def power_mean(logit: Floats, power: float) -> Floats:
     """(S, F, M) -> (S, M): (mean of prob_fake ** power) ** (1 / power), as a logit; 1 is the mean, large is the max."""
     log_prob = -np.logaddexp(0.0, -np.clip(logit, -FINITE, FINITE))
-    log_mean = (np.logaddexp.reduce(power * log_prob, axis=1) - np.log(logit.shape[1])) / power
+    log_mean = np.logaddexp.reduce(power * log_prob, axis=1) - np.log(logit.shape[1])
+    # Near 1 the logarithm of the mean loses what the mean of 1 - p ** power keeps.
+    missing = -np.expm1(power * log_prob).mean(axis=1)
+    log_mean = np.where(missing < 0.5, np.log1p(-np.minimum(missing, 0.5)), log_mean) / power
     return np.asarray(log_mean - np.log(-np.expm1(log_mean)))
 
 

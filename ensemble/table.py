@@ -61,13 +61,14 @@ class Faces:
     def with_frames(self, count: int) -> Faces:
         """At most `count` frames of each video, evenly spread over those it has: as if no more had been judged."""
         video = np.repeat(np.arange(len(self.filename)), np.diff(self.layout.person_starts[self.layout.video_starts]))
-        pairs, inverse = np.unique(np.stack([video, self.frame]), axis=1, return_inverse=True)
-        of = pairs[0]
+        width = self.frame.max() + 1
+        pairs, inverse = np.unique(video * width + self.frame, return_inverse=True)
+        of = pairs // width
         first = np.searchsorted(of, np.arange(len(self.filename)))
         total = np.bincount(of)[of]
         rank = np.arange(len(of)) - first[of]
         keep = (((rank + 1) * count) // total > (rank * count) // total) | (total <= count)
-        return self._rows(keep[np.ravel(inverse)], video)
+        return self._rows(keep[inverse], video)
 
     def _rows(self, keep: NDArray[np.bool_], video: NDArray[np.int64]) -> Faces:
         people = np.diff(self.layout.person_starts)
@@ -76,31 +77,50 @@ class Faces:
         return replace(self, logit=self.logit[keep], frame=self.frame[keep], layout=layout)
 
 
-def read_faces(paths: Sequence[Path], labels: pd.DataFrame | None = None) -> Faces:
+def read_faces(
+    paths: Sequence[Path],
+    labels: pd.DataFrame | None = None,
+    members: Sequence[str] | None = None,
+    truth: bool = True,
+) -> Faces:
     """Read tables (CSV or Parquet) of any number of members and keep the faces that every member has judged.
 
     labels: what `ensemble.labels.read_labels` gives, for tables without label and group; videos it does not name are
-    lost, and named in `lost`. Raises ValueError for a missing column, a face judged twice by one member, a logit that
-    is not a finite number, a member that says the same of every face, a video with two labels or groups, and when
-    nothing is left.
+    lost, and named in `lost`. members: read only these, in this order; None is all, by name. truth: False keeps videos
+    whatever is known of them. Raises ValueError for a missing column or member, a face judged twice by one member, a
+    logit that is not a finite number, a member that says the same of every face, a video with two labels or groups,
+    and when nothing is left.
     """
     rows = _read([Path(path) for path in paths])
     unjudged = _unjudged(rows)
-    rows = rows[rows["member"].notna() & rows["logit"].notna()].reset_index(drop=True)
+    rows = _judged_by(members, rows)
     if rows.empty:
         raise ValueError(f"no face was judged in {', '.join(map(str, paths))}")
-    truth, lost = _truth(rows, labels)
-    if truth is not None:
-        kept = rows["filename"].isin(truth.index)
+    known, lost = _truth(rows, labels) if truth else (None, [])
+    if known is not None:
+        kept = rows["filename"].isin(known.index)
         rows = rows[kept].reset_index(drop=True)
         unjudged = {name: why for name, why in unjudged.items() if labels is None or name in set(labels["filename"])}
     if rows.empty:
         raise ValueError("no video of the tables has a label REAL or FAKE; are the file names the same?")
     faces, dropped = _join(rows)
     sha256 = hashlib.sha256("".join(sha256_of(Path(path)) for path in paths).encode()).hexdigest()
-    known = None if truth is None else _aligned(truth, faces.filename)
-    _refuse_constant(faces)
-    return replace(faces, truth=known, lost=(*lost, *dropped), unjudged=unjudged, sha256=sha256)
+    aligned = None if known is None else _aligned(known, faces.filename)
+    if members is not None:
+        faces = faces.of(members)
+    elif known is not None:
+        _refuse_constant(faces)
+    return replace(faces, truth=aligned, lost=(*lost, *dropped), unjudged=unjudged, sha256=sha256)
+
+
+def _judged_by(members: Sequence[str] | None, rows: pd.DataFrame) -> pd.DataFrame:
+    judged = rows[rows["member"].notna() & rows["logit"].notna()]
+    if members is not None:
+        there = set(judged["member"].unique())
+        if missing := [name for name in members if name not in there]:
+            raise ValueError(f"the tables have no rows of member {missing[0]!r}; they have {', '.join(sorted(there))}")
+        judged = judged[judged["member"].isin(members)]
+    return judged.reset_index(drop=True)
 
 
 def refuse_leaks(faces: Faces, trained: Mapping[str, Collection[str]]) -> None:
@@ -232,7 +252,7 @@ def _whole(rows: pd.DataFrame, name: str) -> NDArray[np.int64]:
     if values.isna().any() or (values < 0).any() or (values % 1 != 0).any():
         bad = rows[values.isna() | (values < 0) | (values % 1 != 0)].iloc[0]
         raise ValueError(f"{bad['filename']!r} has the {name} {bad[name]}; it counts from 0")
-    return values.to_numpy(dtype=np.int64)
+    return np.asarray(values, dtype=np.int64)
 
 
 def _common(keys: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import optuna
 from numpy.typing import NDArray
 from optuna.trial import TrialState
+from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError
 
 from ensemble.aggregate import PLAIN, Aggregation, aggregate_people, person_logits
 from ensemble.convex import SHIFTS, TEMPERATURES, Mix, Space, best_weights, class_weights, objective, optimum
@@ -22,6 +24,7 @@ Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 Progress = Callable[[int], None]  # called with the number of trials that have ended since the last call
 
+WAITS = (0.2, 0.4, 0.8, 1.6)  # seconds between tries to open a storage
 GAP = 1e-4  # nats: the most that a study may lie above the optimum of its own structure
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 # Shares of the groups on which a trial is judged before the whole, so that a bad one ends early.
@@ -97,7 +100,7 @@ class Problem:
         self.label, self.group = faces.known().label[self.rows], faces.known().group[self.rows]
         self.weight = class_weights(self.label)
         self.parts = _parts(self.group, self.label)
-        self._cells = np.ix_(self.rows, [faces.members.index(name) for name in self.members])
+        self._cells = np.ix_(self.rows, np.array([faces.members.index(name) for name in self.members]))
         self.values = lru_cache(maxsize=16)(self._values_now)
 
     def _values_now(self, how: Aggregation) -> Floats:
@@ -184,7 +187,7 @@ def _open(problem: Problem, options: StudyOptions) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         study_name=options.name,
-        storage=options.storage,
+        storage=None if options.storage is None else _storage(options.storage),
         load_if_exists=options.storage is not None,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=20, n_warmup_steps=0),
     )
@@ -192,19 +195,33 @@ def _open(problem: Problem, options: StudyOptions) -> optuna.Study:
         "members": list(problem.members),
         "table": problem.aggregates.faces.sha256,
         "videos": len(problem.rows),
-        "ridge": problem.ridge,
+        "shrinkage": problem.ridge,
     }
-    if not study.user_attrs:
-        for key, value in about.items():
-            study.set_user_attr(key, value)
-        study.enqueue_trial(_equal_params(problem))
-    for key, value in about.items():
-        if study.user_attrs.get(key) != value:
-            raise ValueError(
-                f"the storage has a study {options.name!r} with {key} {study.user_attrs.get(key)!r}, and this one has "
-                f"{value!r}; give another --study, or another --storage"
-            )
+    # One attribute, so that a second process sees all of it or nothing.
+    if (known := study.user_attrs.get("about", about)) != about:
+        raise ValueError(
+            f"the study {options.name!r} in the storage is about {known}, and this one about {about}; give another "
+            "--study, or another --storage"
+        )
+    if "about" not in study.user_attrs:
+        study.set_user_attr("about", about)
+        study.enqueue_trial(_equal_params(problem), skip_if_exists=True)
     return study
+
+
+def _storage(url: str) -> optuna.storages.BaseStorage:
+    """Open a storage. Two processes that make its tables in the same moment get in each other's way: tried again."""
+    waits = iter(WAITS)
+    while True:
+        try:
+            return optuna.storages.get_storage(url)
+        except ArgumentError as error:
+            raise ValueError(f"{url!r} is no storage; for a file: sqlite:///study.db") from error
+        except (OperationalError, IntegrityError) as error:
+            wait = next(waits, None)
+            if wait is None:
+                raise ValueError(f"the storage {url} cannot be opened: {error.orig}") from error
+        time.sleep(wait)
 
 
 def _is_number_of_mix(name: str) -> bool:
@@ -242,7 +259,7 @@ def _suggest_structure(trial: optuna.Trial, problem: Problem) -> Structure:
             parameter = trial.suggest_categorical(f"{frames} {FRAME_RULES[frames].parameter}", values)
     if problem.aggregates.people_differ:
         people = trial.suggest_categorical("people", tuple(PEOPLE_RULES))
-    return Structure(space, Aggregation(frames, parameter, people))
+    return Structure(cast(Space, space), Aggregation(frames, parameter, people))
 
 
 def _suggest_mix(trial: optuna.Trial, members: tuple[str, ...]) -> Mix:

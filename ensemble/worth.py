@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ensemble.blend import Rung
 from ensemble.convex import optimum
-from ensemble.folds import OUTER, cross_fitted, group_folds
+from ensemble.folds import OUTER, Rows, cross_fitted, group_folds
 from ensemble.metrics import Estimate, accuracy, auc, calibration_error, log_loss_balanced, sigmoid
 from ensemble.select import Cost
 from ensemble.table import Truth
@@ -111,14 +111,14 @@ def weigh(
 
 
 def _missed(
-    members: tuple[str, ...], values: Floats, truth: Truth, ridge: float, folds: list[tuple[NDArray[np.int64], ...]]
+    members: tuple[str, ...], values: Floats, truth: Truth, ridge: float, folds: list[tuple[Rows, Rows]]
 ) -> dict[str, Estimate]:
     """Leave one out: the loss without a member minus the loss with all, paired, with its interval."""
     if len(members) < 2:
         return {}
     keep = {m: [i for i in range(len(members)) if i != own] for own, m in enumerate(members)}
-    prob = {m: sigmoid(cross_fitted(values[:, rest], truth.label, ridge, folds)) for m, rest in keep.items()}  # type: ignore[arg-type]
-    everybody = sigmoid(cross_fitted(values, truth.label, ridge, folds))  # type: ignore[arg-type]
+    prob = {m: sigmoid(cross_fitted(values[:, rest], truth.label, ridge, folds)) for m, rest in keep.items()}
+    everybody = sigmoid(cross_fitted(values, truth.label, ridge, folds))
     losses = compare(truth.label, truth.group, {**prob, "": everybody}, [(m, "") for m in members])
     return {m: losses.difference[m, ""] for m in members}
 

@@ -14,8 +14,10 @@ from typing import Literal
 import torch
 
 from dfdc_common import DfdcError
+from ensemble.blend import FILE
 from faces.blazeface import VARIANTS, load_blazeface
 from faces.detect import check_mtcnn_weights
+from inference.predict import load_blend
 from models.checkpoint import WEIGHTS_DIR, find_cards, load_member
 
 # Package -> what it is for and whether predict can do without it.
@@ -55,6 +57,19 @@ def examine(members: Path = WEIGHTS_DIR) -> Iterator[Finding]:
         yield _check(f"BlazeFace {name}", partial(load_blazeface, name), f"sha256 {variant.sha256[:12]}")
     yield _check("MTCNN", check_mtcnn_weights, "weights as expected", needed=False)
     yield from _members(members)
+    yield _blend(members)
+
+
+def _blend(members: Path) -> Finding:
+    """What `dfdc predict` blends with, and whether it fits the members."""
+    try:
+        blend = load_blend(members)
+    except DfdcError as error:
+        return Finding("failed", "blend", str(error))
+    if not (members / FILE).exists():
+        return Finding("missing", "blend", f"no {members / FILE}: equal weights, not calibrated; run: dfdc tune")
+    loss = blend.facts.get("expected_log_loss", {}).get("value", "unknown")
+    return Finding("ok", "blend", f"{len(blend.members)} members, expected log loss {loss}")
 
 
 def _package(name: str) -> Finding:

@@ -12,9 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ensemble.aggregate import clip, judge_video, mean_logit
+from ensemble.blend import Blend
 from ensemble.labels import read_labels
-from ensemble.metrics import METRICS, Estimate, bootstrap, sigmoid
+from ensemble.metrics import METRICS, Estimate, bootstrap
 from faces.crop import CropSpec, box_inside_crop, cut
 from faces.store import IMAGE_ENDINGS, CropStore
 from inference.predict import Pipeline
@@ -59,24 +59,23 @@ def evaluate_videos(pipeline: Pipeline, inputs: Sequence[Path], labels: Path) ->
         raise ValueError(f"{labels} has no column 'filename', by which videos are found")
     paths = {path.name: path for path in find_videos(inputs)}
     rows = _join(table, "filename", paths.keys())
-    prob: dict[str, list[float]] = {name: [] for name in (*(p.card.name for p in pipeline.panel), BLEND)}
-    bounds, not_judged = pipeline.options.clip, {}
+    alone = {p.card.name: Blend.equal([p.card.name]) for p in pipeline.panel}
+    prob: dict[str, list[float]] = {name: [] for name in (*alone, BLEND)}
+    not_judged = {}
     names = list(rows["filename"])
     for result in tqdm(pipeline.run([paths[n] for n in names]), total=len(names), desc="judging", unit="video"):
         prob[BLEND].append(result.prob_fake)
         if result.status != "ok":
             not_judged[result.filename] = f"{result.status}: {result.reason}"
         person = np.array([face.person for face in result.faces])
-        for panelist in pipeline.panel:
-            name = panelist.card.name
-            logit = np.array([face.logits[name] for face in result.faces])
-            alone = judge_video(logit, person).prob_fake if len(logit) else result.prob_fake
-            prob[name].append(clip(alone, *bounds))
+        for name, blend in alone.items():
+            logits = {name: np.array([face.logits[name] for face in result.faces])}
+            prob[name].append(blend.judge(logits, person).prob_fake if len(person) else result.prob_fake)
     return _score(table, rows, "filename", prob, set(paths), not_judged)
 
 
 def evaluate_faces(
-    panel: Sequence[Panelist], inputs: Sequence[Path], labels: Path, cut_as: CropSpec, bounds: tuple[float, float]
+    panel: Sequence[Panelist], inputs: Sequence[Path], labels: Path, cut_as: CropSpec, blend: Blend
 ) -> Evaluation:
     """Judge labelled face crops: each is one already cut face, in which a member's CropSpec is applied."""
     table = read_labels(labels)
@@ -91,8 +90,8 @@ def evaluate_faces(
             crops = [cut(i, b, panelist.card.crop) for i, b in zip(images, boxes, strict=True)]
             logits[panelist.card.name].append(panelist.logits(crops))
     joined = {name: np.concatenate(parts) for name, parts in logits.items()}
-    joined[BLEND] = mean_logit(joined)
-    prob = {name: list(np.clip(sigmoid(values), *bounds)) for name, values in joined.items()}
+    prob = {name: list(Blend.equal([name]).prob_fake(values[:, None])) for name, values in joined.items()}
+    prob[BLEND] = list(blend.prob_fake(np.stack([joined[name] for name in blend.members], axis=1)))
     return _score(table, rows, key, prob, set(store.index), {})
 
 

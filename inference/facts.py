@@ -34,6 +34,6 @@ def facts_of(pipeline: Pipeline, run: Run, device: torch.device, arguments: Sequ
         wall_seconds=run.seconds,
         device=f"{where}, {pick_engine(device)}",
         versions=versions,
-        clip=pipeline.options.clip,
+        clip=pipeline.blend.clip,
         command=shlex.join(["dfdc", *arguments]),
     )

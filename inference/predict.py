@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ensemble.aggregate import clip, judge_video, mean_logit
-from ensemble.metrics import sigmoid
+from dfdc_common import DfdcError
+from ensemble.blend import FILE, Blend
 from faces.crop import CropSpec, Image, cut
 from faces.detect import Cascade, Detector, FrameFaces
 from faces.track import STRAY, track
@@ -25,7 +25,7 @@ from faces.video import Frames, VideoInfo
 from inference.ahead import Decoded, decode_ahead
 from inference.result import PRIOR, JudgedFace, PersonResult, Thumbnail, VideoResult
 from models.backend import Panelist, load_panel
-from models.checkpoint import WEIGHTS_DIR
+from models.checkpoint import WEIGHTS_DIR, find_cards
 
 THUMBNAIL_WIDTH = 320  # pixels
 
@@ -35,17 +35,13 @@ class PredictOptions:
     """What decides the numbers of a run, and how it uses the machine."""
 
     frames: int = 32  # judged per video, evenly spread
-    clip: tuple[float, float] = (0.01, 0.99)  # bounds of prob_fake
     decoders: int = 0  # videos decoded at a time; 0: one per core, at most 4
     batch: int = 64  # crops that are gathered, over videos, before the members judge them
     thumbnails: int = 0  # frames per video kept small for a report
 
     def __post_init__(self) -> None:
-        low, high = self.clip
         if self.frames < 1 or self.batch < 1 or self.decoders < 0:
             raise ValueError(f"frames {self.frames} and batch {self.batch} start at 1, decoders {self.decoders} at 0")
-        if not 0 <= low <= PRIOR <= high <= 1:
-            raise ValueError(f"clip {self.clip} must be 0 <= low <= {PRIOR} <= high <= 1")
 
 
 @dataclass
@@ -66,8 +62,12 @@ class _Work:
 class Pipeline:
     """Networks loaded once, any number of videos after that."""
 
-    def __init__(self, detector: Detector, panel: Sequence[Panelist], options: PredictOptions) -> None:
+    def __init__(
+        self, detector: Detector, panel: Sequence[Panelist], options: PredictOptions, blend: Blend | None = None
+    ) -> None:
+        """blend: of members of the panel; equal weights of all without one."""
         self.detector, self.panel, self.options = detector, list(panel), options
+        self.blend = blend or Blend.equal([panelist.card.name for panelist in panel])
 
     def run(self, paths: Sequence[Path]) -> Iterator[VideoResult]:
         """One result per path, in the order of the paths. A video that cannot be read is a result, not an exception."""
@@ -137,23 +137,46 @@ class Pipeline:
         )
         if not work.faces:
             return known
-        mean = mean_logit(logits)
-        verdict = judge_video(mean, np.array([face.person for face in work.faces]))
+        verdict = self.blend.judge(logits, np.array([face.person for face in work.faces]))
         return replace(
             known,
             status="ok",
-            prob_fake=clip(verdict.prob_fake, *self.options.clip),
+            prob_fake=verdict.prob_fake,
             reason=work.note,
-            faces=tuple(_with_logits(face, i, logits, mean) for i, face in enumerate(work.faces)),
+            faces=tuple(_with_logits(face, i, logits, verdict.faces) for i, face in enumerate(work.faces)),
             people=tuple(PersonResult(*person) for person in verdict.people),
         )
 
 
 def make_pipeline(
-    options: PredictOptions, device: torch.device, members: Path = WEIGHTS_DIR, threads: int = 0
+    options: PredictOptions,
+    device: torch.device,
+    members: Path = WEIGHTS_DIR,
+    threads: int = 0,
+    blend: Blend | None = None,
 ) -> Pipeline:
-    """The detectors and every member in `members`, on `device`; DfdcError when weights are missing or damaged."""
-    return Pipeline(Cascade(device, threads=threads), load_panel(device, members, threads=threads), options)
+    """The detectors and the members of the blend, on `device`; DfdcError when weights are missing or damaged.
+
+    blend: what `load_blend` gives; only its members run. Without one all of `members` do, with equal weights.
+    """
+    names = None if blend is None else blend.members
+    panel = load_panel(device, members, threads=threads, names=names)
+    return Pipeline(Cascade(device, threads=threads), panel, options, blend)
+
+
+def load_blend(members: Path = WEIGHTS_DIR, file: Path | None = None) -> Blend:
+    """The blend of a folder of members: `file`, else its blend.json, else equal weights of all.
+
+    Raises DfdcError when it names a member that is not there, or whose weights are others than those it was tuned with.
+    """
+    hashes = {card.name: card.sha256 for card in find_cards(members)}
+    if file is None and not (members / FILE).exists():
+        if not hashes:
+            raise DfdcError(f"{members} holds no member (a .safetensors with its .json); train one with: dfdc train")
+        return Blend.equal(sorted(hashes))
+    blend = Blend.read(file or members / FILE).needed()
+    blend.check(hashes)
+    return blend
 
 
 def _face(frames: Frames, number: int, faces: FrameFaces, index: int, person: int) -> JudgedFace:
@@ -170,10 +193,10 @@ def _face(frames: Frames, number: int, faces: FrameFaces, index: int, person: in
 
 
 def _with_logits(
-    face: JudgedFace, index: int, logits: dict[str, NDArray[np.float64]], mean: NDArray[np.float64]
+    face: JudgedFace, index: int, logits: dict[str, NDArray[np.float64]], prob_fake: NDArray[np.float64]
 ) -> JudgedFace:
     mine = {name: float(values[index]) for name, values in logits.items()}
-    return replace(face, logits=mine, prob_fake=float(sigmoid(mean[index])))
+    return replace(face, logits=mine, prob_fake=float(prob_fake[index]))
 
 
 def _thumbnails(frames: Frames, count: int) -> tuple[Thumbnail, ...]:

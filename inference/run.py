@@ -60,7 +60,7 @@ def predict(pipeline: Pipeline, videos: Sequence[Path], output: Path, sample: Pa
     done = {result.filename: result for result in _with_progress(pipeline.run(todo), len(todo))}
     results = [done.get(name) or _absent(name) for name in order]
     run = Run(results, time.perf_counter() - began)
-    write_submission(output, {r.filename: r.prob_fake for r in results}, order, pipeline.options.clip)
+    write_submission(output, {r.filename: r.prob_fake for r in results}, order, pipeline.blend.clip)
     return run
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -30,16 +30,22 @@ class Panelist:
 
 
 def load_panel(
-    device: torch.device, folder: Path = WEIGHTS_DIR, engine: Engine | None = None, threads: int = 0
+    device: torch.device,
+    folder: Path = WEIGHTS_DIR,
+    engine: Engine | None = None,
+    threads: int = 0,
+    names: Collection[str] | None = None,
 ) -> list[Panelist]:
     """Every member in `folder`, verified and compiled. Raises DfdcError when there is none, or one is damaged.
+
+    names: only these of them.
 
     On CUDA networks run in bf16 where the device has it and fp16 elsewhere; on the CPU in the precision of the card.
     """
     cards = find_cards(folder)
     if not cards:
         raise DfdcError(f"{folder} holds no member (a .safetensors with its .json); train one with: dfdc train")
-    return [_compile(card, folder, device, engine, threads) for card in cards]
+    return [_compile(c, folder, device, engine, threads) for c in cards if names is None or c.name in names]
 
 
 def _compile(card: Card, folder: Path, device: torch.device, engine: Engine | None, threads: int) -> Panelist:

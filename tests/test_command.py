@@ -5,9 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from ensemble.blend import Blend
+from ensemble.convex import Mix
+from tests.ensemble.tables import noisy
 from tests.inference.bad_videos import make_bad_videos
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,7 +22,7 @@ def dfdc(*arguments, cwd=ROOT):
     return subprocess.run(command, check=False, capture_output=True, text=True, cwd=cwd, timeout=300)
 
 
-@pytest.mark.parametrize("command", ["", "predict", "evaluate", "train", "doctor"])
+@pytest.mark.parametrize("command", ["", "predict", "evaluate", "train", "tune", "blend", "doctor"])
 def test_help_teaches(command):
     done = dfdc(*([command] if command else []), "--help")
     assert done.returncode == 0
@@ -33,6 +37,49 @@ def test_predict_from_another_folder(media, members, tmp_path):
     assert pd.read_csv(tmp_path / "s.csv")["filename"].tolist() == ["single_face.mp4"]
     assert "single_face.mp4" in (tmp_path / "r.html").read_text()
     assert len(pd.read_csv(tmp_path / "p.csv")) == 8
+
+
+def test_a_table_of_predict_blends_to_the_same_submission(media, members, tmp_path):
+    """`dfdc blend` needs no video: what predict judged is blended again, the video without a face included."""
+    blend = Blend(("first", "second"), Mix(np.array([0.8, 0.2]), 0.3, 0.4), clip=(0.02, 0.97))
+    blend.write(tmp_path / "blend.json")
+    videos = [media / "single_face.mp4", media / "no_face.mp4"]
+    done = dfdc("predict", *videos, "-o", "s.csv", "--frames", 4, "--members", members, "--blend", "blend.json",
+                "--probabilities", "p.csv", "--max-fallback", 1, cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    again = dfdc("blend", "p.csv", "--blend", "blend.json", "-o", "b.csv", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "2 videos, 1 of them not judged" in again.stdout
+    first, second = pd.read_csv(tmp_path / "s.csv"), pd.read_csv(tmp_path / "b.csv")
+    assert second["filename"].tolist() == first["filename"].tolist()
+    assert second["label"].tolist() == pytest.approx(first["label"].tolist(), abs=1e-4)
+    assert 0.5 in second["label"].tolist()
+
+
+def test_tune_ships_a_blend_that_blend_applies(tmp_path):
+    table = tmp_path / "holdout.csv"
+    write_holdout(table)
+    tuned = dfdc("tune", table, "-o", "blend.json", "--report", "r.html", "--trials", 30, cwd=tmp_path)
+    assert tuned.returncode == 0, tuned.stderr
+    assert tuned.stdout.startswith("What ships")
+    assert "--trained-on" in tuned.stdout  # says what was not checked
+    assert "<html" in (tmp_path / "r.html").read_text()
+    done = dfdc("blend", table, "--blend", "blend.json", "-o", "s.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(pd.read_csv(tmp_path / "s.csv")) == 120
+    assert "log_loss_balanced" in done.stdout
+    other = dfdc("blend", table, "--blend", "blend.json", "--sample", "s.csv", "-o", "t.csv", cwd=tmp_path)
+    assert (tmp_path / "s.csv").read_bytes() == (tmp_path / "t.csv").read_bytes(), other.stderr
+
+
+def write_holdout(path):
+    """120 videos by two members that half know the truth."""
+    faces = noisy(120, (0.5, 1.0))
+    truth = faces.known()
+    table = {"filename": faces.filename, "frame": 0, "person": 0, "status": "ok", "group": truth.group}
+    table["label"] = np.where(truth.label > 0.5, "FAKE", "REAL")
+    parts = [pd.DataFrame({**table, "member": m, "logit": faces.logit[:, i]}) for i, m in enumerate(faces.members)]
+    pd.concat(parts).to_csv(path, index=False)
 
 
 def test_too_many_fallbacks_end_with_3_and_the_file_is_there_all_the_same(media, members, tmp_path):
@@ -51,6 +98,9 @@ def test_too_many_fallbacks_end_with_3_and_the_file_is_there_all_the_same(media,
         (["predict", "gone.mp4"], 2, "gone.mp4 does not exist"),
         (["predict"], 2, "Missing argument"),
         (["predict", "{media}/single_face.mp4", "--members", "{empty}"], 1, "holds no member"),
+        (["predict", "{media}/single_face.mp4", "--blend", "{empty}/b.json"], 1, "make one with: dfdc tune"),
+        (["tune", "gone.csv"], 2, "gone.csv does not exist"),
+        (["blend", "gone.csv", "--blend", "gone.json"], 1, "gone.json is not a blend"),
         (["predict", "{media}/single_face.mp4", "--device", "tpu"], 2, "device is 'tpu'"),
         (
             ["train", "b9", "--crops", "{empty}", "--labels", "x.csv", "-o", "{empty}"],

@@ -15,13 +15,12 @@ from tqdm import tqdm
 
 from dfdc_common import DfdcError, atomic_path
 from dfdc_runtime import Engine
-from ensemble.labels import read_labels
 from faces.store import CropStore
 from models.backend import Panelist, load_panel
 from models.registry import TIGHT
 from train.coverage import check_coverage
 from train.dataset import FaceDataset
-from train.provenance import LearntFrom, learnt_from, overlap
+from train.provenance import LearntFrom, learnt_from, overlap, read_training_labels
 
 # filename to status are those of `dfdc predict --probabilities`.
 COLUMNS = ("filename", "member", "frame", "person", "logit", "status", "face", "label", "group", "fold")
@@ -48,19 +47,7 @@ class Source:
     @classmethod
     def read(cls, crops: Sequence[Path], labels: Path) -> Source:
         """Raises ValueError when the table lacks a column, has a face twice, or a fold that is no number."""
-        table = read_labels(labels)
-        if "face" not in table:
-            raise ValueError(f"{labels} needs a column 'face'; it has {list(table.columns)}")
-        table = table[table["target"].notna()].reset_index(drop=True)
-        if (twice := table["face"].duplicated()).any():
-            raise ValueError(f"{labels} has the face {table['face'][twice].iloc[0]!r} twice; leave one row of it")
-        if "fold" in table:
-            fold = pd.to_numeric(table["fold"], errors="coerce")
-            if fold.isna().any() or (fold % 1 != 0).any():
-                bad = table["fold"][fold.isna() | (fold % 1 != 0)].iloc[0]
-                raise ValueError(f"{labels} has the fold {bad!r}; folds are whole numbers, made by `dfdc folds`")
-            table["fold"] = fold.astype(int)
-        return cls(CropStore(crops), table, labels)
+        return cls(CropStore(crops), read_training_labels(labels), labels)
 
     def held_out(self, fold: int | None) -> pd.DataFrame:
         """The rows of a fold, or with None those whose split is "val", whose crops are there; ValueError for none."""

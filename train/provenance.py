@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
+from ensemble.labels import read_labels
 from models.checkpoint import Card
 from train.table import HOLDOUT, groups_sha256
 
 # What cards call a run that was validated on the rows whose split is "val"; the second stands in older ones.
 SPLIT_FOLDS = ("val", "rows whose split is not val")
+
+
+def read_training_labels(path: Path) -> pd.DataFrame:
+    """The rows of a training's labels that are REAL or FAKE, fold as a number where there is one.
+
+    Raises ValueError when the table lacks a column, has a face twice, or a fold that is no number.
+    """
+    table = read_labels(path)
+    if "face" not in table:
+        raise ValueError(f"{path} needs a column 'face'; it has {list(table.columns)}")
+    table = table[table["target"].notna()].reset_index(drop=True)
+    if (twice := table["face"].duplicated()).any():
+        raise ValueError(f"{path} has the face {table['face'][twice].iloc[0]!r} twice; leave one row of it")
+    if "fold" in table:
+        fold = pd.to_numeric(table["fold"], errors="coerce")
+        if fold.isna().any() or (fold % 1 != 0).any():
+            bad = table["fold"][fold.isna() | (fold % 1 != 0)].iloc[0]
+            raise ValueError(f"{path} has the fold {bad!r}; folds are whole numbers, made by `dfdc folds`")
+        table["fold"] = fold.astype(int)
+    return table
 
 
 @dataclass(frozen=True)

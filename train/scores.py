@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ensemble.aggregate import mean_logit
 from ensemble.calibrate import cross_fit
 from ensemble.metrics import auc, log_loss_balanced, sigmoid
 
@@ -48,7 +47,7 @@ def summarise(rows: pd.DataFrame) -> Summary:
     facts = rows.drop_duplicates("face").set_index("face").loc[logits.index]
     label = (facts["label"] == "FAKE").to_numpy(dtype=np.float64)
     columns = {str(name): logits[name].to_numpy() for name in logits.columns}
-    mean = mean_logit(columns)
+    mean = logits.to_numpy(dtype=np.float64).mean(axis=1)
     group = facts["group"].to_numpy(dtype=str)
     scores = {name: _score(label, values, group) for name, values in columns.items()}
     if len(columns) > 1:

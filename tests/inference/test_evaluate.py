@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
+from ensemble.blend import Blend
 from ensemble.metrics import auc, log_loss_balanced
 from faces.detect import Cascade
 from faces.video import decode
@@ -32,7 +33,7 @@ def faces(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def evaluation(faces, panel):
-    return evaluate_faces(panel, [faces], faces / "labels.csv", TIGHT, (0.01, 0.99))
+    return evaluate_faces(panel, [faces], faces / "labels.csv", TIGHT, Blend.equal(["first", "second"]))
 
 
 def test_every_member_and_the_blend_are_scored(evaluation):
@@ -73,7 +74,7 @@ def test_json_is_plain(evaluation):
 def test_labels_of_other_files_are_refused(faces, panel, tmp_path):
     (tmp_path / "labels.csv").write_text("face,label\nx.png,REAL\n")
     with pytest.raises(ValueError, match="among the inputs"):
-        evaluate_faces(panel, [faces], tmp_path / "labels.csv", TIGHT, (0.01, 0.99))
+        evaluate_faces(panel, [faces], tmp_path / "labels.csv", TIGHT, Blend.equal(["first", "second"]))
 
 
 def test_videos_are_judged_whole_and_fallbacks_are_scored_and_named(media, panel, tmp_path):

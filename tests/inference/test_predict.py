@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 import torch
 
-from ensemble.aggregate import clip, judge_video, mean_logit
+from dfdc_common import DfdcError
+from ensemble.blend import Blend
+from ensemble.convex import Mix
 from faces.track import STRAY
-from inference.predict import PredictOptions, make_pipeline
+from inference.predict import PredictOptions, load_blend, make_pipeline
 from inference.run import predict, to_json, write_probabilities
 from inference.videos import find_videos
 from tests.inference.bad_videos import make_bad_videos
@@ -77,10 +79,36 @@ def test_results_come_in_order_and_hold_together(media, pipeline):
         logits = {name: np.array([f.logits[name] for f in result.faces]) for name in ("first", "second")}
         person = np.array([f.person for f in result.faces])
         assert (person != STRAY).all()
-        verdict = judge_video(mean_logit(logits), person)
-        assert result.prob_fake == pytest.approx(clip(verdict.prob_fake))
+        verdict = Blend.equal(["first", "second"]).judge(logits, person)
+        assert result.prob_fake == pytest.approx(verdict.prob_fake)
+        assert [face.prob_fake for face in result.faces] == pytest.approx(verdict.faces)
         assert len(result.thumbnails) == 3
         assert set(result.seconds) == {"decode", "detect", "judge"}
+
+
+def test_the_blend_beside_the_members_decides(media, members, tmp_path):
+    """Its weights, temperature and clip; a member of weight 0 does not run."""
+    for path in members.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    plain = load_blend(tmp_path)
+    assert plain.to_json() == Blend.equal(["first", "second"]).to_json()
+    mine = Blend(("first", "second"), Mix(np.array([0.0, 1.0]), 0.05, 2.0), clip=(0.03, 0.9))
+    mine.write(tmp_path / "blend.json")
+    pipeline = make_pipeline(OPTIONS, torch.device("cpu"), tmp_path, blend=load_blend(tmp_path))
+    (result,) = pipeline.run([media / "single_face.mp4"])
+    assert [p.card.name for p in pipeline.panel] == ["second"]
+    logits = {"second": np.array([face.logits["second"] for face in result.faces])}
+    assert result.prob_fake == pytest.approx(mine.needed().judge(logits, np.zeros(6, dtype=int)).prob_fake)
+    assert result.prob_fake != pytest.approx(Blend.equal(["second"]).judge(logits, np.zeros(6, dtype=int)).prob_fake)
+    run = predict(pipeline, [media / "single_face.mp4", media / "no_face.mp4"], tmp_path / "s.csv")
+    assert [r.prob_fake for r in run.results] == pytest.approx([0.5, result.prob_fake])
+
+
+def test_a_blend_of_other_weights_is_refused(members, tmp_path):
+    blend = Blend(("first", "second"), Mix.equal(2), sha256={"second": "0" * 64})
+    blend.write(tmp_path / "blend.json")
+    with pytest.raises(DfdcError, match="member 'second' has other weights than the blend was tuned with"):
+        load_blend(members, tmp_path / "blend.json")
 
 
 def test_a_video_in_which_the_face_comes_late_is_judged_on_the_face(media, pipeline):
@@ -129,9 +157,7 @@ def test_input_is_not_written_to(media, pipeline):
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
 
 
-@pytest.mark.parametrize(
-    "change", [{"frames": 0}, {"batch": 0}, {"decoders": -1}, {"clip": (0.6, 0.9)}, {"clip": (-0.1, 1.0)}]
-)
+@pytest.mark.parametrize("change", [{"frames": 0}, {"batch": 0}, {"decoders": -1}])
 def test_impossible_options_are_refused(change):
     with pytest.raises(ValueError, match=str(next(iter(change)))):
         dataclasses.replace(OPTIONS, **change)

@@ -1,0 +1,225 @@
+"""Pictures of the report, drawn by matplotlib into SVG that lies inside the page and takes the page's colours."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from html import escape
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+    from ensemble.metrics import Estimate
+    from ensemble.risk import ClipCurve
+    from ensemble.select import Candidate
+    from ensemble.worth import Reliability
+
+# Of the page in the light; each becomes the variable of report.css, so that a dark page has its own. The last two are
+# Okabe and Ito's, which the colour-blind tell apart.
+INK, SOFT, LINE = "#1b2027", "#5a6572", "#dde1e6"
+BLUE, RED = "#0072b2", "#d55e00"
+THEME = {INK: "ink", SOFT: "soft", LINE: "line", BLUE: "blue", RED: "vermilion"}
+GREY = "#8b95a1"  # seen on light and on dark: a point of a bitmap cannot follow the page
+WIDTH = 4.3  # inches: letters of a picture as wide as a phone are then as high as they say
+MANY = 300  # line-ups: more of them become one bitmap, or each would add 100 bytes to the page
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: letters are measured alike on any machine
+    "font.size": 9.5,
+    "svg.fonttype": "none",
+    "text.color": INK,
+    "text.parse_math": False,
+    "text.usetex": False,
+    "axes.facecolor": "none",
+    "axes.edgecolor": SOFT,
+    "axes.labelcolor": SOFT,
+    "axes.labelsize": 9.5,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": False,
+    "axes.formatter.useoffset": False,
+    "grid.color": LINE,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.8,
+}
+
+
+def forest(rows: Sequence[tuple[str, Estimate]], axis: str, marked: Sequence[str] = (), zero: bool = False) -> str:
+    """Points with their intervals, one below the other. marked: names in another colour. zero: a line at 0."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for place, (name, estimate) in enumerate(rows):
+            colour = RED if name in marked else BLUE
+            if all(map(math.isfinite, (estimate.value, estimate.low, estimate.high))):
+                axes.plot([estimate.low, estimate.high], [-place, -place], color=colour, linewidth=2.4)
+                axes.plot([estimate.value], [-place], "o", color=colour, markersize=6)
+            axes.text(0, 0.24 - place, name, transform=axes.get_yaxis_transform(), fontsize=9)
+        if zero:
+            axes.axvline(0, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+        axes.set_ylim(0.6 - len(rows), 0.8)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x", linewidth=0.8)
+        axes.locator_params(axis="x", nbins=6)
+        axes.set_xlabel(axis)
+
+    return _svg(draw, 0.42 * len(rows) + 0.7, f"{axis}: {', '.join(name for name, _ in rows)}")
+
+
+def reliability(before: Reliability, after: Reliability, names: tuple[str, str], bins: int) -> str:
+    """The share of fakes over what was said, and how many videos that rests on. names: of before, of after. bins: of
+    equal width.
+    """
+
+    def draw(figure: Figure) -> None:
+        share, count = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+        share.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
+        kinds = ((before, GREY, "s", names[0]), (after, BLUE, "o", names[1]))
+        for side, (curve, colour, mark, name) in zip((-1, 1), kinds, strict=True):
+            error = f"{curve.error:.3f}" if math.isfinite(curve.error) else "n/a"
+            share.plot(curve.said, curve.fake, f"{mark}-", color=colour, markersize=4.5, label=f"{name}: {error}")
+            middle = [(min(int(said * bins), bins - 1) + 0.5 + side * 0.2) / bins for said in curve.said]
+            count.bar(middle, curve.size, 0.4 / bins, color=colour, linewidth=0)
+        share.set_xlim(0, 1)
+        share.set_ylim(0, 1)
+        share.grid(linewidth=0.8)
+        share.set_ylabel("share of fakes")
+        share.legend(title="expected calibration error", loc="upper left", title_fontsize=9, alignment="left")
+        count.set_ylabel("videos")
+        count.locator_params(axis="y", nbins=3)
+        count.set_xlabel("prob_fake")
+
+    return _svg(draw, 4.6, "Reliability diagram: share of fakes over prob_fake, before and after")
+
+
+def clip_cost(curve: ClipCurve, clip: tuple[float, float]) -> str:
+    """The log loss for each bound; above it what one certain error then costs. clip: the chosen bounds."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.set_xscale("log")
+        axes.plot(curve.bound, curve.worst, color=RED, label="worst fold")
+        axes.plot(curve.bound, curve.mean, color=BLUE, label="mean over folds")
+        for bound, kind, name in ((clip[0], "--", "low"), (1 - clip[1], ":", "high")):
+            if bound > 0:
+                where = f"chosen, {name}: {clip[0] if name == 'low' else clip[1]:g}"
+                axes.axvline(bound, color=INK, linewidth=1.2, linestyle=kind, label=where)
+        axes.set_xlim(curve.bound[0], curve.bound[-1])
+        axes.grid(linewidth=0.8)
+        axes.set_xlabel("bound on both sides, prob_fake")
+        axes.set_ylabel("log loss")
+        figure.legend(loc="outside upper left", ncols=2)
+        top = axes.secondary_xaxis("top")
+        top.set_xlabel("nats that one certain error costs")
+        for each, written in ((axes.xaxis, lambda x, _: f"{x:g}"), (top.xaxis, lambda x, _: f"{-math.log(x):.1f}")):
+            _log_ticks(each, written)
+        top.spines["top"].set_visible(False)
+
+    return _svg(draw, 3.9, "Log loss over the bound of the clip, mean over folds and worst fold")
+
+
+def line_ups(
+    candidates: Sequence[Candidate],
+    frontier: Sequence[Candidate],
+    chosen: Candidate,
+    cost: Callable[[Candidate], float],
+    limit: float,
+    axis: str,
+) -> str:
+    """The log loss of line-ups over what they cost. limit: in the unit of `cost`."""
+    known = [c for c in candidates if math.isfinite(c.log_loss) and math.isfinite(cost(c))]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.plot(
+            *_points(known, cost), "o", color=GREY, markersize=4, alpha=0.8, markeredgewidth=0, label="line-ups"
+        ).pop().set_rasterized(len(known) > MANY)
+        axes.plot(
+            *_points(frontier, cost), "o-", color=BLUE, markersize=4, linewidth=1.4, label="no cheaper one is better"
+        )
+        axes.plot(*_points([chosen], cost), "D", color=RED, markersize=8, markerfacecolor="none", label="what ships")
+        axes.axvline(limit, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label="limit")
+        costs = [*map(cost, known), limit]
+        if min(costs) > 0 and max(costs) > 3 * min(costs):
+            axes.set_xscale("log")
+            _log_ticks(axes.xaxis, lambda x, _: f"{x:g}", math.log10(max(costs) / min(costs)))
+        axes.grid(linewidth=0.8)
+        axes.set_xlabel(axis)
+        axes.set_ylabel("log loss")
+        figure.legend(loc="outside upper left", ncols=2)
+
+    return _svg(draw, 3.8, f"Log loss over {axis}: {len(known)} line-ups, {len(frontier)} of them on the frontier")
+
+
+def whisker(estimate: Estimate, widest: float) -> str:
+    """An interval for one cell of a table, 0 in the middle. widest: the end of the axis, the same for all cells."""
+    values = (estimate.low, estimate.value, estimate.high)
+    if not (widest > 0 and all(map(math.isfinite, values))):
+        return ""
+    low, middle, high = (72 + 66 * value / widest for value in values)
+    line = f'<line x1="{low:.1f}" x2="{high:.1f}" y1="8" y2="8"/><circle cx="{middle:.1f}" cy="8" r="3.5"/>'
+    return f'<svg class="whisker" viewBox="0 0 144 16" aria-hidden="true"><path d="M72 0V16"/>{line}</svg>'
+
+
+def bar(weight: float) -> str:
+    """A weight from 0 to 1, with its number; what weighs nothing need not run."""
+    unused = "" if weight > 0 else " <small>need not run</small>"
+    return f'<span class="bar"><i style="width:{100 * weight:.1f}%"></i></span>{weight:.3f}{unused}'
+
+
+def shade(value: float, written: str) -> str:
+    """A cell of a table, as blue as `value` is near 1, as vermilion as it is near -1. written: ready HTML."""
+    strength = min(abs(value), 1.0) ** 2 * 0.7 if math.isfinite(value) else 0.0
+    return f'<td class="{"above" if value >= 0 else "below"}" style="--strength:{strength:.2f}">{written}</td>'
+
+
+def _points(candidates: Sequence[Candidate], cost: Callable[[Candidate], float]) -> tuple[list[float], list[float]]:
+    return [cost(c) for c in candidates], [c.log_loss for c in candidates]
+
+
+def _log_ticks(axis: Axis, written: Callable[[float, object], str], decades: float = 3.5) -> None:
+    """Plain numbers: an exponent in mathematical type would need its own fonts."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(subs=(1.0,) if decades > 3 else (1.0, 2.0, 5.0) if decades < 2 else (1.0, 3.0)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(written))
+
+
+def _svg(draw: Callable[[Figure], None], height: float, label: str) -> str:
+    """An <svg> element, the same for the same picture. height: inches. label: what it shows, for who cannot see it."""
+    # Not pyplot: it keeps a global list of figures.
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    text = StringIO()
+    # The salt differs between pictures, or their elements would have the same names in one page.
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": label}):
+        figure = Figure(figsize=(WIDTH, height), dpi=72, layout="constrained", facecolor="none")
+        draw(figure)
+        figure.savefig(text, format="svg", dpi=180, metadata={"Date": None, "Creator": None})
+    return _inline(text.getvalue(), label)
+
+
+def _inline(text: str, label: str) -> str:
+    """Without what a page does not need: prologue, metadata, names of groups, fonts, digits that nobody sees."""
+    found = re.search(r'<svg [^>]*viewBox="([^"]+)"[^>]*>(.*)</svg>', text, flags=re.DOTALL)
+    if not found:
+        raise ValueError(f"matplotlib wrote no <svg> but {text[:60]!r}")
+    # A style sheet of a picture would be one of the whole page.
+    body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", found[2], flags=re.DOTALL)
+    body = re.sub(r'<g id="[^"]*"', "<g", body)
+    body = re.sub(r" font-family: [^;]*;", "", body)
+    body = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), body)
+    body = re.sub(r"\s*\n\s*", "\n", body)
+    for colour, name in THEME.items():
+        body = body.replace(colour, f"var(--{name})")
+    return f'<svg role="img" aria-label="{escape(label)}" viewBox="{found[1]}">{body}</svg>'

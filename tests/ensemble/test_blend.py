@@ -1,0 +1,107 @@
+import json
+
+import numpy as np
+import pytest
+
+from dfdc_common import DfdcError
+from ensemble.aggregate import Aggregation
+from ensemble.blend import Blend, Rung
+from ensemble.convex import Mix
+from ensemble.metrics import sigmoid
+from tests.ensemble.tables import noisy
+
+BLEND = Blend(
+    ("a", "b"),
+    Mix(np.array([0.75, 0.25]), 0.8, 0.1),
+    aggregation=Aggregation("top_share", 0.4, "noisy_or"),
+    clip=(0.02, 0.97),
+    frames=16,
+    sha256={"a": "1" * 64},
+    ladder=(Rung(("b",), Mix(np.array([1.0]), 1.1, 0.0), 0.4),),
+    facts={"chosen": "tuned", "expected_log_loss": {"value": 0.3}},
+)
+
+
+def write(path, **changes):
+    values = json.loads(BLEND.to_json())
+    path.write_text(json.dumps({k: v for k, v in {**values, **changes}.items() if v is not None}))
+    return path
+
+
+def test_written_and_read_it_is_the_same(tmp_path):
+    BLEND.write(tmp_path / "blend.json")
+    again = Blend.read(tmp_path / "blend.json")
+    assert again.to_json() == BLEND.to_json()
+    assert (again.aggregation, again.clip, again.frames, again.facts) == (
+        BLEND.aggregation,
+        BLEND.clip,
+        16,
+        BLEND.facts,
+    )
+    assert again.ladder[0].members == ("b",)
+
+
+def test_equal_weights_are_the_mean_of_logits():
+    verdict = Blend.equal(["a", "b"]).judge({"a": np.array([1.0, 3.0]), "b": np.array([0.0, 0.0])}, np.array([0, 0]))
+    assert verdict.prob_fake == pytest.approx(float(sigmoid(np.array(1.0))))
+
+
+def test_people_are_listed_the_most_seen_first_and_faces_keep_their_order():
+    logit = np.array([2.0, -3.0, 2.0, -3.0, -1.0])
+    verdict = Blend.equal(["a"]).judge({"a": logit}, np.array([1, 0, 1, 0, 0]))
+    assert [(who, seen) for who, seen, _ in verdict.people] == [(0, 3), (1, 2)]
+    assert verdict.prob_fake == pytest.approx(float(sigmoid(np.array(2.0))))
+    assert verdict.faces == pytest.approx(sigmoid(logit))
+
+
+def test_one_video_is_judged_as_a_table_of_them():
+    faces = noisy(20, (1.0, 2.0), per_video=5)
+    together = BLEND.judge_all(faces.logit, faces.layout)
+    for v in range(20):
+        mine = faces.logit[5 * v : 5 * v + 5]
+        alone = BLEND.judge({"a": mine[:, 0], "b": mine[:, 1]}, np.zeros(5, dtype=int))
+        assert alone.prob_fake == pytest.approx(together[v])
+
+
+def test_probabilities_stay_inside_the_clip():
+    assert BLEND.prob_fake(np.array([[-50.0, -50.0], [50.0, 50.0]])).tolist() == [0.02, 0.97]
+
+
+def test_a_member_of_weight_zero_need_not_run():
+    blend = Blend(("a", "b"), Mix(np.array([0.0, 1.0])))
+    assert blend.needed().members == ("b",)
+    assert blend.needed().prob_fake(np.array([[1.0]])) == blend.prob_fake(np.array([[9.0, 1.0]]))
+
+
+def test_members_that_are_missing_or_others_are_refused():
+    BLEND.check({"a": "1" * 64, "b": "anything", "c": ""})
+    with pytest.raises(DfdcError, match="needs member 'b'; there are a"):
+        BLEND.check({"a": "1" * 64})
+    with pytest.raises(DfdcError, match="member 'a' has other weights"):
+        BLEND.check({"a": "2" * 64, "b": ""})
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"members": None}, "lacks 'members'"),
+        ({"members": {"a": {"weight": 0.7}, "b": {"weight": 0.7}}}, "sum to 1.4"),
+        ({"members": {"a": {"weight": 1.5}, "b": {"weight": -0.5}}}, "0 or more"),
+        ({"members": ["a", "b"]}, "not a blend"),
+        ({"temperature": 0}, "temperature 0"),
+        ({"temperature": "hot"}, "not a blend"),
+        ({"prior": {"shift": float("nan")}}, "shift nan"),
+        ({"clip": [0.6, 0.9]}, "clip"),
+        ({"space": "log"}, "space is 'log'"),
+        ({"frames": 0}, "frames is 0"),
+        ({"aggregation": {"frames": "median"}}, "no rule 'median'"),
+    ],
+)
+def test_a_file_that_is_no_blend_is_refused(changes, says, tmp_path):
+    with pytest.raises(DfdcError, match=says):
+        Blend.read(write(tmp_path / "blend.json", **changes))
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(DfdcError, match=r"blend.json is not a blend.*dfdc tune"):
+        Blend.read(tmp_path / "blend.json")

@@ -1,0 +1,113 @@
+"""Tables with a known answer through the whole of tuning."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from ensemble.decide import tune_blend
+from ensemble.select import Cost, Limits
+from ensemble.tune import StudyOptions
+from ensemble.validate import EQUAL, PLAIN, SINGLE, TUNED
+from tests.ensemble.tables import faces_of, noisy
+
+OPTIONS = StudyOptions(trials=80)
+
+
+@pytest.fixture(scope="module")
+def unlike():
+    """Members of very different worth, the last of none."""
+    rng = np.random.default_rng(1)
+    faces = noisy(1500, (0.5, 1.0, 3.0))
+    return faces_of(
+        np.column_stack([faces.logit, rng.normal(0, 2, 1500)]), faces.known().label, group=faces.known().group
+    )
+
+
+@pytest.fixture(scope="module")
+def outcome(unlike):
+    costs = {name: Cost(100, 0.01 * (i + 1)) for i, name in enumerate(unlike.members)}
+    return tune_blend(unlike, OPTIONS, Limits(), costs, {"m0": "f" * 64})
+
+
+def test_members_that_are_equal_get_equal_weights():
+    found = tune_blend(noisy(800, (1.0, 1.0, 1.0, 1.0)), OPTIONS)
+    assert found.chosen == EQUAL
+    assert found.blend.mix.weights.tolist() == [0.25] * 4
+    assert "refused" in found.why
+
+
+def test_a_useless_member_gets_next_to_nothing(outcome):
+    assert outcome.chosen == TUNED
+    assert outcome.blend.mix.weights[3] < 0.02
+    assert np.argmax(outcome.blend.mix.weights) == 0
+    assert outcome.losses.difference[TUNED, EQUAL].high < 0
+
+
+def test_force_ships_what_is_no_better():
+    found = tune_blend(noisy(400, (1.0, 1.0)), OPTIONS, force=True)
+    assert found.chosen == TUNED
+    assert found.why.startswith("--force")
+
+
+def test_the_same_seed_gives_the_same_file(unlike):
+    few = dataclasses.replace(OPTIONS, trials=30)
+    assert tune_blend(unlike, few).blend.to_json() == tune_blend(unlike, few).blend.to_json()
+
+
+def test_limits_leave_members_out_and_say_so(unlike):
+    costs = {name: Cost(100, 0.01) for name in unlike.members}
+    found = tune_blend(unlike, dataclasses.replace(OPTIONS, trials=20), Limits(bytes=250), costs)
+    assert set(found.blend.members) == {"m0", "m1"}
+    assert any("left out by the limits: m2, m3" in note for note in found.notes)
+
+
+def test_what_blend_json_says(outcome):
+    facts = outcome.blend.facts
+    assert facts["expected_log_loss"]["low"] < facts["expected_log_loss"]["value"] < facts["expected_log_loss"]["high"]
+    assert set(facts["compared"]) == {TUNED, EQUAL, SINGLE, PLAIN}
+    assert facts["tuned_on"]["table_sha256"] == "0" * 64
+    assert outcome.blend.sha256 == {"m0": "f" * 64}
+    assert [len(rung.members) for rung in outcome.blend.ladder] == [3, 2, 1]
+    assert outcome.blend.ladder[0].members == ("m0", "m1", "m2")  # who is worth nothing goes first
+    assert outcome.blend.ladder[-1].members == ("m0",)
+
+
+def test_progress_counts_every_trial(unlike):
+    counts, stages = [], []
+    tune_blend(unlike, dataclasses.replace(OPTIONS, trials=10), progress=counts.append, stage=stages.append)
+    assert sum(counts) == 60
+    assert stages[0] == "tuning without each fold"
+
+
+def test_worth(outcome, unlike):
+    worth = outcome.worth
+    assert worth.singles["m0"].auc > worth.singles["m2"].auc > 0.5
+    assert worth.singles["m3"].missed.low < 0.001 < worth.singles["m0"].missed.low
+    assert worth.correlation[0, 1] > 0.5 > worth.correlation[0, 3]
+    assert worth.after.error < worth.before.error
+    assert sum(worth.after.size) == 1500
+    first = worth.disagreements[0]
+    assert max(first.of.values()) - min(first.of.values()) > 0.5
+    assert first.filename in unlike.filename
+    assert worth.slices == ()
+
+
+def test_degradations_are_told_apart():
+    clean = noisy(400, (0.5, 0.7))
+    kind = np.where(np.arange(400) // 4 % 2 == 0, "clean", "blurred")
+    logit = np.where((kind == "blurred")[:, None], clean.logit * 0.1, clean.logit)
+    truth = clean.known()
+    found = tune_blend(faces_of(logit, truth.label, group=truth.group, degradation=kind), OPTIONS)
+    slices = {part.name: part for part in found.worth.slices}
+    assert slices["blurred"].log_loss > slices["clean"].log_loss
+    assert slices["clean"].videos == slices["blurred"].videos == 200
+    wrong = slices["clean"].missed + slices["clean"].accused
+    assert wrong == pytest.approx((1 - slices["clean"].accuracy) * 200)
+
+
+def test_one_member_is_calibrated_and_clipped():
+    found = tune_blend(noisy(300, (1.0,)), dataclasses.replace(OPTIONS, trials=20))
+    assert found.blend.members == ("m0",)
+    assert found.blend.ladder == ()
+    assert found.worth.singles["m0"].missed is None

@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+
+from ensemble.convex import mix_logit, optimum
+from ensemble.folds import choose_ridge, cross_fitted, group_folds
+from ensemble.metrics import bootstrap, log_loss_balanced, sigmoid
+from ensemble.tune import Aggregates, StudyOptions
+from ensemble.validate import EQUAL, PLAIN, SINGLE, TUNED, Task, compare, equal_mix, fit, nested, single_mix
+from tests.ensemble.tables import faces_of, noisy
+
+FACES = noisy(400, (0.5, 1.0, 2.0))
+TRUTH = FACES.known()
+
+
+def task(faces, **options):
+    return Task({32: Aggregates(faces)}, StudyOptions(**{"trials": 60, **options}))
+
+
+def test_folds_keep_groups_whole_and_hold_everything_once():
+    folds = group_folds(TRUTH.label, TRUTH.group, 5, 0)
+    assert sorted(np.concatenate([held for _, held in folds])) == list(range(400))
+    for train, held in folds:
+        assert not set(TRUTH.group[train]) & set(TRUTH.group[held])
+        assert 0.4 < TRUTH.label[held].mean() < 0.6
+
+
+def test_too_few_groups():
+    with pytest.raises(ValueError, match="5 groups of either class at least, and one class has 1"):
+        group_folds(np.array([1.0, 1, 0]), np.array(["a", "b", "c"]), 5, 0)
+
+
+def test_cross_fitted_predictions_are_of_blends_without_the_fold():
+    folds = group_folds(TRUTH.label, TRUTH.group, 5, 0)
+    out = cross_fitted(FACES.logit, TRUTH.label, 0.0, folds)
+    train, held = folds[2]
+    mix = optimum(FACES.logit[train], TRUTH.label[train], 0.0)
+    assert out[held] == pytest.approx(mix_logit(FACES.logit[held], mix, "logit"))
+
+
+def test_noise_is_shrunk_and_a_difference_is_not():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 1, (200, 20)) + (2 * TRUTH.label[:200] - 1)[:, None] * 0.1
+    assert choose_ridge(noise, TRUTH.label[:200], TRUTH.group[:200], 0) >= 1
+    unlike = noisy(2000, (0.3, 3.0), shared=0.2)
+    assert choose_ridge(unlike.logit, unlike.known().label, unlike.known().group, 0) < 1
+
+
+def test_predictions_do_not_see_their_own_fold():
+    """Turn the labels of one fold over: what is said of its videos must stay, what is said of others must not."""
+    options = {"trials": 30}
+    before = nested(task(FACES, **options))
+    turned = faces_of(FACES.logit, np.where(before.fold == 2, 1 - TRUTH.label, TRUTH.label), group=TRUTH.group)
+    after = nested(task(turned, **options))
+    assert (after.fold == before.fold).all()
+    here = before.fold == 2
+    for name in (TUNED, EQUAL, SINGLE):
+        assert after.logit[name][here] == pytest.approx(before.logit[name][here])
+        assert np.abs(after.logit[name][~here] - before.logit[name][~here]).max() > 0.1
+
+
+def test_what_a_tuned_blend_is_compared_with():
+    mix = equal_mix(FACES.logit, TRUTH.label)
+    assert mix.weights == pytest.approx(np.full(3, 1 / 3))
+    assert mix.temperature < 1  # members that agree in part only are too timid together
+    assert single_mix(FACES.logit, TRUTH.label).weights.tolist() == [1, 0, 0]
+    found = nested(task(FACES))
+    assert found.logit[PLAIN] == pytest.approx(FACES.logit.mean(axis=1))
+
+
+def test_compare_is_the_bootstrap_of_the_metrics():
+    prob = {"a": sigmoid(FACES.logit[:, 0]), "b": sigmoid(FACES.logit[:, 2])}
+    losses = compare(TRUTH.label, TRUTH.group, prob, [("a", "b")])
+    slow = bootstrap(TRUTH.label, prob["a"], TRUTH.group, 500)["log_loss_balanced"]
+    assert losses.of["a"].value == pytest.approx(log_loss_balanced(TRUTH.label, prob["a"]))
+    assert losses.of["a"].low == pytest.approx(slow.low, abs=0.01)
+    assert losses.of["a"].high == pytest.approx(slow.high, abs=0.01)
+    assert losses.difference["a", "b"].value == pytest.approx(losses.of["a"].value - losses.of["b"].value)
+
+
+def test_differences_are_paired():
+    """Two blends that are nearly one differ by much less than either is uncertain."""
+    prob = {"a": sigmoid(FACES.logit[:, 0]), "b": sigmoid(FACES.logit[:, 0] * 1.05)}
+    losses = compare(TRUTH.label, TRUTH.group, prob, [("a", "b")])
+    width = losses.of["a"].high - losses.of["a"].low
+    assert losses.difference["a", "b"].high - losses.difference["a", "b"].low < width / 5
+
+
+def test_the_estimate_holds_on_fresh_videos_of_a_trap():
+    """Forty members of noise: tuned on 200 videos they look good on those, and are worth nothing."""
+    rng = np.random.default_rng(3)
+    label, group = np.arange(200) % 2, np.array([f"g{i // 4}" for i in range(200)])
+    trap = task(faces_of(rng.normal(0, 1, (200, 40)), label, group=group), seed=3)
+    mix = fit(trap, np.arange(200)).tuned.mix
+    fresh, truth = rng.normal(0, 1, (20_000, 40)), np.arange(20_000) % 2
+    kept = log_loss_balanced(truth, sigmoid(mix_logit(fresh, mix, "logit")))
+    said = {"nested": sigmoid(nested(trap).logit[TUNED]), "naive": sigmoid(mix_logit(trap.faces.logit, mix, "logit"))}
+    losses = compare(label.astype(float), group, said, [])
+    assert losses.of["nested"].low < kept < losses.of["nested"].high
+    assert losses.of["naive"].high < kept
