@@ -25,7 +25,7 @@ EXIT_FAILED, EXIT_USAGE, EXIT_FALLBACKS = 1, 2, 3
 
 @app.callback()
 def dfdc() -> None:
-    """DeepFake Detection Challenge: judge videos, train members, find out what they are worth.
+    """DeepFake Detection Challenge: judge videos, train members, tune their blend, find out what they are worth.
 
     Results go to stdout, progress and logs to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done, but more
     videos than --max-fallback could not be judged.

@@ -130,6 +130,10 @@ def holdout(
     ),
     fold: Annotated[int | None, typer.Option(help="judge this fold (-1: what no run saw), not split = val")] = None,
     flip: Annotated[bool, typer.Option("--flip", help="judge each face mirrored too, and average the logits")] = False,
+    degraded: Annotated[
+        bool,
+        typer.Option("--degraded", help="a quarter of the videos each: as they are, small, recompressed, overlaid"),
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """Judge held-out faces by every member of a folder: what the blend is tuned on.
@@ -140,7 +144,7 @@ def holdout(
     from train.oof import Source, check_ending, judge_holdout
 
     check_ending(output)
-    judged = judge_holdout(members, Source.read(crops, labels), pick_device(device), fold, flip)
+    judged = judge_holdout(members, Source.read(crops, labels), pick_device(device), fold, flip, degraded=degraded)
     _write_judged(output, judged)
 
 

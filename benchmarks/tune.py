@@ -24,9 +24,10 @@ from ensemble.aggregate import Aggregation, Layout, aggregate
 from ensemble.convex import Mix, mix_logit, optimum
 from ensemble.decide import tune_blend
 from ensemble.metrics import losses_of, sigmoid
+from ensemble.problem import Aggregates, Problem
 from ensemble.rules import FRAME_RULES, PEOPLE_RULES
 from ensemble.table import Faces, Truth
-from ensemble.tune import Aggregates, Problem, StudyOptions, run_study
+from ensemble.tune import StudyOptions, run_study
 from ensemble.validate import TUNED, compare
 
 
@@ -92,7 +93,8 @@ def trap(seeds: int, trials: int) -> None:
         held["naive"] += naive.low <= truth <= naive.high
         held["naive, no shrinkage"] += bare_naive.low <= bare_truth <= bare_naive.high
         print(
-            f"{seed:>4} {truth:>8.4f}  {_text(nested)}  {_text(naive)}  {bare_truth:.4f}, {_text(bare_naive)}  {found.chosen}"
+            f"{seed:>4} {truth:>8.4f}  {_text(nested)}  {_text(naive)}  {bare_truth:.4f}, {_text(bare_naive)}",
+            found.chosen,
         )
     for name, count in held.items():
         print(f"{name}: the truth lies in its interval in {count} of {seeds}")

@@ -94,6 +94,33 @@ def optimum(values: Floats, label: Floats, ridge: float) -> Mix:
     return Mix(found[:-1] / scale, float(1 / scale), float(found[-1]))
 
 
+def best_mix(values: Floats, label: Floats, space: Space, ridge: float) -> Mix:
+    """The best weights, temperature and shift: `optimum` in logit space, else a local search from equal ones."""
+    if space == "logit":
+        return optimum(values, label, ridge)
+    weight, sign, members = class_weights(label), 1 - 2 * np.asarray(label), values.shape[1]
+
+    def loss(x: Floats) -> tuple[float, Floats]:
+        w, scale, shift = x[:-2], x[-2], x[-1]
+        right = sigmoid(-sign[:, None] * (values * scale + shift))
+        prob = np.maximum(right @ w, TINY)
+        spread = w - 1 / members
+        inner = -sign[:, None] * right * (1 - right)  # how the truth's probability rises with a logit
+        slope = -weight / prob
+        gradient = np.concatenate(
+            [
+                slope @ right + 2 * ridge * scale**2 * spread,
+                [slope @ ((inner * values) @ w) + 2 * ridge * scale * spread @ spread, slope @ (inner @ w)],
+            ]
+        )
+        return float(-weight @ np.log(prob) + ridge * scale**2 * spread @ spread), gradient
+
+    whole = LinearConstraint(np.append(np.ones(members), [0.0, 0.0])[None], 1.0, 1.0)
+    bounds = [*[(0.0, 1.0)] * members, (1 / TEMPERATURES[1], 1 / TEMPERATURES[0]), SHIFTS]
+    found = _solve(loss, np.append(np.full(members, 1 / members), [1.0, 0.0]), bounds, whole)
+    return Mix(found[:-2] / found[:-2].sum(), float(1 / found[-2]), float(found[-1]))
+
+
 def best_weights(values: Floats, label: Floats, space: Space, ridge: float, at: Mix) -> Mix:
     """The best weights at the temperature and shift of `at`: convex in both spaces."""
     weight, sign = class_weights(label), 1 - 2 * np.asarray(label)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 from ensemble.blend import Blend
 from ensemble.convex import mix_logit
 from ensemble.metrics import Estimate, sigmoid
+from ensemble.problem import Aggregates, Problem
 from ensemble.risk import ClipCurve, choose_clip, clip_curve
 from ensemble.select import COMPETITION, Cost, Limits, Selection, frame_counts
 from ensemble.table import Faces
-from ensemble.tune import Aggregates, Problem, StudyOptions
+from ensemble.tune import StudyOptions
 from ensemble.validate import EQUAL, PLAIN, SINGLE, TUNED, Fitted, Losses, Nested, Task, compare, fit, nested
 from ensemble.worth import Worth, ladder, weigh
 
@@ -38,6 +40,7 @@ class Outcome:
     clip: ClipCurve
     selection: Selection | None  # None without costs
     limits: Limits
+    costs: Mapping[str, Cost]  # empty where none are known
     worth: Worth
     notes: tuple[str, ...]
 
@@ -80,11 +83,15 @@ def tune_blend(
 
 
 def _after_clip(faces: Faces, inside: Nested) -> tuple[dict[str, tuple[float, float]], Losses]:
-    """A clip for each blend that may ship, and the losses with it."""
-    truth = faces.known()
+    """A clip for each blend that may ship, and the losses with clips that did not see their fold either."""
+    truth, fold = faces.known(), inside.fold
     prob = {name: sigmoid(logit) for name, logit in inside.logit.items()}
-    clip = {name: choose_clip(truth.label, prob[name], inside.fold) for name in (TUNED, EQUAL, SINGLE)}
-    clipped = {name: np.clip(prob[name], *clip[name]) if name in clip else prob[name] for name in prob}
+    clip = {name: choose_clip(truth.label, prob[name], fold) for name in (TUNED, EQUAL, SINGLE)}
+    clipped = {name: values.copy() for name, values in prob.items()}
+    for name, held in product(clip, np.unique(fold)):
+        here = fold == held
+        bounds = choose_clip(truth.label[~here], prob[name][~here], fold[~here])
+        clipped[name][here] = np.clip(prob[name][here], *bounds)
     pairs = [(TUNED, EQUAL), (TUNED, SINGLE), (EQUAL, SINGLE), (TUNED, PLAIN), (EQUAL, PLAIN)]
     return clip, compare(truth.label, truth.group, clipped, pairs)
 
@@ -115,8 +122,8 @@ def _outcome(
     members, frames = fitted.line_up.members, fitted.line_up.frames
     view, everybody = task.views[frames], np.arange(len(faces.filename))
     values = Problem(view, 0.0, everybody, members).values(structure.aggregation)
-    after = np.clip(sigmoid(inside.logit[chosen]), *clip[chosen])
-    worth = weigh(members, values, truth, faces.filename, fitted.ridge, seed, sigmoid(inside.logit[PLAIN]), after)
+    before, after = sigmoid(inside.logit[PLAIN]), np.clip(sigmoid(inside.logit[chosen]), *clip[chosen])
+    worth = weigh(members, values, truth, faces.filename, fitted.ridge, chosen == EQUAL, seed, before, after)
     naive = mix_logit(
         Problem(view, 0.0, everybody, members).values(fitted.tuned.structure.aggregation),
         fitted.tuned.mix,
@@ -145,6 +152,7 @@ def _outcome(
         clip_curve(truth.label, sigmoid(inside.logit[chosen]), inside.fold),
         task.search(everybody, fitted.ridge).run() if task.costs else None,
         task.limits,
+        task.costs,
         worth,
         notes,
     )

@@ -158,10 +158,9 @@ class Search:
 
     def _gap(self, best: Candidate) -> float:
         """How far the best is, where it is fitted, above all members together: no line-up can be lower than those."""
-        frames = max(self.values)
         mine = self.values[best.frames][:, [self.members.index(name) for name in best.members]]
-        losses = [self._fitted_loss(values) for values in (mine, self.values[frames])]
-        return max(0.0, losses[0] - losses[1])
+        least = min(self._fitted_loss(values) for values in self.values.values())
+        return max(0.0, self._fitted_loss(mine) - least)
 
     def _fitted_loss(self, values: Floats) -> float:
         return objective(values, self.label, optimum(values, self.label, 0.0), "logit", 0.0)

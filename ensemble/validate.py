@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from ensemble.convex import Mix, class_weights, mix_logit, objective, optimum
 from ensemble.folds import OUTER, choose_ridge, group_folds
 from ensemble.metrics import Estimate, losses_of
+from ensemble.problem import Aggregates, Problem, Rows, Structure
 from ensemble.select import COMPETITION, Candidate, Cost, Limits, Search, line_up
 from ensemble.table import Faces
-from ensemble.tune import Aggregates, Problem, Progress, Rows, Structure, StudyOptions, Tuned, run_study
+from ensemble.tune import Progress, StudyOptions, Tuned, run_study
 
 Floats = NDArray[np.float64]
 

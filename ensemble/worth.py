@@ -83,14 +83,18 @@ def weigh(
     truth: Truth,
     filename: NDArray[np.str_],
     ridge: float,
+    equal: bool,
     seed: int,
     before: Floats,
     after: Floats,
 ) -> Worth:
-    """values: (V, M) logits. before, after: (V,) P(fake) of the blends that `Reliability` compares."""
+    """values: (V, M) logits. equal: members are missed from equal weights, else from the best ones.
+
+    before, after: (V,) P(fake) of the blends that `Reliability` compares.
+    """
     folds = group_folds(truth.label, truth.group, OUTER, seed)
     alone = {m: cross_fitted(values[:, [i]], truth.label, 0.0, folds) for i, m in enumerate(members)}
-    missed = _missed(members, values, truth, ridge, folds)
+    missed = _missed(members, values, truth, ridge, equal, folds)
     singles = {
         m: Single(
             auc(truth.label, values[:, i]),
@@ -111,16 +115,30 @@ def weigh(
 
 
 def _missed(
-    members: tuple[str, ...], values: Floats, truth: Truth, ridge: float, folds: list[tuple[Rows, Rows]]
+    members: tuple[str, ...],
+    values: Floats,
+    truth: Truth,
+    ridge: float,
+    equal: bool,
+    folds: list[tuple[Rows, Rows]],
 ) -> dict[str, Estimate]:
     """Leave one out: the loss without a member minus the loss with all, paired, with its interval."""
     if len(members) < 2:
         return {}
-    keep = {m: [i for i in range(len(members)) if i != own] for own, m in enumerate(members)}
-    prob = {m: sigmoid(cross_fitted(values[:, rest], truth.label, ridge, folds)) for m, rest in keep.items()}
-    everybody = sigmoid(cross_fitted(values, truth.label, ridge, folds))
-    losses = compare(truth.label, truth.group, {**prob, "": everybody}, [(m, "") for m in members])
-    return {m: losses.difference[m, ""] for m in members}
+
+    def blended(columns: list[int]) -> Floats:
+        return sigmoid(cross_fitted(_pool(values[:, columns], equal), truth.label, ridge, folds))
+
+    every = range(len(members))
+    prob = {name: blended([i for i in every if i != own]) for own, name in enumerate(members)}
+    pairs = [(name, "") for name in members]
+    losses = compare(truth.label, truth.group, {**prob, "": blended([*every])}, pairs)
+    return {name: losses.difference[name, ""] for name in members}
+
+
+def _pool(values: Floats, equal: bool) -> Floats:
+    """What is fitted: the members, or as one column their mean, to which only temperature and shift are left."""
+    return values.mean(axis=1, keepdims=True) if equal else values
 
 
 def _disagreements(
@@ -190,19 +208,20 @@ def ladder(
     own temperature and shift. Without costs every member takes as long as any other.
     """
     folds = group_folds(truth.label, truth.group, OUTER, seed)
+
+    def loss(columns: list[int]) -> float:
+        logit = cross_fitted(_pool(values[:, columns], equal), truth.label, ridge, folds)
+        return log_loss_balanced(truth.label, sigmoid(logit))
+
     rungs: list[Rung] = []
-    left = list(range(len(members)))
+    left, now = list(range(len(members))), loss(list(range(len(members))))
     while len(left) > 1:
-        rest = {out: [i for i in left if i != out] for out in left}
-        loss = {
-            out: log_loss_balanced(truth.label, sigmoid(cross_fitted(values[:, keep], truth.label, ridge, folds)))
-            for out, keep in rest.items()
-        }
+        without = {out: loss([i for i in left if i != out]) for out in left}
         seconds = {out: costs[members[out]].seconds if members[out] in costs else 1.0 for out in left}
-        now = log_loss_balanced(truth.label, sigmoid(cross_fitted(values[:, left], truth.label, ridge, folds)))
-        out = min(left, key=lambda i: (loss[i] - now) / seconds[i])
-        left = rest[out]
+        worth = {i: (without[i] - now) / seconds[i] for i in left}
+        out = min(left, key=lambda i: worth[i])
+        left, now = [i for i in left if i != out], without[out]
         mine = values[:, left]
         mix = equal_mix(mine, truth.label) if equal else optimum(mine, truth.label, ridge)
-        rungs.append(Rung(tuple(members[i] for i in left), mix, loss[out]))
+        rungs.append(Rung(tuple(members[i] for i in left), mix, now))
     return tuple(rungs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch.utils.data import Dataset
 from faces.crop import CropSpec, Image, box_inside_crop, cut
 from faces.store import CropStore
 from train.augment import augment
-from train.degrade import degrade
+from train.degrade import degrade, degrade_as
 from train.faceparts import cut_out
 from train.sampler import originals_of
 from train.selfblend import self_blend
@@ -38,10 +39,13 @@ class FaceDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         spec: CropSpec,
         cut_as: CropSpec,
         change: TrainConfig | None = None,
+        degraded: Sequence[str] | None = None,
     ) -> None:
+        """degraded: a name of `train.degrade` for each row, for judging faces as the test set shows them."""
         if missing := sorted(set(table["face"]) - store.index.keys()):
             raise ValueError(f"{len(missing)} labelled faces are in none of the sources, the first is {missing[0]!r}")
         self.store, self.spec, self.cut_as, self.change = store, spec, cut_as, change
+        self.degraded = degraded
         self.names = list(table["face"])
         self.targets = table["target"].to_numpy(dtype=np.float32)
         self.boxes = _numbers(table, BOX_COLUMNS, (4,))
@@ -59,11 +63,12 @@ class FaceDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return len(self.names)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        if self.change is None:
-            crop = self._cut(index, self.store.read(self.names[index]))
-        else:
-            crop = self._changed(index, self.change)
+        crop = self._cut(index, self._stored(index)) if self.change is None else self._changed(index, self.change)
         return torch.from_numpy(crop), torch.tensor(self.targets[index])
+
+    def _stored(self, row: int) -> Image:
+        image = self.store.read(self.names[row])
+        return image if self.degraded is None else degrade_as(image, self.degraded[row], self.names[row])
 
     def _cut(self, row: int, image: Image) -> Image:
         """The member's crop out of the stored one of a row."""

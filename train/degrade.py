@@ -6,7 +6,9 @@ lower quality; the final test set adds overlays. The frame rate means nothing to
 
 from __future__ import annotations
 
+import hashlib
 import io
+from collections.abc import Callable, Sequence
 
 import av
 import cv2
@@ -18,7 +20,7 @@ from faces.crop import Image
 
 def degrade(image: Image, rng: Generator) -> Image:
     """One of the degradations, drawn at random: (H, W, 3) uint8 RGB to the same shape."""
-    return (quarter, recompress, overlay)[rng.integers(3)](image, rng)
+    return tuple(DEGRADATIONS.values())[rng.integers(3)](image, rng)
 
 
 def quarter(image: Image, rng: Generator) -> Image:
@@ -66,3 +68,27 @@ def overlay(image: Image, rng: Generator) -> Image:
             cv2.circle(layer, centre, int(rng.integers(3, max(4, width // 6))), colour, int(rng.choice([-1, 2])))
     alpha = rng.uniform(0.4, 1.0)
     return np.asarray(cv2.addWeighted(layer, alpha, image, 1 - alpha, 0), dtype=np.uint8)
+
+
+# In this order `degrade` draws from them: another order would change trainings that are under way.
+DEGRADATIONS: dict[str, Callable[[Image, Generator], Image]] = {
+    "quarter size": quarter,
+    "recompressed": recompress,
+    "overlay": overlay,
+}
+CLEAN = "clean"
+
+
+def deal(filenames: Sequence[str]) -> list[str]:
+    """A degradation, or CLEAN, for each video: about a quarter of them each, whatever else is in the table."""
+    kinds = (CLEAN, *DEGRADATIONS)
+    return [kinds[_number(name) % len(kinds)] for name in filenames]
+
+
+def degrade_as(image: Image, kind: str, face: str) -> Image:
+    """(H, W, 3) uint8 RGB degraded by `kind`; the same face always in the same way."""
+    return image if kind == CLEAN else DEGRADATIONS[kind](image, np.random.default_rng(_number(face)))
+
+
+def _number(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")

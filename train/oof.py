@@ -20,6 +20,7 @@ from models.backend import Panelist, load_panel
 from models.registry import TIGHT
 from train.coverage import check_coverage
 from train.dataset import FaceDataset
+from train.degrade import deal
 from train.provenance import LearntFrom, learnt_from, overlap, read_training_labels
 
 # filename to status are those of `dfdc predict --probabilities`.
@@ -61,11 +62,18 @@ class Source:
 
 
 def judge_holdout(
-    folder: Path, source: Source, device: torch.device, fold: int | None, flip: bool, engine: Engine | None = None
+    folder: Path,
+    source: Source,
+    device: torch.device,
+    fold: int | None,
+    flip: bool,
+    engine: Engine | None = None,
+    degraded: bool = False,
 ) -> Judged:
     """Every member of a folder on the held-out faces: those of `fold`, or with None those whose split is "val".
 
-    flip: a face's logit is the mean of the face's and its mirror image's. Raises ValueError when a member was trained
+    flip: a face's logit is the mean of the face's and its mirror image's. degraded: three quarters of the videos are
+    judged as the test set may show them, and a column says how. Raises ValueError when a member was trained
     on a group among these faces, or when the labels are not the ones it was trained on.
     """
     rows = source.held_out(fold)
@@ -77,7 +85,7 @@ def judge_holdout(
         else:
             _refuse_overlap(name, learnt, rows)
             notes += _in_sample(name, learnt, rows)
-        parts.append(_judge(panelist, source, rows, "val" if fold is None else fold, flip))
+        parts.append(_judge(panelist, source, rows, "val" if fold is None else fold, flip, degraded))
     return Judged(pd.concat(parts, ignore_index=True), tuple(notes))
 
 
@@ -138,15 +146,18 @@ def _in_sample(name: str, learnt: LearntFrom, rows: pd.DataFrame) -> list[str]:
     return [f"{name}: calibrated on these faces (and its epoch chosen on them), so its log loss here is in-sample"]
 
 
-def _judge(panelist: Panelist, source: Source, rows: pd.DataFrame, fold: int | str, flip: bool) -> pd.DataFrame:
+def _judge(
+    panelist: Panelist, source: Source, rows: pd.DataFrame, fold: int | str, flip: bool, degraded: bool = False
+) -> pd.DataFrame:
     """One member's part of the table."""
     card = panelist.card
     check_coverage(rows, card.crop)
-    faces = FaceDataset(source.store, rows, card.crop, cut_as=TIGHT)
     filename = rows["filename"] if "filename" in rows else rows["face"]
+    kinds = deal(list(filename)) if degraded else None
+    faces = FaceDataset(source.store, rows, card.crop, cut_as=TIGHT, degraded=kinds)
     # Where the table does not tell a video's faces apart, they are counted.
     frame = pd.to_numeric(rows["frame"]) if "frame" in rows else filename.groupby(filename).cumcount()
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "filename": filename,
             "member": card.name,
@@ -160,6 +171,7 @@ def _judge(panelist: Panelist, source: Source, rows: pd.DataFrame, fold: int | s
             "fold": str(fold),
         }
     )[list(COLUMNS)]
+    return table if kinds is None else table.assign(degradation=kinds)
 
 
 def _logits(panelist: Panelist, faces: FaceDataset, flip: bool) -> NDArray[np.float64]:

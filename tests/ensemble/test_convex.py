@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ensemble.convex import Mix, best_weights, class_weights, mix_logit, objective, optimum, penalty
+from ensemble.convex import Mix, best_mix, best_weights, class_weights, mix_logit, objective, optimum, penalty
 from ensemble.metrics import log_loss_balanced, sigmoid
 from tests.ensemble.tables import noisy, planted
 
@@ -64,6 +64,18 @@ def test_the_two_spaces():
     mix = Mix(np.array([0.5, 0.5]), 2.0, 0.5)
     assert mix_logit(values, mix, "logit") == pytest.approx([(0.0 + 2.0) / 2])
     assert sigmoid(mix_logit(values, mix, "probability")) == pytest.approx([(0.5 + sigmoid(np.array(2.0))) / 2])
+
+
+@pytest.mark.parametrize("space", ["logit", "probability"])
+def test_temperature_and_shift_are_solved_too(space):
+    faces = noisy(600, (0.8, 1.0, 1.5))
+    label = faces.known().label
+    best = best_mix(faces.logit, label, space, 0.01)
+    least = objective(faces.logit, label, best, space, 0.01)
+    for factor, step in ((0.97, 0.0), (1.03, 0.0), (1.0, 0.03), (1.0, -0.03)):
+        other = Mix(best.weights, best.temperature * factor, best.shift + step)
+        assert objective(faces.logit, label, other, space, 0.01) > least
+    assert best_weights(faces.logit, label, space, 0.01, best).weights == pytest.approx(best.weights, abs=1e-4)
 
 
 @pytest.mark.parametrize("space", ["logit", "probability"])

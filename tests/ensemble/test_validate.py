@@ -4,7 +4,8 @@ import pytest
 from ensemble.convex import mix_logit, optimum
 from ensemble.folds import choose_ridge, cross_fitted, group_folds
 from ensemble.metrics import bootstrap, log_loss_balanced, sigmoid
-from ensemble.tune import Aggregates, StudyOptions
+from ensemble.problem import Aggregates
+from ensemble.tune import StudyOptions
 from ensemble.validate import EQUAL, PLAIN, SINGLE, TUNED, Task, compare, equal_mix, fit, nested, single_mix
 from tests.ensemble.tables import faces_of, noisy
 
