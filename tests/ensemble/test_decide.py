@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ensemble.decide import tune_blend
+from ensemble.decide import _after_clip, _choose, tune_blend
+from ensemble.metrics import Estimate, log_loss_balanced, sigmoid
 from ensemble.select import Cost, Limits
 from ensemble.tune import StudyOptions
-from ensemble.validate import EQUAL, PLAIN, SINGLE, TUNED
+from ensemble.validate import EQUAL, PLAIN, SINGLE, TUNED, Losses, Nested
 from tests.ensemble.tables import faces_of, noisy
 
 OPTIONS = StudyOptions(trials=80)
@@ -111,3 +112,21 @@ def test_one_member_is_calibrated_and_clipped():
     assert found.blend.members == ("m0",)
     assert found.blend.ladder == ()
     assert found.worth.singles["m0"].missed is None
+
+
+@pytest.mark.parametrize(("high", "ships"), [(-0.001, TUNED), (0.001, EQUAL)])
+def test_a_gain_must_be_clear_of_its_interval(high, ships):
+    losses = Losses({}, {(TUNED, EQUAL): Estimate(-0.01, -0.02, high)})
+    assert _choose(losses, force=False)[0] == ships
+    assert _choose(losses, force=True)[0] == TUNED
+
+
+def test_the_clip_of_a_fold_has_not_seen_it():
+    """One fold with sure errors: it must pay for them, as the others would not have warned of it."""
+    faces, rng = noisy(400, (1.0,)), np.random.default_rng(0)
+    truth, fold = faces.known(), np.repeat(np.arange(5), 80)
+    logit = np.where(truth.label > 0.5, 3.0, -3.0) + rng.normal(0, 0.5, 400)
+    logit[np.flatnonzero((fold == 0) & (truth.label < 0.5))[:4]] = 9.0
+    clip, losses = _after_clip(faces, Nested(fold, dict.fromkeys((TUNED, EQUAL, SINGLE, PLAIN), logit), ()))
+    own = log_loss_balanced(truth.label, np.clip(sigmoid(logit), *clip[EQUAL]))
+    assert losses.of[EQUAL].value > own + 0.005

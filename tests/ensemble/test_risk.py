@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ensemble.metrics import log_loss_balanced
-from ensemble.risk import BOUNDS, choose_clip, clip_curve, worst_fold
+from ensemble.risk import BOUNDS, PREMIUM, choose_clip, clip_curve, worst_fold
 
 LABEL = np.tile([0.0, 1.0], 200)
 FOLD = np.repeat(np.arange(4), 100)
@@ -49,3 +49,14 @@ def test_of_bounds_that_cost_the_same_the_widest_is_taken():
     low, high = choose_clip(LABEL, said, FOLD)
     assert low == pytest.approx(0.1, abs=0.01)
     assert high == pytest.approx(0.9, abs=0.01)
+
+
+def test_an_insurance_may_not_cost_all_folds_too_much():
+    """A fold that is wrong three times in ten wants 0.2 at least; the others, which are right, would pay for it."""
+    sure, right = np.where(FOLD == 1, 0.1, 0.03), np.arange(400) % 10 // 2 < 3.5
+    said = np.where((LABEL > 0.5) == (right | (FOLD != 1)), 1 - sure, sure)
+    assert choose_clip(LABEL[FOLD == 1], said[FOLD == 1], FOLD[FOLD == 1])[0] == max(BOUNDS)
+    low, _ = choose_clip(LABEL, said, FOLD)
+    assert 0.03 <= low < 0.1
+    free, clipped = log_loss_balanced(LABEL, said), log_loss_balanced(LABEL, np.clip(said, low, 1))
+    assert clipped <= free + PREMIUM

@@ -43,8 +43,8 @@ def test_rules_stay_between_the_faces_and_rise_with_them(name, parameter, values
 def test_trimmed_mean_forgets_the_ends():
     assert bind(FRAME_RULES, "trimmed_mean", 0.25)(block(-100, 1, 2, 100)) == pytest.approx(1.5)
     # A quarter of five faces is one and a quarter: the rest of the second counts for three quarters.
-    expected = (0.75 * 1 + 2 + 0.75 * 3) / 2.5
-    assert bind(FRAME_RULES, "trimmed_mean", 0.25)(block(-9, 1, 2, 3, 9)) == pytest.approx(expected)
+    expected = (0.75 * 1 + 2 + 0.75 * 6) / 2.5
+    assert bind(FRAME_RULES, "trimmed_mean", 0.25)(block(-9, 1, 2, 6, 9)) == pytest.approx(expected)
 
 
 def test_top_share_is_the_mean_of_the_highest():

@@ -84,7 +84,7 @@ def test_a_stopped_study_goes_on(tmp_path):
 
 def test_another_study_under_the_same_name_is_refused(tmp_path):
     study(noisy(200, (0.5, 2.0)), trials=5, storage=url(tmp_path))
-    with pytest.raises(ValueError, match=r"study 'blend, structure' in the storage is about .*m1.*give another --study"):
+    with pytest.raises(ValueError, match=r"study 'blend, structure' .* is about .*m1.*give another --study"):
         study(noisy(200, (0.5, 2.0, 1.0)), trials=5, storage=url(tmp_path))
 
 

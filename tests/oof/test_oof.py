@@ -184,6 +184,21 @@ def test_every_member_judges_the_validation_faces(place, table, panel):
     assert "b: its card does not say" in judged.notes[1]
 
 
+def test_degraded_faces_are_told_apart_and_clean_ones_are_as_they_were(place, panel):
+    plain, first, second = (
+        judge_holdout(panel, source(place), CPU, None, flip=False, engine="torch", degraded=d).rows
+        for d in (False, True, True)
+    )
+    pd.testing.assert_frame_equal(first, second)
+    assert set(first["degradation"]) <= {"clean", "quarter size", "recompressed", "overlay"}
+    assert (first.groupby("filename")["degradation"].nunique() == 1).all()
+    clean = (first["degradation"] == "clean").to_numpy()
+    assert 0 < clean.sum() < len(clean)
+    changed = (first["logit"] - plain["logit"]).abs().to_numpy()
+    assert (changed[clean] == 0).all()
+    assert (changed[~clean] > 0).all()
+
+
 def test_a_fold_that_a_member_was_trained_on_is_refused(place, runs):
     with pytest.raises(ValueError, match="one was trained on 2 of the groups to judge, the first is 'g2'"):
         judge_holdout(runs[0], source(place), CPU, 1, flip=False, engine="torch")
