@@ -50,12 +50,12 @@ def tune(
     Weights, rules, temperature and shift by Optuna, certified by the convex optimum; everything is judged on videos
     that it was not tuned on, with 95 % intervals. Tuned weights not clearly better than equal ones are refused.
     """
-    from ensemble.report import write_report
-    from ensemble.summary import render
     from tqdm import tqdm
 
     from ensemble.decide import tune_blend
     from ensemble.folds import OUTER
+    from ensemble.report import write_report
+    from ensemble.summary import render
     from ensemble.table import read_faces
     from ensemble.tune import StudyOptions
 

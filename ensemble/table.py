@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -154,6 +155,8 @@ def _read_one(path: Path) -> pd.DataFrame:
     if not path.exists():
         raise ValueError(f"{path} does not exist")
     if path.suffix == ".parquet":
+        if importlib.util.find_spec("pyarrow") is None:
+            raise ValueError(f"{path} needs pyarrow, which is not installed; run: pip install pyarrow, or give a .csv")
         table = pd.read_parquet(path)
     else:
         table = pd.read_csv(path, dtype=KINDS, keep_default_na=True, na_values=[""])
