@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,8 @@ from dfdc_options import SHIPPED, BlendFile, Device, FramesPerVideo, Json, Membe
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
+# A budget counts from here, or from where the process that started this one says.
+STARTED = float(os.environ.get("DFDC_STARTED", time.time()))
 EXIT_FAILED, EXIT_USAGE, EXIT_FALLBACKS = 1, 2, 3
 
 
@@ -40,6 +43,11 @@ def predict(
     sample: Annotated[Path | None, typer.Option(help="a sample_submission.csv: its rows, in its order")] = None,
     report: Annotated[Path | None, typer.Option(help="also write an HTML page with pictures here")] = None,
     probabilities: Annotated[Path | None, typer.Option(help="also write every member's logit of every face")] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="end in time whatever happens: 9h, 90m; plans frames and members")
+    ] = None,
+    reserve: Annotated[str, typer.Option(help="of the budget, kept for writing")] = "2m",
+    restart: Annotated[bool, typer.Option("--restart", help="do not go on with a run that was stopped")] = False,
     max_fallback: Annotated[float, typer.Option(help="share of videos that may get the prior", min=0, max=1)] = 0.1,
     members: Members = SHIPPED,
     blend: BlendFile = None,
@@ -48,19 +56,21 @@ def predict(
 ) -> None:
     """Judge videos: P(fake) of each into a submission CSV.
 
-    Every video gets a row. One that cannot be read, or shows no face, gets 0.5 and a reason; when those are more than
-    --max-fallback of all, the run ends with exit code 3: a column of 0.5 looks like success and is none.
+    Stopped or killed, the same command goes on where it was. Every video gets a row. One that cannot be read, or shows
+    no face, gets 0.5 and a reason; when those are more than --max-fallback of all, the run ends with exit code 3: a
+    column of 0.5 looks like success and is none.
     """
     from inference.predict import PredictOptions, load_blend, make_pipeline
+    from inference.run import open_journal, set_pace, to_json, write_probabilities
     from inference.run import predict as run_predict
-    from inference.run import to_json, write_probabilities
     from inference.videos import find_videos
 
     paths = find_videos(videos)
     mixed, chosen = load_blend(members, blend), pick_device(device)
     options = PredictOptions(frames=frames or mixed.frames, thumbnails=8 if report else 0)
     pipeline = make_pipeline(options, chosen, members, blend=mixed)
-    run = run_predict(pipeline, paths, output, sample)
+    pace = None if budget is None else set_pace(pipeline, len(paths), budget, reserve, STARTED)
+    run = run_predict(pipeline, paths, output, sample, open_journal(pipeline, output, restart), pace)
     if probabilities:
         write_probabilities(probabilities, run.results)
     if report:

@@ -49,10 +49,31 @@ def make_runner(
     else:
         raise ValueError(f"OpenVINO runs on the cpu here, not on {device}")
 
+    return in_pieces(run, piece)
+
+
+def in_pieces(run: Runner, piece: int) -> Runner:
+    """Any number of images per call, at most `piece` of them at a time.
+
+    When the device's memory does not hold that many, half as many are tried, from then on; one that does not fit
+    raises torch's OutOfMemoryError.
+    """
+
     def call(images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        nonlocal piece
         if not len(images):
             raise ValueError("no images to run the network on")
-        pieces = [run(images[i : i + piece]) for i in range(0, len(images), piece)]
+        pieces, start = [], 0
+        while start < len(images):
+            try:
+                pieces.append(run(images[start : start + piece]))
+            except torch.cuda.OutOfMemoryError:
+                if piece == 1:
+                    raise
+                piece = max(1, piece // 2)
+                torch.cuda.empty_cache()
+                continue
+            start += piece
         return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
 
     return call

@@ -106,6 +106,19 @@ class Blend:
             self, members=tuple(self.members[i] for i in used), mix=replace(self.mix, weights=self.mix.weights[used])
         )
 
+    def step(self, rung: int) -> Blend:
+        """The blend for a run that is short of time: itself on rung 0, else of the members on a rung of its ladder.
+
+        Raises ValueError beyond the last rung.
+        """
+        if not 0 <= rung <= len(self.ladder):
+            raise ValueError(f"the ladder has the rungs 0 to {len(self.ladder)}, not {rung}")
+        if rung == 0:
+            return self
+        chosen = self.ladder[rung - 1]
+        # The mixes of a ladder are fitted in logit space.
+        return replace(self, members=chosen.members, mix=chosen.mix, space="logit")
+
     def check(self, have: Mapping[str, str]) -> None:
         """DfdcError when a member is missing, or its weights are not those the blend was tuned with.
 

@@ -129,6 +129,8 @@ def _outcome(
         fitted.tuned.mix,
         fitted.tuned.structure.space,
     )
+    # Who weighs nothing is not run, so no rung may ask for it.
+    used = tuple(name for name, weight in zip(members, mix.weights, strict=True) if weight > 0)
     blend = Blend(
         members,
         mix,
@@ -137,7 +139,7 @@ def _outcome(
         clip[chosen],
         frames,
         {name: sha256[name] for name in members if name in sha256},
-        ladder(members, values, truth, task.costs, fitted.ridge, chosen == EQUAL, seed),
+        ladder(used, values[:, mix.weights > 0], truth, task.costs, fitted.ridge, chosen == EQUAL, seed),
         _facts(task, fitted, losses, chosen, why),
     )
     return Outcome(

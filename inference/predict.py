@@ -5,9 +5,10 @@ Decoding runs ahead in threads; detection takes one video at a time, the members
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,15 +20,18 @@ from numpy.typing import NDArray
 from dfdc_common import DfdcError
 from ensemble.blend import FILE, Blend
 from faces.crop import CropSpec, Image, cut
-from faces.detect import Cascade, Detector, FrameFaces
+from faces.detect import Cascade, FrameFaces
 from faces.track import STRAY, track
 from faces.video import Frames, VideoInfo
-from inference.ahead import Decoded, decode_ahead
+from inference.ahead import Decoded, Outcome, decode_ahead
+from inference.budget import Plan
+from inference.pace import Pace, Steady
 from inference.result import PRIOR, JudgedFace, PersonResult, Thumbnail, VideoResult
 from models.backend import Panelist, load_panel
 from models.checkpoint import WEIGHTS_DIR, find_cards
 
 THUMBNAIL_WIDTH = 320  # pixels
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,12 @@ class PredictOptions:
 
     frames: int = 32  # judged per video, evenly spread
     decoders: int = 0  # videos decoded at a time; 0: one per core, at most 4
-    batch: int = 64  # crops that are gathered, over videos, before the members judge them
+    batch: int = 0  # crops gathered, over videos, before the members judge them; 0: a video's on the CPU, 256 elsewhere
     thumbnails: int = 0  # frames per video kept small for a report
 
     def __post_init__(self) -> None:
-        if self.frames < 1 or self.batch < 1 or self.decoders < 0:
-            raise ValueError(f"frames {self.frames} and batch {self.batch} start at 1, decoders {self.decoders} at 0")
+        if self.frames < 1 or self.batch < 0 or self.decoders < 0:
+            raise ValueError(f"frames {self.frames} start at 1, batch {self.batch} and decoders {self.decoders} at 0")
 
 
 @dataclass
@@ -51,6 +55,8 @@ class _Work:
     name: str
     reason: str  # why there are no frames; empty when there were
     seconds: dict[str, float]
+    outcome: Outcome  # of decoding
+    plan: Plan
     info: VideoInfo | None = None
     note: str = ""
     looked: int = 0  # frames that were searched for faces
@@ -63,30 +69,60 @@ class Pipeline:
     """Networks loaded once, any number of videos after that."""
 
     def __init__(
-        self, detector: Detector, panel: Sequence[Panelist], options: PredictOptions, blend: Blend | None = None
+        self,
+        detector: Cascade,
+        panel: Sequence[Panelist],
+        options: PredictOptions,
+        blend: Blend | None = None,
+        device: torch.device = CPU,
     ) -> None:
         """blend: of members of the panel; equal weights of all without one."""
-        self.detector, self.panel, self.options = detector, list(panel), options
+        self.detector, self.panel, self.options, self.device = detector, list(panel), options, device
         self.blend = blend or Blend.equal([panelist.card.name for panelist in panel])
 
-    def run(self, paths: Sequence[Path]) -> Iterator[VideoResult]:
-        """One result per path, in the order of the paths. A video that cannot be read is a result, not an exception."""
-        decoders = self.options.decoders or min(4, os.cpu_count() or 1)
-        waiting: list[_Work] = []
-        for decoded in decode_ahead(paths, self.options.frames, decoders):
-            waiting.append(self._prepare(decoded))
-            if sum(len(work.faces) for work in waiting) >= self.options.batch:
-                yield from self._judge(waiting)
-                waiting = []
-        yield from self._judge(waiting)
+    def run(
+        self, paths: Sequence[Path], pace: Pace | None = None, begin: Callable[[str], None] | None = None
+    ) -> Iterator[VideoResult]:
+        """One result per path, in the order of the paths. A video that cannot be read is a result, not an exception.
 
-    def _prepare(self, decoded: Decoded) -> _Work:
+        pace: decides how each video is judged, and ends the run early; all alike without one. begin: called with the
+        name of a video before native code works on its pixels in this process.
+        """
+        pace = pace or Steady(Plan(self.options.frames, 0))
+        waiting: list[_Work] = []
+        with contextlib.closing(decode_ahead(pace.jobs(paths), self.decoders)) as ahead:
+            for decoded in ahead:
+                plan = pace.plan_of(decoded.path.name)
+                if waiting and waiting[-1].plan.rung != plan.rung:
+                    yield from self._judge(waiting, pace)
+                    waiting = []
+                if begin is not None:
+                    begin(decoded.path.name)
+                waiting.append(self._prepare(decoded, plan))
+                if sum(len(work.faces) for work in waiting) >= self._batch():
+                    yield from self._judge(waiting, pace)
+                    waiting = []
+                if pace.over():
+                    break
+        yield from self._judge(waiting, pace)
+
+    @property
+    def decoders(self) -> int:
+        """Videos decoded at a time."""
+        return self.options.decoders or min(4, os.cpu_count() or 1)
+
+    def _batch(self) -> int:
+        """Crops to gather. On the CPU a larger batch is no faster, and a video judged by itself has one answer."""
+        return self.options.batch or (1 if self.device.type == "cpu" else 256)
+
+    def _prepare(self, decoded: Decoded, plan: Plan) -> _Work:
         """Detect, track and cut; the full frames are let go of here."""
-        frames, work = decoded.frames, _Work(decoded.path.name, decoded.reason, {"decode": decoded.seconds})
+        frames = decoded.frames
+        work = _Work(decoded.path.name, decoded.reason, {"decode": decoded.seconds}, decoded.outcome, plan)
         if frames is None:
             return work
         began = time.perf_counter()
-        found = self.detector(frames.images)
+        found = self.detector(frames.images) if plan.thorough else self.detector(frames.images, thorough=False)
         people = track(found, [float(s) for s in frames.seconds])
         for number, image in enumerate(frames.images):
             for index in np.flatnonzero(people[number] != STRAY):
@@ -99,16 +135,23 @@ class Pipeline:
 
     def _cut(self, work: _Work, image: Image, faces: FrameFaces, index: int) -> None:
         """One crop per CropSpec: members that look at the same crop share it."""
-        for spec in {panelist.card.crop for panelist in self.panel}:
+        for spec in {panelist.card.crop for panelist in self._members(work.plan)}:
             crop = cut(image, faces.boxes_xyxy[index], spec, faces.points_xy[index])
             work.crops.setdefault(spec, []).append(crop)
 
-    def _judge(self, waiting: list[_Work]) -> Iterator[VideoResult]:
-        """Let every member judge the crops of all waiting videos in one go."""
+    def _blend(self, plan: Plan) -> Blend:
+        return self.blend.step(plan.rung).needed()
+
+    def _members(self, plan: Plan) -> list[Panelist]:
+        names = self._blend(plan).members if plan.rung else [panelist.card.name for panelist in self.panel]
+        return [panelist for panelist in self.panel if panelist.card.name in names]
+
+    def _judge(self, waiting: list[_Work], pace: Pace) -> Iterator[VideoResult]:
+        """Let the members judge the crops of all waiting videos in one go; all have a plan of the same rung."""
         began = time.perf_counter()
         total = sum(len(work.faces) for work in waiting)
         logits: dict[str, NDArray[np.float64]] = {}
-        for panelist in self.panel if total else ():
+        for panelist in self._members(waiting[0].plan) if total else ():
             crops = [crop for work in waiting for crop in work.crops.get(panelist.card.crop, [])]
             logits[panelist.card.name] = panelist.logits(crops)
         per_face = (time.perf_counter() - began) / max(1, total)
@@ -116,12 +159,14 @@ class Pipeline:
         for work in waiting:
             rows = slice(start, start + len(work.faces))
             start = rows.stop
-            yield self._finish(work, {name: values[rows] for name, values in logits.items()}, per_face)
+            result = self._finish(work, {name: values[rows] for name, values in logits.items()}, per_face)
+            pace.finished(result)
+            yield result
 
     def _finish(self, work: _Work, logits: dict[str, NDArray[np.float64]], per_face: float) -> VideoResult:
         info = work.info
         if info is None:
-            return VideoResult(work.name, "unreadable", PRIOR, work.reason, seconds=work.seconds)
+            return VideoResult(work.name, work.outcome, PRIOR, work.reason, seconds=work.seconds)
         known = VideoResult(
             work.name,
             "no_face",
@@ -137,7 +182,7 @@ class Pipeline:
         )
         if not work.faces:
             return known
-        verdict = self.blend.judge(logits, np.array([face.person for face in work.faces]))
+        verdict = self._blend(work.plan).judge(logits, np.array([face.person for face in work.faces]))
         return replace(
             known,
             status="ok",
@@ -161,7 +206,7 @@ def make_pipeline(
     """
     names = None if blend is None else blend.members
     panel = load_panel(device, members, threads=threads, names=names)
-    return Pipeline(Cascade(device, threads=threads), panel, options, blend)
+    return Pipeline(Cascade(device, threads=threads), panel, options, blend, device)
 
 
 def load_blend(members: Path = WEIGHTS_DIR, file: Path | None = None) -> Blend:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from faces.crop import Boxes
 
-Status = Literal["ok", "no_face", "unreadable", "timed_out", "skipped_by_budget"]
+Status = Literal["ok", "no_face", "unreadable", "timed_out", "crashed", "skipped_by_budget"]
 
 PRIOR = 0.5  # P(fake) of a video that could not be judged: the test set is half and half
 

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import io
 import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
 from dfdc_common import write_text
+from ensemble.blend import Blend
+from inference.budget import PRIOR_LOSS, Planner, make_ladder
+from inference.duration import parse_duration
+from inference.journal import Journal
+from inference.pace import Budgeted, Pace
 from inference.predict import Pipeline
 from inference.result import PRIOR, VideoResult
 from inference.submission import read_sample, write_submission
+
+REFRESH = 60.0  # seconds between two writings of a submission that is not finished
+DEATHS = 2  # of the process, while it judged a video, after which that video is given up
 
 
 @dataclass(frozen=True)
@@ -45,35 +54,124 @@ class Run:
         return "\n".join([", ".join(lines), *(f"  {r.filename}: {r.status}: {r.reason}" for r in self.fallbacks)])
 
 
-def predict(pipeline: Pipeline, videos: Sequence[Path], output: Path, sample: Path | None = None) -> Run:
+def predict(
+    pipeline: Pipeline,
+    videos: Sequence[Path],
+    output: Path,
+    sample: Path | None = None,
+    journal: Journal | None = None,
+    pace: Pace | None = None,
+) -> Run:
     """Judge `videos`, write the submission to `output`; progress goes to stderr.
 
-    With a sample file its names and order are the submission's: a name without a video gets the prior and a reason,
-    a video that it does not name is not judged. Without one the rows are sorted by name.
+    The submission is there from the first second, the prior in every row, and is renewed every REFRESH seconds. With a
+    sample file its names and order are the submission's: a name without a video gets the prior and a reason, a video
+    that it does not name is not judged. Without one the rows are sorted by name. journal: what it knows is not judged
+    again; it is removed when the run is over. pace: may end the run early; videos that it left get the prior.
     """
     by_name = {path.name: path for path in videos}
     order = read_sample(sample) if sample else sorted(by_name)
     if ignored := sorted(by_name.keys() - set(order)):
         print(f"{len(ignored)} videos are not named in {sample} and were left out: {ignored[:3]} ...", file=sys.stderr)
     began = time.perf_counter()
-    todo = [by_name[name] for name in order if name in by_name]
-    done = {result.filename: result for result in _with_progress(pipeline.run(todo), len(todo))}
-    results = [done.get(name) or _absent(name) for name in order]
-    run = Run(results, time.perf_counter() - began)
-    write_submission(output, {r.filename: r.prob_fake for r in results}, order, pipeline.blend.clip)
-    return run
+    named = {name: by_name[name] for name in order if name in by_name}
+    done = {} if journal is None else _known(journal, named)
+    save = _Saver(output, order, pipeline.blend.clip, done)
+    todo = [path for name, path in named.items() if name not in done]
+    results = pipeline.run(todo, pace, journal.begin if journal else None)
+    for result in _with_progress(results, len(named), list(done.values())):
+        done[result.filename] = result
+        if journal is not None:
+            journal.add(result, by_name[result.filename].stat().st_size)
+        save.now_and_then()
+    save.now()
+    if journal is not None:
+        journal.close(remove=True)
+    return Run([done.get(name) or _lacking(name, name in named) for name in order], time.perf_counter() - began)
 
 
-def _with_progress(results: Iterator[VideoResult], total: int) -> Iterator[VideoResult]:
-    fallbacks = 0
-    with tqdm(results, total=total, unit="video", desc="judging", smoothing=0.1) as bar:
+def open_journal(pipeline: Pipeline, output: Path, restart: bool = False) -> Journal:
+    """The journal beside `output`; DfdcError when it is of another blend, other weights or other frames."""
+    about = {
+        "blend": hashlib.sha256(pipeline.blend.to_json().encode()).hexdigest(),
+        "members": {panelist.card.name: panelist.card.sha256 for panelist in pipeline.panel},
+        "frames": pipeline.options.frames,
+    }
+    return Journal(output.with_name(output.name + ".journal"), about, restart)
+
+
+def set_pace(pipeline: Pipeline, videos: int, budget: str, reserve: str, started: float) -> Budgeted:
+    """A pace that ends `reserve` before `budget` is over. started: of time.time(), when the budget began to run."""
+    seconds, kept = parse_duration(budget), parse_duration(reserve)
+    if kept >= seconds:
+        raise ValueError(f"--reserve {reserve} leaves nothing of --budget {budget}")
+    blend = pipeline.blend
+    ladder = make_ladder(pipeline.options.frames, len(blend.ladder), _shares(pipeline), _losses(blend))
+    return Budgeted(Planner(ladder, videos, seconds, kept, started, pipeline.decoders))
+
+
+def _shares(pipeline: Pipeline) -> list[float]:
+    """Seconds of the members on each rung of the blend's ladder, as a share of all members'; empty where not known."""
+    seconds = {panelist.card.name: panelist.card.seconds_per_32_crops or 0.0 for panelist in pipeline.panel}
+    if not all(seconds.values()):
+        return []
+    rungs = [pipeline.blend.members, *(rung.members for rung in pipeline.blend.ladder)]
+    return [sum(seconds[name] for name in rung) / sum(seconds.values()) for rung in rungs]
+
+
+def _losses(blend: Blend) -> list[float]:
+    """Expected log loss on each rung; empty where the whole blend's is not known, or not below the prior's."""
+    whole = blend.facts.get("expected_log_loss", {}).get("value")
+    losses = [] if whole is None else [float(whole), *(rung.log_loss for rung in blend.ladder)]
+    return losses if all(loss < PRIOR_LOSS for loss in losses) else []
+
+
+class _Saver:
+    """The submission as far as it is known, on the disk at every moment."""
+
+    def __init__(
+        self, output: Path, order: list[str], clip: tuple[float, float], done: Mapping[str, VideoResult]
+    ) -> None:
+        self.output, self.order, self.clip, self.done = output, order, clip, done
+        self.now()
+
+    def now(self) -> None:
+        prob = {name: self.done[name].prob_fake if name in self.done else PRIOR for name in self.order}
+        write_submission(self.output, prob, self.order, self.clip)
+        self.last = time.monotonic()
+
+    def now_and_then(self) -> None:
+        if time.monotonic() - self.last > REFRESH:
+            self.now()
+
+
+def _known(journal: Journal, named: Mapping[str, Path]) -> dict[str, VideoResult]:
+    """What an earlier run has finished; a video on which its process died twice is not tried a third time."""
+    done = {}
+    for name, path in named.items():
+        if result := journal.known(name, path.stat().st_size):
+            done[name] = result
+        elif journal.begun[name] >= DEATHS:
+            done[name] = VideoResult(name, "crashed", PRIOR, f"the process died {DEATHS} times while judging it")
+    if done:
+        print(f"{len(done)} of {len(named)} videos were finished before; going on with the others", file=sys.stderr)
+    return done
+
+
+def _with_progress(
+    results: Iterator[VideoResult], total: int, before: Collection[VideoResult]
+) -> Iterator[VideoResult]:
+    fallbacks = sum(result.status != "ok" for result in before)
+    with tqdm(results, total=total, initial=len(before), unit="video", desc="judging", smoothing=0.1) as bar:
         for result in bar:
             fallbacks += result.status != "ok"
             bar.set_postfix(fallbacks=fallbacks)
             yield result
 
 
-def _absent(name: str) -> VideoResult:
+def _lacking(name: str, given: bool) -> VideoResult:
+    if given:
+        return VideoResult(name, "skipped_by_budget", PRIOR, "the budget was used up before it was judged")
     return VideoResult(name, "unreadable", PRIOR, "the sample submission names it, and no such video was given")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import pandas as pd
 from dfdc_common import DfdcError, atomic_path
 
 HEADER = ("filename", "label")
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def read_sample(path: Path) -> list[str]:
@@ -28,8 +30,9 @@ def read_sample(path: Path) -> list[str]:
 def write_submission(path: Path, prob_fake: Mapping[str, float], order: list[str], clip: tuple[float, float]) -> None:
     """Write filename,label for every name in `order`, check the file that was written, then put it in place.
 
-    Raises DfdcError, leaving an older file as it was, when a name has no probability or one is not a number inside
-    the clip.
+    On a full disk an older file of the same names is written over: every row is as long as it was, so that needs no
+    room. Raises DfdcError, leaving an older file as it was, when a name has no probability or one is not a number
+    inside the clip.
     """
     low, high = clip
     for name in order:
@@ -39,9 +42,17 @@ def write_submission(path: Path, prob_fake: Mapping[str, float], order: list[str
     if extra := sorted(prob_fake.keys() - set(order)):
         raise DfdcError(f"{path} was not written: {len(extra)} videos are not in its order, the first is {extra[0]!r}")
     table = pd.DataFrame({"filename": order, "label": [prob_fake[name] for name in order]})
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
-        validate_submission(temporary, order)
+    text = table.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode("utf-8")
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(text)
+            validate_submission(temporary, order)
+    except OSError as error:
+        if error.errno not in FULL or not path.exists() or path.stat().st_size != len(text):
+            raise
+        with path.open("r+b") as handle:
+            handle.write(text)
+        validate_submission(path, order)
 
 
 def validate_submission(path: Path, order: list[str]) -> None:

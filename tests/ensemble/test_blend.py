@@ -73,6 +73,15 @@ def test_a_member_of_weight_zero_need_not_run():
     assert blend.needed().prob_fake(np.array([[1.0]])) == blend.prob_fake(np.array([[9.0, 1.0]]))
 
 
+def test_a_rung_has_its_own_members_and_calibration():
+    assert BLEND.step(0) is BLEND
+    fewer = BLEND.step(1)
+    assert (fewer.members, fewer.mix.temperature, fewer.clip) == (("b",), 1.1, BLEND.clip)
+    assert fewer.aggregation == BLEND.aggregation
+    with pytest.raises(ValueError, match="rungs 0 to 1, not 2"):
+        BLEND.step(2)
+
+
 def test_members_that_are_missing_or_others_are_refused():
     BLEND.check({"a": "1" * 64, "b": "anything", "c": ""})
     with pytest.raises(DfdcError, match="needs member 'b'; there are a"):

@@ -1,0 +1,105 @@
+"""How the next video is judged, and until when: the planner of `inference.budget` with a clock, or one plan for all."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from inference.budget import Plan, Planner, Spent
+from inference.duration import clock
+from inference.result import VideoResult
+
+EVERY = 60.0  # seconds between two lines in the log
+
+
+class Pace(Protocol):
+    """What a pipeline asks while it runs."""
+
+    def jobs(self, paths: Sequence[Path]) -> Iterator[tuple[Path, int]]:
+        """Each path with its frames, decided when it is asked for; ends early when time is up."""
+
+    def plan_of(self, name: str) -> Plan:
+        """How a video that `jobs` gave is judged."""
+
+    def finished(self, result: VideoResult) -> None:
+        """A video is done."""
+
+    def over(self) -> bool:
+        """Whether what is not finished now must be left."""
+
+
+class Steady:
+    """Every video in the same way, however long it takes."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    def jobs(self, paths: Sequence[Path]) -> Iterator[tuple[Path, int]]:
+        return ((path, self.plan.frames) for path in paths)
+
+    def plan_of(self, name: str) -> Plan:
+        return self.plan
+
+    def finished(self, result: VideoResult) -> None:
+        pass
+
+    def over(self) -> bool:
+        return False
+
+
+class Budgeted:
+    """As well as the time allows. A line in the log every minute; `history` keeps each change of plan."""
+
+    def __init__(self, planner: Planner, now: Callable[[], float] = time.time) -> None:
+        """now: the clock that the planner counts by. At its deadline everything that is not finished is left."""
+        self.planner, self.stop, self.now = planner, planner.deadline, now
+        self._lock = threading.Lock()  # jobs are pulled in the decoders' threads
+        self.history: list[tuple[float, int, Plan]] = []  # (time, videos not yet started, plan)
+        self._plans: dict[str, Plan] = {}
+        self._left = 0
+        self._said = now()
+
+    def jobs(self, paths: Sequence[Path]) -> Iterator[tuple[Path, int]]:
+        self._left = len(paths)
+        for number, path in enumerate(paths):
+            now, left = self.now(), len(paths) - number
+            with self._lock:
+                plan = None if now >= self.stop else self.planner.choose(now, left)
+            if plan is None:
+                return
+            if not self.history or self.history[-1][2] != plan:
+                self.history.append((now, left, plan))
+            self._plans[path.name] = plan
+            yield path, plan.frames
+
+    def plan_of(self, name: str) -> Plan:
+        return self._plans[name]
+
+    def finished(self, result: VideoResult) -> None:
+        now, plan = self.now(), self._plans[result.filename]
+        self._left -= 1
+        with self._lock:
+            self.planner.finished(now, spent_on(result, plan))
+        if now - self._said >= EVERY:
+            self._said = now
+            forecast = self.planner.forecast(now, self._left, plan)
+            print(
+                f"{self._left} videos left, {plan}, finish expected in {clock(forecast.finish - now)}, "
+                f"budget ends in {clock(self.stop - now)}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def over(self) -> bool:
+        return self.now() >= self.stop
+
+
+def spent_on(result: VideoResult, plan: Plan) -> Spent:
+    """What a finished video took, as the planner counts it."""
+    seconds = result.seconds
+    cut = result.status in ("timed_out", "crashed")
+    return Spent(plan, seconds.get("decode", 0.0), seconds.get("detect", 0.0), seconds.get("judge", 0.0), cut)

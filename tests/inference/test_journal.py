@@ -1,0 +1,159 @@
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dfdc_common import DfdcError
+from inference.journal import Journal
+from inference.result import JudgedFace, PersonResult, VideoResult
+
+ABOUT = {"blend": "b1", "members": {"a": "1" * 64}, "frames": 32}
+FACE = JudgedFace(3, 0.1, 1, np.array([1.1, 2.2, 3.3, 4.4], dtype=np.float32), 0.9, "back", {"a": -1 / 3}, 1 / 7)
+RESULT = VideoResult(
+    "x.mp4", "ok", 2 / 3, "odd: \u00e9\ud83d", 1920, 1080, 29.97, 300, 10.01, (FACE,), (PersonResult(1, 32, 2 / 3),),
+    seconds={"decode": 0.1},
+)  # fmt: skip
+
+
+def opened(path, about=ABOUT, **options):
+    return Journal(path, about, **options)
+
+
+def filled(path, count=5):
+    journal = opened(path)
+    for i in range(count):
+        journal.add(VideoResult(f"v{i}.mp4", "ok", i / 7), size=100 + i)
+    journal.close()
+    return path
+
+
+def test_what_was_written_is_read_back_to_the_last_bit(tmp_path):
+    journal = opened(tmp_path / "j")
+    journal.add(RESULT, size=7)
+    journal.close()
+    again = opened(tmp_path / "j").known("x.mp4", 7)
+    assert repr(again) == repr(RESULT)
+    assert (again.prob_fake, again.faces[0].prob_fake, again.faces[0].logits) == (2 / 3, 1 / 7, {"a": -1 / 3})
+    assert again.faces[0].box_xyxy.dtype == np.float32
+
+
+def test_a_file_of_another_size_is_judged_again(tmp_path):
+    filled(tmp_path / "j")
+    journal = opened(tmp_path / "j")
+    assert journal.known("v1.mp4", 101).prob_fake == 1 / 7
+    assert journal.known("v1.mp4", 999) is None
+    assert journal.known("new.mp4", 1) is None
+
+
+def test_cut_anywhere_it_loses_the_torn_line_and_nothing_else(tmp_path):
+    whole = filled(tmp_path / "whole").read_bytes()
+    ends = [i + 1 for i, byte in enumerate(whole) if byte == 10]
+    for cut in range(0, len(whole), 3):
+        path = tmp_path / "cut"
+        path.write_bytes(whole[:cut])
+        journal = opened(path)
+        complete = sum(end <= cut for end in ends)
+        assert len(journal.results) == max(0, complete - 1)
+        journal.add(VideoResult("late.mp4", "ok", 0.5), size=1)
+        journal.close()
+        again = opened(path)
+        assert set(again.results) == set(journal.results)
+        again.close()
+
+
+def test_a_damaged_line_costs_one_video(tmp_path, capsys):
+    data = bytearray(filled(tmp_path / "j").read_bytes())
+    data[data.index(b"v2.mp4")] ^= 1
+    (tmp_path / "j").write_bytes(data)
+    assert set(opened(tmp_path / "j").results) == {"v0.mp4", "v1.mp4", "v3.mp4", "v4.mp4"}
+    assert "1 damaged lines" in capsys.readouterr().err
+
+
+def test_a_damaged_first_line_is_refused(tmp_path):
+    data = bytearray(filled(tmp_path / "j").read_bytes())
+    data[12] ^= 1
+    (tmp_path / "j").write_bytes(data)
+    with pytest.raises(DfdcError, match=r"first line .* is damaged"):
+        opened(tmp_path / "j")
+    assert opened(tmp_path / "j", restart=True).results == {}
+
+
+@pytest.mark.parametrize("other", [{"blend": "b2"}, {"members": {"a": "2" * 64}}, {"frames": 16}])
+def test_another_run_is_refused_and_told_what_differs(tmp_path, other):
+    filled(tmp_path / "j")
+    before = (tmp_path / "j").read_bytes()
+    with pytest.raises(DfdcError, match=f"with {next(iter(other))} .* --restart"):
+        opened(tmp_path / "j", {**ABOUT, **other})
+    assert (tmp_path / "j").read_bytes() == before
+    opened(tmp_path / "j").close()  # the refused one has let go of the lock
+
+
+def test_restart_forgets(tmp_path):
+    filled(tmp_path / "j")
+    journal = opened(tmp_path / "j", {"blend": "b2"}, restart=True)
+    assert journal.results == {}
+    journal.close()
+    with pytest.raises(DfdcError):
+        opened(tmp_path / "j")
+
+
+def test_two_runs_do_not_share_a_journal(tmp_path):
+    first = opened(tmp_path / "j")
+    with pytest.raises(DfdcError, match="another run is writing"):
+        opened(tmp_path / "j")
+    first.close()
+    opened(tmp_path / "j").close()
+
+
+def test_who_was_begun_and_not_finished_is_suspect(tmp_path):
+    for _ in range(2):
+        journal = opened(tmp_path / "j")
+        journal.begin("v.mp4")
+        journal.close()
+    assert opened(tmp_path / "j").begun["v.mp4"] == 2
+
+
+def test_removed_when_the_run_is_over(tmp_path):
+    journal = opened(tmp_path / "j")
+    journal.close(remove=True)
+    assert not (tmp_path / "j").exists()
+
+
+def test_a_full_disk_ends_the_journal_and_not_the_run(tmp_path, monkeypatch, capsys):
+    journal = opened(filled(tmp_path / "j", 2))
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, at: write(file, data[:10], at))
+    journal.add(VideoResult("late.mp4", "ok", 0.5), size=1)
+    monkeypatch.setattr(os, "pwrite", refuse)
+    journal.add(VideoResult("later.mp4", "ok", 0.5), size=1)
+    assert set(journal.results) == {"v0.mp4", "v1.mp4", "late.mp4", "later.mp4"}
+    assert capsys.readouterr().err.count("the run goes on") == 1
+    journal.close()
+    monkeypatch.undo()
+    assert set(opened(tmp_path / "j").results) == {"v0.mp4", "v1.mp4"}
+
+
+def refuse(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_kill_9_loses_at_most_the_line_being_written(tmp_path):
+    script = (
+        "import sys; from pathlib import Path; from inference.journal import Journal; "
+        "from inference.result import VideoResult\n"
+        f"j = Journal(Path({str(tmp_path / 'j')!r}), {ABOUT!r})\n"
+        "i = 0\n"
+        "while True:\n"
+        "    j.add(VideoResult(f'v{i}.mp4', 'ok', i / 7), 1); print(i, flush=True); i += 1\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=root, text=True) as process:
+        said = [process.stdout.readline() for _ in range(50)]
+        process.kill()
+        said += process.stdout.readlines()
+    finished = len([line for line in said if line.endswith("\n")])
+    assert finished <= len(opened(tmp_path / "j").results) <= finished + 1

@@ -1,0 +1,193 @@
+"""A run that is stopped, resumed, short of time, or short of disk."""
+
+import errno
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from dfdc_common import DfdcError
+from ensemble.blend import Blend, Rung
+from ensemble.convex import Mix
+from inference import submission
+from inference.budget import Plan, Planner, make_ladder
+from inference.pace import Budgeted
+from inference.predict import Pipeline, PredictOptions, make_pipeline
+from inference.result import VideoResult
+from inference.run import open_journal, predict, set_pace
+from inference.submission import write_submission
+
+ROOT = Path(__file__).resolve().parents[2]
+OPTIONS = PredictOptions(frames=3, decoders=1)
+
+
+@pytest.fixture(scope="module")
+def blend():
+    rung = Rung(("first",), Mix.equal(1), 0.4)
+    return Blend(("first", "second"), Mix.equal(2), ladder=(rung,), facts={"expected_log_loss": {"value": 0.35}})
+
+
+@pytest.fixture(scope="module")
+def pipeline(members, blend):
+    return make_pipeline(OPTIONS, torch.device("cpu"), members, blend=blend)
+
+
+@pytest.fixture(scope="module")
+def videos(media, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    for i, name in enumerate(("single_face.mp4", "noface_face.mov", "no_face.mp4") * 2):
+        shutil.copy(media / name, folder / f"{i}{Path(name).suffix}")
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def undisturbed(pipeline, videos, tmp_path_factory):
+    output = tmp_path_factory.mktemp("undisturbed") / "s.csv"
+    predict(pipeline, videos, output)
+    return output.read_bytes()
+
+
+class Killed(BaseException):
+    """Nothing catches it, as nothing catches a signal."""
+
+
+def test_stopped_anywhere_it_goes_on_to_the_same_bytes(pipeline, videos, undisturbed, tmp_path, monkeypatch, capsys):
+    output = tmp_path / "s.csv"
+    judge, left = pipeline._finish, [2]
+
+    def dies(*arguments):
+        if left[0] == 0:
+            raise Killed
+        left[0] -= 1
+        return judge(*arguments)
+
+    monkeypatch.setattr(pipeline, "_finish", dies)
+    for _ in range(2):
+        left[0] = 2
+        journal = open_journal(pipeline, output)
+        with pytest.raises(Killed):
+            predict(pipeline, videos, output, journal=journal)
+        journal.close()
+    assert len(pd.read_csv(output)) == 6  # the submission is whole all the time
+    monkeypatch.undo()
+    run = predict(pipeline, videos, output, journal=open_journal(pipeline, output))
+    assert output.read_bytes() == undisturbed
+    assert "4 of 6 videos were finished before" in capsys.readouterr().err
+    assert len(run.results[0].faces) == 3  # what was finished before is known to the last face
+    assert [p.name for p in tmp_path.iterdir()] == ["s.csv"]
+
+
+def test_before_the_first_video_the_submission_is_there(pipeline, videos, tmp_path, monkeypatch):
+    output = tmp_path / "s.csv"
+    monkeypatch.setattr(pipeline, "run", lambda *_: iter([pytest.fail("read too late")] if not output.exists() else []))
+    predict(pipeline, videos, output)
+    assert pd.read_csv(output)["label"].tolist() == [0.5] * 6
+
+
+def test_a_video_that_killed_the_process_twice_is_given_up(pipeline, videos, tmp_path):
+    output = tmp_path / "s.csv"
+    for _ in range(2):
+        journal = open_journal(pipeline, output)
+        journal.begin("0.mp4")
+        journal.close()
+    run = predict(pipeline, videos[:2], output, journal=open_journal(pipeline, output))
+    assert [r.status for r in run.results] == ["crashed", "ok"]
+    assert "died 2 times" in run.results[0].reason
+
+
+def test_another_blend_refuses_the_journal(pipeline, tmp_path):
+    open_journal(pipeline, tmp_path / "s.csv").close()
+    other = Pipeline(pipeline.detector, pipeline.panel, OPTIONS)  # equal weights, no ladder
+    with pytest.raises(DfdcError, match="journal of a run with blend"):
+        open_journal(other, tmp_path / "s.csv")
+
+
+def test_when_time_is_up_the_rest_gets_the_prior(pipeline, videos, tmp_path):
+    pace = set_pace(pipeline, len(videos), "2h", "1m", time.time() - 2 * 3600)
+    run = predict(pipeline, videos, tmp_path / "s.csv", pace=pace)
+    assert {r.status for r in run.results} == {"skipped_by_budget"}
+    assert pd.read_csv(tmp_path / "s.csv")["label"].tolist() == [0.5] * 6
+
+
+def test_a_generous_budget_changes_nothing(pipeline, videos, undisturbed, tmp_path):
+    run = predict(pipeline, videos, tmp_path / "s.csv", pace=set_pace(pipeline, len(videos), "9h", "2m", time.time()))
+    assert (tmp_path / "s.csv").read_bytes() == undisturbed
+    assert all(r.status in ("ok", "no_face") for r in run.results)
+
+
+def test_a_plan_is_followed(pipeline, videos, blend):
+    """Fewer frames, and the members of a rung with its own calibration."""
+
+    class Fixed(Budgeted):
+        def jobs(self, paths):
+            for path, plan in zip(paths, (Plan(2, 1), Plan(3, 0)), strict=False):
+                self._plans[path.name] = plan
+                yield path, plan.frames
+
+    ladder = make_ladder(3, 1)
+    results = list(pipeline.run([videos[0], videos[3]], Fixed(Planner(ladder, 3, 99.0, 1.0, 0.0), lambda: 0.0)))
+    assert [len(r.faces) for r in results] == [2, 3]
+    assert [set(r.faces[0].logits) for r in results] == [{"first"}, {"first", "second"}]
+    logit = [face.logits["first"] for face in results[0].faces]
+    assert results[0].prob_fake == pytest.approx(
+        blend.step(1).judge({"first": logit}, [0, 0]).prob_fake  # type: ignore[arg-type]
+    )
+
+
+def test_a_tight_budget_shrinks_the_plan():
+    """A machine of 10 s a video at the top plan, 100 videos, 300 s: without a plan it would judge 30."""
+    now = [0.0]
+    pace = Budgeted(Planner(make_ladder(32, 3), 100, 300.0, 5.0, 0.0, workers=1), now=lambda: now[0])
+    judged = 0
+    for path, frames in pace.jobs([Path(f"{i}.mp4") for i in range(100)]):
+        plan = pace.plan_of(path.name)
+        seconds = {"decode": 0.5, "detect": 4.0 * frames / 32, "judge": 5.5 * frames / 32 * plan.members}
+        now[0] += sum(seconds.values())
+        pace.finished(VideoResult(path.name, "ok", 0.5, seconds=seconds))
+        judged += 1
+    assert judged == 100
+    assert now[0] <= 295
+    assert now[0] > 200
+    assert min(plan.frames for _, _, plan in pace.history) < 32
+
+
+def test_a_reserve_as_long_as_the_budget(pipeline):
+    with pytest.raises(ValueError, match="leaves nothing"):
+        set_pace(pipeline, 1, "2m", "2m", 0.0)
+
+
+def test_a_full_disk_keeps_the_old_submission_or_writes_over_it(tmp_path, monkeypatch):
+    output, order = tmp_path / "s.csv", ["a.mp4", "b.mp4"]
+    write_submission(output, dict.fromkeys(order, 0.5), order, (0.0, 1.0))
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(submission, "atomic_path", full)
+    write_submission(output, {"a.mp4": 0.125, "b.mp4": 0.75}, order, (0.0, 1.0))
+    assert output.read_text() == "filename,label\na.mp4,0.125000\nb.mp4,0.750000\n"
+    with pytest.raises(OSError, match="No space"):
+        write_submission(output, {"longer.mp4": 0.5}, ["longer.mp4"], (0.0, 1.0))
+    assert output.read_text().count("\n") == 3
+
+
+def test_kill_9_of_the_command_then_resume(members, videos, undisturbed, tmp_path):
+    """The whole command, killed at a moment that is not chosen, and then left alone."""
+    output, journal = tmp_path / "s.csv", tmp_path / "s.csv.journal"
+    command = [sys.executable, ROOT / "dfdc.py", "predict", videos[0].parent, "--members", members, "--frames", "3",
+               "--max-fallback", "1", "-o", output]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        for _ in range(2400):
+            if journal.exists() and b'"done"' in journal.read_bytes():
+                break
+            time.sleep(0.05)
+        process.kill()
+    assert len(pd.read_csv(output)) == 6
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    assert "videos were finished before" in done.stderr
+    assert output.read_bytes() == undisturbed
