@@ -24,6 +24,7 @@ UNSURE_VIDEOS = 0.03  # of the worth, lost without the whole cascade
 FIRST_LOOK = 0.6  # of the cascade's seconds
 
 FIRST = 4  # videos before anything is believed
+SLOWEST = 60.0  # seconds a video at the top plan on a machine that is hardly worth running on
 DRIFT = 0.4  # of a stage's seconds, over a whole run, as a random walk
 OUTLIER = 4.0  # times what was expected: more than that is a rare video and no new speed of the machine
 SHAPE = 0.3  # how far the guessed shares may be off
@@ -185,6 +186,8 @@ class Planner:
         self.changes = 0  # of plan, after the first videos
         few = max(1, self.ladder[0].frames // 4)  # nothing is known yet, and they show a slow machine early
         self._now = next((i for i, plan in enumerate(self.ladder) if plan.frames <= few), len(self.ladder) - 1)
+        if videos * SLOWEST <= budget - reserve:  # so few that nothing can go wrong: all are judged alike
+            self._now = 0
         self._pause = min(50, max(4, videos // 200))  # videos between two looks at the plan
         self._looked = FIRST - self._pause
         self._finished = 0
