@@ -82,7 +82,7 @@ def predict(
     for result in _with_progress(results, len(named), list(done.values())):
         done[result.filename] = result
         if journal is not None:
-            journal.add(result, by_name[result.filename].stat().st_size)
+            journal.add(result, _size(by_name[result.filename]))
         save.now_and_then()
     save.now()
     if journal is not None:
@@ -126,6 +126,14 @@ def _losses(blend: Blend) -> list[float]:
     return losses if all(loss < PRIOR_LOSS for loss in losses) else []
 
 
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 for one that cannot be looked at, such as a link to nowhere."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 class _Saver:
     """The submission as far as it is known, on the disk at every moment."""
 
@@ -149,7 +157,7 @@ def _known(journal: Journal, named: Mapping[str, Path]) -> dict[str, VideoResult
     """What an earlier run has finished; a video on which its process died twice is not tried a third time."""
     done = {}
     for name, path in named.items():
-        if result := journal.known(name, path.stat().st_size):
+        if result := journal.known(name, _size(path)):
             done[name] = result
         elif journal.begun[name] >= DEATHS:
             done[name] = VideoResult(name, "crashed", PRIOR, f"the process died {DEATHS} times while judging it")

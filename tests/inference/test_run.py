@@ -82,6 +82,13 @@ def test_stopped_anywhere_it_goes_on_to_the_same_bytes(pipeline, videos, undistu
     assert [p.name for p in tmp_path.iterdir()] == ["s.csv"]
 
 
+def test_a_link_to_nowhere_is_journalled_too(pipeline, tmp_path):
+    (tmp_path / "v.mp4").symlink_to(tmp_path / "gone.mp4")
+    journal = open_journal(pipeline, tmp_path / "s.csv")
+    run = predict(pipeline, [tmp_path / "v.mp4"], tmp_path / "s.csv", journal=journal)
+    assert [r.status for r in run.results] == ["unreadable"]
+
+
 def test_before_the_first_video_the_submission_is_there(pipeline, videos, tmp_path, monkeypatch):
     output = tmp_path / "s.csv"
     monkeypatch.setattr(pipeline, "run", lambda *_: iter([pytest.fail("read too late")] if not output.exists() else []))
