@@ -30,8 +30,8 @@ def test_a_video_outside_the_order_is_an_error(tmp_path):
 
 
 def test_what_is_written_is_checked_before_it_is_put_in_place(tmp_path, monkeypatch):
-    def spoilt(self, path, **_):
-        path.write_text("filename,label\na.mp4,7\n")
+    def spoilt(self, **_):
+        return "filename,label\na.mp4,7\n"
 
     monkeypatch.setattr(pd.DataFrame, "to_csv", spoilt)
     with pytest.raises(DfdcError, match="has the probability 7"):
