@@ -101,5 +101,5 @@ class Budgeted:
 def spent_on(result: VideoResult, plan: Plan) -> Spent:
     """What a finished video took, as the planner counts it."""
     seconds = result.seconds
-    cut = result.status in ("timed_out", "crashed")
+    cut = result.status in ("timed_out", "crashed", "unreadable")
     return Spent(plan, seconds.get("decode", 0.0), seconds.get("detect", 0.0), seconds.get("judge", 0.0), cut)

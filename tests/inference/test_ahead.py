@@ -1,5 +1,6 @@
 """Decoding in processes: what comes through is what `decode` gives; what a video or a worker does stays there."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -40,10 +41,12 @@ def nothing_left():
     """No test leaves a worker, a thread or a handle."""
     OTHERS.clear()
     OTHERS.update(workers())
+    gc.collect()  # what earlier tests have forgotten to close must not go in the middle of one of these
     before = handles(), threading.active_count()
     yield
     assert not workers()
-    assert (handles(), threading.active_count()) == before
+    assert handles() <= before[0]
+    assert threading.active_count() <= before[1]
 
 
 # Children that were there before a test: servers that other tests' pools of processes keep.
