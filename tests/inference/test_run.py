@@ -195,6 +195,6 @@ def test_kill_9_of_the_command_then_resume(members, videos, undisturbed, tmp_pat
             time.sleep(0.05)
         process.kill()
     assert len(pd.read_csv(output)) == 6
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
     assert "videos were finished before" in done.stderr
     assert output.read_bytes() == undisturbed
