@@ -19,7 +19,7 @@ import threading
 import time
 import weakref
 from collections.abc import Generator, Iterable
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,15 +35,12 @@ __all__ = ["Decoded", "Outcome", "VideoLimits", "decode_ahead"]
 ROOT = Path(__file__).resolve().parent.parent
 TRIES = 3  # at starting a worker
 LOOK = 0.1  # seconds between looks at a worker's memory, of which it can fill a few hundred MB in that time
+STARTING = 120.0  # seconds until a worker can take a video: imports come off a cold disk
 LAST_WORDS = 5.0  # seconds for a process to be gone
 # Of a worker. Pools of threads, which decoding has no use for, take memory. glibc: keep the pages of one video's frames
 # for those of the next, for to make them takes a tenth of the time of decoding.
-ENVIRONMENT = {
-    "OPENBLAS_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
-}
+ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+ENVIRONMENT |= {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
 
 
 @dataclass(frozen=True)
@@ -58,19 +55,15 @@ class VideoLimits:
             raise ValueError(f"a video needs more than {self.seconds} seconds and {self.memory} bytes")
 
 
-# A worker has this long until it can take a video: imports come off a cold disk.
-STARTING = VideoLimits(seconds=120.0)
-
-
 def decode_ahead(
     jobs: Iterable[tuple[Path, int]], workers: int, limits: VideoLimits = VideoLimits()
 ) -> Generator[Decoded, None, None]:
     """Decode videos in `workers` processes; a result for each job, in the order of the jobs.
 
     A job is a path and the frames wanted, pulled when a worker can take it up: from a thread of ours, one call at a
-    time, also while the caller works on a result. At most workers + 1 videos are pulled and not yet given out, so with
-    the one that the caller holds, the memory stays below workers + 2 times a video's frames (32 of 1080p are 200 MB),
-    and as many again in each worker. Images are read-only, and each Decoded that is alive holds one file handle.
+    time, also while the caller works on a result. At most workers + 1 videos are pulled and not yet given out. With the
+    one that the caller holds, and what each worker has in hand, memory stays below 2 x workers + 2 times a video's
+    frames (32 of 1080p are 200 MB). Images are read-only, and each Decoded that is alive holds two file handles.
     Whatever a video does is its outcome. Raises DfdcError when a worker cannot be started, ValueError for workers
     below 1, and what `jobs` raises. At the end, also an early one, no process and no thread is left.
     """
@@ -169,17 +162,14 @@ class _Arenas:
     def give(self, arena: _Arena) -> None:
         """Nobody looks at it any more."""
         self.free.put(arena)
-        self._keep(self.most)
+        with contextlib.suppress(queue.Empty):
+            while self.free.qsize() > self.most:
+                self.free.get_nowait().close()
 
     def close(self) -> None:
         """Keep none from now on."""
         self.most = 0
-        self._keep(0)
-
-    def _keep(self, most: int) -> None:
-        with contextlib.suppress(queue.Empty):
-            while self.free.qsize() > most:
-                self.free.get_nowait().close()
+        self.give(_Arena())
 
 
 class _Cut(Exception):  # noqa: N818 - it is how a video ends, not an error
@@ -199,17 +189,16 @@ class _Worker:
 
     def decode(self, path: Path, frames: int) -> Decoded:
         """One video, tried once."""
-        if self.process is None or not self.process.alive():  # it may have been killed between two videos
+        if self.process is None or self.process.popen.poll() is not None:  # killed between two videos
             self.process = self._started()
         began = time.perf_counter()
-        with contextlib.ExitStack() as unless_used:
-            arena = unless_used.enter_context(contextlib.closing(self.arenas.take()))
-            try:
-                self.process.ask({"path": str(path), "frames": frames}, arena.file.fileno(), self.limits)
-            except _Cut as cut:
-                self.close()
-                return Decoded(path, None, cut.outcome, f"{path}: its decoder {cut}", time.perf_counter() - began)
-            unless_used.pop_all()
+        arena = self.arenas.take()
+        try:
+            self.process.ask({"path": str(path), "frames": frames}, arena.file.fileno(), self.limits)
+        except _Cut as cut:
+            self.close()
+            arena.close()  # not given back: a process that cannot be killed may still write into it
+            return Decoded(path, None, cut.outcome, f"{path}: its decoder {cut}", time.perf_counter() - began)
         whole = arena.whole()
         weakref.finalize(whole, self.arenas.give, arena)
         return unpack(whole, path)
@@ -235,7 +224,7 @@ class _Process:
     """A process that runs inference/decode_worker.py and is ready for videos, and the socket to it."""
 
     def __init__(self, closing: threading.Event) -> None:
-        """Raises _Cut or OSError when it does not come to be ready. closing: makes every wait end in CancelledError."""
+        """Raises _Cut or OSError when it does not come to be ready. closing: ends every wait."""
         self.closing = closing
         with contextlib.ExitStack() as opened:
             self.control, theirs = (opened.enter_context(end) for end in socket.socketpair())
@@ -252,17 +241,13 @@ class _Process:
             )
             opened.callback(self._kill)
             theirs.close()  # so that the end of the process is the end of what can be received
-            self._receive(STARTING)
+            self._receive(VideoLimits(seconds=STARTING))
             self.opened = opened.pop_all()
-
-    def alive(self) -> bool:
-        """Whether it runs."""
-        return self.popen.poll() is None
 
     def ask(self, job: dict[str, Any], handle: int, limits: VideoLimits) -> None:
         """Give it a job and wait until the file is written. Raises _Cut when that is not within the limits."""
         with contextlib.suppress(BrokenPipeError):  # it died just now: the receiver says how
-            self.control.settimeout(limits.seconds)
+            self.control.settimeout(None)
             socket.send_fds(self.control, [JOB], [handle])
             self.control.sendall(json.dumps(job).encode() + b"\n")
         self._receive(limits)
@@ -276,7 +261,7 @@ class _Process:
         deadline = time.monotonic() + limits.seconds
         while (left := deadline - time.monotonic()) > 0:
             if self.closing.is_set():
-                raise CancelledError
+                raise _Cut("crashed", "was cut, for nobody waits for it any more")
             if self._resident() > limits.memory:
                 raise _Cut("crashed", f"took more memory than the limit of {limits.memory >> 20} MiB and was cut")
             self.control.settimeout(min(LOOK, left))
