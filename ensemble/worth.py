@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.blend import Rung
-from ensemble.convex import optimum
+from ensemble.convex import class_weights, optimum
 from ensemble.folds import OUTER, Rows, cross_fitted, group_folds
 from ensemble.metrics import Estimate, accuracy, auc, calibration_error, log_loss_balanced, sigmoid
 from ensemble.select import Cost
@@ -160,7 +160,7 @@ def _disagreements(
 def reliability(label: Floats, prob_fake: Floats) -> Reliability:
     """Bins of equal width, both classes weighted half, or the share of fakes would be the data's."""
     fake = label > 0.5
-    weight = np.where(fake, 0.5 / fake.sum(), 0.5 / (~fake).sum())
+    weight = class_weights(label)
     index = np.minimum((prob_fake * BINS).astype(int), BINS - 1)
     total = np.bincount(index, weight, BINS)
     filled = total > 0

@@ -11,7 +11,6 @@ is left; is it late, it is ended, and what its journal has is written. Needs no 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import signal
@@ -25,12 +24,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from dfdc_common import DfdcError
+from dfdc_common import DfdcError, sha256_of
 from inference.duration import parse_duration
+from inference.videos import VIDEO_ENDINGS, journal_of
 
 MANIFEST = "manifest.json"
 SAMPLE = "sample_submission.csv"
-VIDEOS = (".mp4",)
 RESTARTS = 3  # deaths in a row between which no video was finished, after which what is there is written
 GRACE = 10.0  # seconds that a process has to end by itself before it is killed
 DONE, FALLBACKS = 0, 3  # exit codes of `dfdc predict` after which the submission is there
@@ -53,7 +52,7 @@ def find(folder: Path) -> Found:
             manifest = Path(place) / MANIFEST
         if SAMPLE in names:
             sample = Path(place) / SAMPLE
-        counts[Path(place)] = sum(name.lower().endswith(VIDEOS) for name in names)
+        counts[Path(place)] = sum(name.lower().endswith(VIDEO_ENDINGS) for name in names)
     most = max(counts, key=lambda place: (counts[place], str(place)), default=None)
     # DFDC's training sample lies beside the test videos, and has metadata.json in it.
     tests = [place for place, count in counts.items() if count and place.name == "test_videos"]
@@ -80,8 +79,7 @@ def verify(manifest: Path) -> int:
     for path, size, sha256 in expected:
         if not path.is_file():
             raise DfdcError(f"{path} is missing, and {manifest} names it; make a new version of the dataset")
-        with path.open("rb") as handle:
-            actual = hashlib.file_digest(handle, "sha256").hexdigest()
+        actual = sha256_of(path)
         if path.stat().st_size != size or actual != sha256:
             raise DfdcError(f"{path} differs from {manifest}: SHA-256 {actual[:12]}, expected {sha256[:12]}")
     return len(expected)
@@ -122,11 +120,6 @@ def _run(command: Sequence[str], deadline: float) -> int:
         except BaseException:
             process.kill()
             raise
-
-
-def journal_of(output: Path) -> Path:
-    """Where a run that writes `output` keeps its journal."""
-    return output.with_name(output.name + ".journal")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

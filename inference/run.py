@@ -25,6 +25,7 @@ from inference.pace import Budgeted, Pace
 from inference.predict import Pipeline
 from inference.result import PRIOR, VideoResult
 from inference.submission import read_sample, write_submission
+from inference.videos import journal_of
 
 REFRESH = 60.0  # seconds between two writings of a submission that is not finished
 DEATHS = 2  # of the process, while it judged a video, after which that video is given up
@@ -97,7 +98,7 @@ def open_journal(pipeline: Pipeline, output: Path, restart: bool = False) -> Jou
         "members": {panelist.card.name: panelist.card.sha256 for panelist in pipeline.panel},
         "frames": pipeline.options.frames,
     }
-    return Journal(output.with_name(output.name + ".journal"), about, restart)
+    return Journal(journal_of(output), about, restart)
 
 
 def set_pace(pipeline: Pipeline, videos: int, budget: str, reserve: str, started: float) -> Budgeted:

@@ -8,6 +8,11 @@ from pathlib import Path
 VIDEO_ENDINGS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp")
 
 
+def journal_of(output: Path) -> Path:
+    """Where a run that writes `output` keeps its journal."""
+    return output.with_name(output.name + ".journal")
+
+
 def find_videos(inputs: Sequence[Path]) -> list[Path]:
     """Videos among `inputs`: a file as it is, of a folder all entries that end like a video, sorted by name.
 

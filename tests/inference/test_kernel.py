@@ -12,8 +12,9 @@ from dfdc_common import DfdcError
 from inference.duration import clock, parse_duration
 from inference.finish import finish_from_journal
 from inference.journal import Journal
-from inference.kernel import find, journal_of, supervise, verify
+from inference.kernel import find, supervise, verify
 from inference.result import VideoResult
+from inference.videos import journal_of
 
 
 def kaggle(folder):
