@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,35 +21,11 @@ from ensemble.summary import render, shares_of
 from ensemble.tune import StudyOptions
 from ensemble.validate import EQUAL, PLAIN, TUNED
 from tests.ensemble.tables import noisy
+from tests.pages import Page
 
-VOID = {"meta", "link"}
 MEMBERS = ("<b>one</b>", "$x_1$ & \u202etwo", 'three" onload="alert(1)')
 COSTS = {name: Cost(2_000_000 + 1_000_000 * at, 0.01 * (at + 1)) for at, name in enumerate(MEMBERS)}
 NAN = float("nan")
-
-
-class Page(HTMLParser):
-    """Collects every element with its attributes, and fails where one closes that is not open."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]} at {self.getpos()}"
-        self.open.pop()
 
 
 def tune(spreads=(0.6, 0.9, 1.2), members=MEMBERS, costs=COSTS) -> Outcome:
@@ -125,7 +100,9 @@ def test_every_part_is_there(outcome, page):
         "When time is short",
         "Notes, data, command",
     ]
-    tags = [tag for tag, _ in Page(page).elements]
+    read = Page(page)
+    assert not read.open
+    tags = [tag for tag, _ in read.elements]
     assert tags.count("figure") == 6
     assert tags.count("svg") == 6 + len(outcome.worth.singles)
     assert all(html.escape(note) in page for note in outcome.notes)
@@ -243,7 +220,7 @@ def test_what_is_not_known_is_na(outcome, tmp_path):
         ),
     )
     page = page_of(blank, tmp_path)
-    Page(page)
+    assert not Page(page).open
     assert not re.search(r"\bnan\b|\binf\b", page, flags=re.IGNORECASE)
     assert rows_of(page, "By degradation")[1][2:4] == ["n/a", "n/a"]
     assert rows_of(page, "How alike members are")[1][1:] == ["n/a"] * 3
@@ -253,7 +230,7 @@ def test_what_is_not_known_is_na(outcome, tmp_path):
 
 def test_one_member_without_costs(single, tmp_path):
     page = page_of(single, tmp_path)
-    Page(page)
+    assert not Page(page).open
     assert "How alike members are" not in titles(page)
     assert "When time is short" not in titles(page)
     assert "Videos on which members disagree most" not in titles(page)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import cv2
@@ -14,8 +13,8 @@ import pytest
 
 from inference.report import RunFacts, write_report
 from inference.result import JudgedFace, PersonResult, Status, Thumbnail, VideoResult
+from tests.pages import Page
 
-VOID = {"meta", "link", "img", "br", "input"}
 RUN = RunFacts(
     title="Run <one> & only",
     members=("lite0", "lite1"),
@@ -26,42 +25,6 @@ RUN = RunFacts(
     clip=(0.02, 0.98),
     command='dfdc predict "a b" --report <here>',
 )
-
-
-class Page(HTMLParser):
-    """Collects what is open, every element with its attributes, and the text inside each row of the table."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.rows: dict[str, str] = {}
-        self.row = ""
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag == "tr":
-            self.row = dict(attrs).get("id") or ""
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]} at {self.getpos()}"
-        self.open.pop()
-        if tag == "tr":
-            self.row = ""
-
-    def handle_data(self, data: str) -> None:
-        if self.row:
-            self.rows[self.row] = self.rows.get(self.row, "") + data
-
-    def all(self, tag: str, **wanted: str) -> list[dict[str, str | None]]:
-        return [values for name, values in self.elements if name == tag and wanted.items() <= values.items()]
 
 
 def jpeg(width: int = 64, height: int = 36) -> bytes:
