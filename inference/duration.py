@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "": 1.0}
@@ -18,6 +19,8 @@ def parse_duration(text: str) -> float:
 
 
 def clock(seconds: float) -> str:
-    """Hours, minutes and seconds, for logs: 3725.4 -> 1:02:05."""
+    """Hours, minutes and seconds, for logs: 3725.4 -> 1:02:05; a time that is not known yet is infinite."""
+    if not math.isfinite(seconds):
+        return "a time not yet known"
     whole = round(max(0.0, seconds))
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"

@@ -60,11 +60,10 @@ class Budgeted:
         self._lock = threading.Lock()  # jobs are pulled in the decoders' threads
         self.history: list[tuple[float, int, Plan]] = []  # (time, videos not yet started, plan)
         self._plans: dict[str, Plan] = {}
-        self._left = 0
+        self._left = 0  # videos that are not started
         self._said = now()
 
     def jobs(self, paths: Sequence[Path]) -> Iterator[tuple[Path, int]]:
-        self._left = len(paths)
         for number, path in enumerate(paths):
             now, left = self.now(), len(paths) - number
             with self._lock:
@@ -73,7 +72,7 @@ class Budgeted:
                 return
             if not self.history or self.history[-1][2] != plan:
                 self.history.append((now, left, plan))
-            self._plans[path.name] = plan
+            self._plans[path.name], self._left = plan, left - 1
             yield path, plan.frames
 
     def plan_of(self, name: str) -> Plan:
@@ -81,15 +80,15 @@ class Budgeted:
 
     def finished(self, result: VideoResult) -> None:
         now, plan = self.now(), self._plans[result.filename]
-        self._left -= 1
         with self._lock:
             self.planner.finished(now, spent_on(result, plan))
+            today, forecast = self.planner.plan, self.planner.forecast(now, self._left)
         if now - self._said >= EVERY:
             self._said = now
-            forecast = self.planner.forecast(now, self._left, plan)
+            members = "all members" if today.rung == 0 else f"members of rung {today.rung}"
             print(
-                f"{self._left} videos left, {plan}, finish expected in {clock(forecast.finish - now)}, "
-                f"budget ends in {clock(self.stop - now)}",
+                f"{self._left} videos to start, {today.frames} frames, {members}; finish expected in "
+                f"{clock(forecast.finish - now)}, time ends in {clock(self.stop - now)}",
                 file=sys.stderr,
                 flush=True,
             )

@@ -146,7 +146,7 @@ def test_a_plan_is_followed(pipeline, videos, blend):
     )
 
 
-def test_a_tight_budget_shrinks_the_plan():
+def test_a_tight_budget_shrinks_the_plan(capsys):
     """A machine of 10 s a video at the top plan, 100 videos, 300 s: without a plan it would judge 30."""
     now = [0.0]
     pace = Budgeted(Planner(make_ladder(32, 3), 100, 300.0, 5.0, 0.0, workers=1), now=lambda: now[0])
@@ -161,6 +161,19 @@ def test_a_tight_budget_shrinks_the_plan():
     assert now[0] <= 295
     assert now[0] > 200
     assert min(plan.frames for _, _, plan in pace.history) < 32
+    lines = capsys.readouterr().err.splitlines()
+    assert 3 <= len(lines) <= 5  # one a minute
+    assert "videos to start" in lines[0]
+    assert "time ends in 0:0" in lines[0]
+
+
+def test_nothing_but_hung_videos_is_told_and_does_not_end_the_run(capsys):
+    now = [0.0]
+    pace = Budgeted(Planner(make_ladder(32, 0), 5, 3600.0, 5.0, 0.0, workers=1), now=lambda: now[0])
+    for path, _ in pace.jobs([Path(f"{i}.mp4") for i in range(5)]):
+        now[0] += 61
+        pace.finished(VideoResult(path.name, "timed_out", 0.5, seconds={"decode": 60.0}))
+    assert "finish expected in a time not yet known" in capsys.readouterr().err
 
 
 def test_a_reserve_as_long_as_the_budget(pipeline):
