@@ -28,7 +28,9 @@ from inference.submission import read_sample, write_submission
 from inference.videos import journal_of
 
 REFRESH = 60.0  # seconds between two writings of a submission that is not finished
-DEATHS = 2  # of the process, while it judged a video, after which that video is given up
+# Deaths of the process, while it judged a video, after which that video is given up. One who kills a run now and then
+# hits the same video twice by chance, five times hardly.
+DEATHS = 5
 
 
 @dataclass(frozen=True)
