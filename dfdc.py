@@ -86,6 +86,7 @@ def predict(
     written = [str(path) for path in (output, report, probabilities) if path]
     per_video = run.seconds / max(1, len(paths))
     typer.echo(f"{len(run.results)} videos, {per_video:.2f} s each; written: {', '.join(written)}", err=True)
+    typer.echo(run.profile.sentence(), err=True)
     if run.fallbacks:
         typer.echo(f"not judged: {run.reasons()}", err=True)
     if run.fallback_share > max_fallback:

@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
-"""How much longer the whole of predict takes than decoding alone: paired, alternating, in one process.
+"""Seconds a video of the whole of predict, beside decoding alone and cv2's reading of the same frames.
 
-Decoding alone is the same call with the same workers; networks are loaded before the clock starts. Also tells what
-cv2's grab/retrieve takes for the same frames of the same videos, as a yardstick that others can repeat.
+python benchmarks/predict.py VIDEOS... [--b4]
+
+All ways take turns within one run, networks loaded before the clock starts: on a machine that does other work as well,
+trust the ratios and not the seconds. cv2's grab/retrieve, with its default threads, is a yardstick that others can
+repeat. --b4 adds one tf_efficientnet_b4 at 224 pixels, with random weights: the work of the ISPL team's members.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,15 +26,13 @@ import torch
 
 from faces.video import choose_frames, probe
 from inference.ahead import decode_ahead
-from inference.predict import PredictOptions, make_pipeline
-from models.checkpoint import WEIGHTS_DIR
+from inference.predict import Pipeline, PredictOptions, load_blend, make_pipeline
+from inference.stages import profile
+from models.checkpoint import WEIGHTS_DIR, Card, save_member
+from models.registry import build_member, get_member
 
-
-def timed(run: Callable[[], object]) -> float:
-    """Seconds of wall clock."""
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
+CPU = torch.device("cpu")
+BASE = "cv2 grab/retrieve"
 
 
 def cv2_frames(path: Path, frames: int) -> None:
@@ -45,19 +47,35 @@ def cv2_frames(path: Path, frames: int) -> None:
     capture.release()
 
 
-def measure(videos: Sequence[Path], frames: int, workers: int, repeats: int, members: Path) -> dict[str, list[float]]:
-    """Seconds per video of each way, one entry per repeat; the ways alternate inside a repeat."""
-    pipeline = make_pipeline(PredictOptions(frames=frames, decoders=workers), torch.device("cpu"), members)
-    ways: dict[str, Callable[[], object]] = {
-        "cv2 grab/retrieve": lambda: [cv2_frames(path, frames) for path in videos],
-        "decode alone": lambda: [len(d.path.name) for d in decode_ahead(videos, frames, workers)],
-        "predict": lambda: list(pipeline.run(videos)),
-    }
+def random_b4(folder: Path, options: PredictOptions) -> Pipeline:
+    """A pipeline with the registry's b4_tight alone, untrained."""
+    torch.manual_seed(0)
+    member = get_member("b4_tight")
+    card = Card(member.name, member.backbone, member.crop, "", 0, 0, "")
+    save_member(folder, card, build_member(member))
+    return make_pipeline(options, CPU, folder, blend=load_blend(folder))
+
+
+def judging(name: str, pipeline: Pipeline, videos: Sequence[Path], notes: dict[str, str]) -> Callable[[], object]:
+    """Judge all of them; where the time went is noted."""
+
+    def run() -> None:
+        began = time.perf_counter()
+        results = list(pipeline.run(videos))
+        notes[name] = profile(results, time.perf_counter() - began, pipeline.decoders).sentence()
+
     list(pipeline.run(videos[:1]))  # the first run of a network allocates
+    return run
+
+
+def measure(ways: dict[str, Callable[[], object]], videos: int, repeats: int) -> dict[str, list[float]]:
+    """Seconds a video of each way, one entry per repeat; the ways take turns inside a repeat."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(repeats):
         for name, run in ways.items():
-            times[name].append(timed(run) / len(videos))
+            began = time.perf_counter()
+            run()
+            times[name].append((time.perf_counter() - began) / videos)
     return times
 
 
@@ -70,15 +88,30 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="videos decoded at a time")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--members", type=Path, default=WEIGHTS_DIR)
+    parser.add_argument("--b4", action="store_true", help="also one untrained EfficientNet-B4")
     options = parser.parse_args()
     videos = options.videos * options.copies
-    times = measure(videos, options.frames, options.workers, options.repeats, options.members)
-    base = np.median(times["decode alone"])
+    how = PredictOptions(frames=options.frames, decoders=options.workers)
+    notes: dict[str, str] = {}
+    shipped = make_pipeline(how, CPU, options.members, blend=load_blend(options.members))
+    ways: dict[str, Callable[[], object]] = {
+        BASE: lambda: [cv2_frames(path, options.frames) for path in videos],
+        "decode alone": lambda: [d.seconds for d in decode_ahead(((v, options.frames) for v in videos), how.decoders)],
+        "predict": judging("predict", shipped, videos, notes),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        if options.b4:
+            name = "predict, one B4"
+            ways[name] = judging(name, random_b4(Path(folder), how), videos, notes)
+        times = measure(ways, len(videos), options.repeats)
     print(f"{len(videos)} videos a run, {options.frames} frames, {options.workers} decoders, {os.cpu_count()} cores")
     for name, seconds in times.items():
-        ratio = np.median(np.divide(seconds, times["decode alone"]))
-        print(f"{name:<20} {np.median(seconds):6.3f} s a video   {ratio:5.2f} x decode alone")
-    print(f"predict / decode alone: {np.median(np.divide(times['predict'], times['decode alone'])):.2f} ({base:.3f} s)")
+        ratios = [float(np.median(np.divide(seconds, times[base]))) for base in (BASE, "decode alone")]
+        print(
+            f"{name:<20} {np.median(seconds):6.3f} s a video   {ratios[0]:5.2f} x cv2   {ratios[1]:5.2f} x decode alone"
+        )
+    for name, note in notes.items():
+        print(f"{name}: {note}")
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ class Decoded:
     outcome: Outcome
     reason: str  # empty when there are frames
     seconds: float  # spent decoding; of a video that was cut, until then
+    cpu: float = 0.0  # seconds of CPU that it took; 0 for a video that was cut
 
 
 def unnamed_file() -> io.FileIO:
@@ -60,7 +61,8 @@ def unnamed_file() -> io.FileIO:
 
 def pack(decoded: Decoded, file: io.FileIO) -> None:
     """Write it into a file in place of what is there, for another process to `unpack`. OSError: there is no room."""
-    fields: dict[str, Any] = {"outcome": decoded.outcome, "reason": decoded.reason, "seconds": decoded.seconds}
+    fields: dict[str, Any] = {"outcome": decoded.outcome, "reason": decoded.reason}
+    fields |= {"seconds": decoded.seconds, "cpu": decoded.cpu}
     images = decoded.frames.images if decoded.frames else ()
     if frames := decoded.frames:
         fields["frames"] = {
@@ -96,15 +98,18 @@ def unpack(whole: NDArray[np.uint8], path: Path) -> Decoded:
 
 def _answer(path: Path, wanted: int, file: io.FileIO) -> None:
     """Decode and pack; damage becomes a reason."""
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
+
+    def done(frames: Frames | None, outcome: Outcome, reason: str) -> Decoded:
+        return Decoded(path, frames, outcome, reason, time.perf_counter() - began, time.process_time() - cpu)
+
     try:
-        frames = decode(path, wanted, threads=1)
-        return pack(Decoded(path, frames, "ok", "", time.perf_counter() - began), file)
+        return pack(done(decode(path, wanted, threads=1), "ok", ""), file)
     except VideoError as error:
         reason = str(error)
     except DAMAGE as error:
         reason = f"{path}: {type(error).__name__}: {error}"
-    return pack(Decoded(path, None, "unreadable", reason, time.perf_counter() - began), file)
+    return pack(done(None, "unreadable", reason), file)
 
 
 def _die_first() -> None:

@@ -32,6 +32,7 @@ def facts_of(pipeline: Pipeline, run: Run, device: torch.device, arguments: Sequ
         members=tuple(panelist.card.name for panelist in pipeline.panel),
         frames_per_video=pipeline.options.frames,
         wall_seconds=run.seconds,
+        profile=run.profile,
         device=f"{where}, {pick_engine(device)}",
         versions=versions,
         clip=pipeline.blend.clip,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from inference.ahead import Decoded, Outcome, decode_ahead
 from inference.budget import Plan
 from inference.pace import Pace, Steady
 from inference.result import PRIOR, JudgedFace, PersonResult, Thumbnail, VideoResult
+from inference.stages import clocked
 from models.backend import Panelist, load_panel
 from models.checkpoint import WEIGHTS_DIR, find_cards
 
@@ -55,6 +55,7 @@ class _Work:
     name: str
     reason: str  # why there are no frames; empty when there were
     seconds: dict[str, float]
+    cpu: dict[str, float]
     outcome: Outcome  # of decoding
     plan: Plan
     info: VideoInfo | None = None
@@ -118,10 +119,15 @@ class Pipeline:
     def _prepare(self, decoded: Decoded, plan: Plan) -> _Work:
         """Detect, track and cut; the full frames are let go of here."""
         frames = decoded.frames
-        work = _Work(decoded.path.name, decoded.reason, {"decode": decoded.seconds}, decoded.outcome, plan)
-        if frames is None:
-            return work
-        began = time.perf_counter()
+        seconds, cpu = {"decode": decoded.seconds}, {"decode": decoded.cpu}
+        work = _Work(decoded.path.name, decoded.reason, seconds, cpu, decoded.outcome, plan)
+        if frames is not None:
+            with clocked() as took:
+                self._detect(work, frames, plan)
+            seconds["detect"], cpu["detect"] = took.seconds, took.cpu
+        return work
+
+    def _detect(self, work: _Work, frames: Frames, plan: Plan) -> None:
         found = self.detector(frames.images) if plan.thorough else self.detector(frames.images, thorough=False)
         people = track(found, [float(s) for s in frames.seconds])
         for number, image in enumerate(frames.images):
@@ -130,8 +136,6 @@ class Pipeline:
                 self._cut(work, image, found[number], int(index))
         work.info, work.note, work.looked = frames.info, frames.note, len(frames.images)
         work.thumbnails = _thumbnails(frames, self.options.thumbnails)
-        work.seconds["detect"] = time.perf_counter() - began
-        return work
 
     def _cut(self, work: _Work, image: Image, faces: FrameFaces, index: int) -> None:
         """One crop per CropSpec: members that look at the same crop share it."""
@@ -148,25 +152,27 @@ class Pipeline:
 
     def _judge(self, waiting: list[_Work], pace: Pace) -> Iterator[VideoResult]:
         """Let the members judge the crops of all waiting videos in one go; all have a plan of the same rung."""
-        began = time.perf_counter()
         total = sum(len(work.faces) for work in waiting)
         logits: dict[str, NDArray[np.float64]] = {}
-        for panelist in self._members(waiting[0].plan) if total else ():
-            crops = [crop for work in waiting for crop in work.crops.get(panelist.card.crop, [])]
-            logits[panelist.card.name] = panelist.logits(crops)
-        per_face = (time.perf_counter() - began) / max(1, total)
+        with clocked() as took:
+            for panelist in self._members(waiting[0].plan) if total else ():
+                crops = [crop for work in waiting for crop in work.crops.get(panelist.card.crop, [])]
+                logits[panelist.card.name] = panelist.logits(crops)
         start = 0
         for work in waiting:
             rows = slice(start, start + len(work.faces))
             start = rows.stop
-            result = self._finish(work, {name: values[rows] for name, values in logits.items()}, per_face)
+            if work.info is not None:
+                share = len(work.faces) / max(1, total)
+                work.seconds["judge"], work.cpu["judge"] = took.seconds * share, took.cpu * share
+            result = self._finish(work, {name: values[rows] for name, values in logits.items()})
             pace.finished(result)
             yield result
 
-    def _finish(self, work: _Work, logits: dict[str, NDArray[np.float64]], per_face: float) -> VideoResult:
+    def _finish(self, work: _Work, logits: dict[str, NDArray[np.float64]]) -> VideoResult:
         info = work.info
         if info is None:
-            return VideoResult(work.name, work.outcome, PRIOR, work.reason, seconds=work.seconds)
+            return VideoResult(work.name, work.outcome, PRIOR, work.reason, seconds=work.seconds, cpu=work.cpu)
         known = VideoResult(
             work.name,
             "no_face",
@@ -178,7 +184,8 @@ class Pipeline:
             frames=info.frames,
             duration=info.duration,
             thumbnails=work.thumbnails,
-            seconds={**work.seconds, "judge": per_face * len(work.faces)},
+            seconds=work.seconds,
+            cpu=work.cpu,
         )
         if not work.faces:
             return known

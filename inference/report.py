@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import groupby
 from pathlib import Path
 
 from dfdc_common import write_text
+from inference.markup import number, percent, small_table, text
 from inference.result import PRIOR, JudgedFace, PersonResult, Thumbnail, VideoResult
+from inference.stages import NAMES, Profile
 
 BINS = 20  # of the histogram over 0..1
 PERSON_STYLES = 6  # .p0 to .p5 in report.css; a seventh person looks like the first
@@ -33,6 +34,7 @@ class RunFacts:
     versions: dict[str, str]  # package -> version
     clip: tuple[float, float]  # the lowest and the highest prob_fake that the blend gives
     command: str
+    profile: Profile  # where the time went
 
 
 def write_report(path: Path, results: Sequence[VideoResult], run: RunFacts, max_sections: int = 300) -> None:
@@ -53,12 +55,12 @@ def _page(results: Sequence[VideoResult], run: RunFacts, chosen: Sequence[int]) 
     part = f"{len(chosen)} of {len(results)} videos (the table has all)" if len(chosen) < len(results) else "All videos"
     sections = "\n".join(_section(index, results[index], run) for index in chosen)
     return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{_text(run.title)}</title>
+<html lang="en"><head><meta charset="utf-8"><title>{text(run.title)}</title>
 <meta http-equiv="Content-Security-Policy" content="{CONTENT_POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
 <style>
 {css}</style></head>
-<body><header><h1>{_text(run.title)}</h1>
+<body><header><h1>{text(run.title)}</h1>
 <p class="lead">P(fake) is a probability from an ensemble of neural networks, not proof: it can be wrong in either
 direction, most of all on videos unlike those the networks were trained on.</p></header>
 <main>
@@ -73,28 +75,6 @@ direction, most of all on videos unlike those the networks were trained on.</p><
 """
 
 
-def _text(value: object) -> str:
-    """Escaped for HTML text and attributes; bytes of a filename that are not UTF-8 become question marks."""
-    return escape(str(value).encode("utf-8", "replace").decode("utf-8"))
-
-
-def _number(value: float, digits: int, unit: str = "") -> str:
-    return f"{value:.{digits}f}{unit}" if math.isfinite(value) else "n/a"
-
-
-def _percent(share: float) -> float:
-    """A share as 0..100, the middle for NaN, so that nothing drawn leaves its frame."""
-    return 50.0 if math.isnan(share) else 100 * min(max(share, 0.0), 1.0)
-
-
-def _small_table(caption: str, names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of ready HTML cells, the first of each row its heading; nothing at all when there are no rows."""
-    head = "".join(f'<th scope="col">{name}</th>' for name in names)
-    lines = [f'<tr><th scope="row">{name}</th><td>{"</td><td>".join(cells)}</td></tr>\n' for name, *cells in rows]
-    top = f"<caption>{caption}</caption>\n<thead><tr>{head}</tr></thead>"
-    return f"<table>{top}\n<tbody>\n{''.join(lines)}</tbody></table>" if lines else ""
-
-
 def _stages(results: Sequence[VideoResult]) -> list[str]:
     """The stages that any video went through, in the order in which they first appear."""
     return list(dict.fromkeys(stage for result in results for stage in result.seconds))
@@ -107,23 +87,25 @@ def _side(prob_fake: float) -> str:
 def _headline(results: Sequence[VideoResult], run: RunFacts) -> str:
     counts = Counter(result.status for result in results)
     why = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()) if status != "ok")
-    busy = {stage: sum(result.seconds.get(stage, 0.0) for result in results) for stage in _stages(results)}
-    stages = ", ".join(f"{stage} {_number(seconds, 1)}" for stage, seconds in busy.items())
     each = run.wall_seconds / len(results) if results else math.nan
     cards = (
-        ("Videos", str(len(results)), f"{_number(run.wall_seconds, 1, ' s')} wall clock"),
+        ("Videos", str(len(results)), f"{number(run.wall_seconds, 1, ' s')} wall clock"),
         ("Judged", str(counts["ok"]), "status ok"),
         ("Not judged", str(len(results) - counts["ok"]), f"{why or 'none'}; prior {PRIOR}"),
-        ("Seconds per video", _number(each, 2), "wall clock"),
-        ("Stages busy", _number(sum(busy.values()), 1, " s"), stages),
+        ("Seconds per video", number(each, 2), "wall clock"),
+        (
+            "Cores at work",
+            f"{number(run.profile.cores_busy, 1)} of {run.profile.cores}",
+            f"bound by {run.profile.bound()}",
+        ),
     )
-    tiles = [f"<div><dt>{name}</dt><dd>{value}<small>{_text(note)}</small></dd></div>\n" for name, value, note in cards]
+    tiles = [f"<div><dt>{name}</dt><dd>{value}<small>{text(note)}</small></dd></div>\n" for name, value, note in cards]
     return f'<section class="summary">\n<dl class="cards">\n{"".join(tiles)}</dl>\n{_histogram(results)}\n</section>'
 
 
 def _histogram(results: Sequence[VideoResult]) -> str:
     judged = [result.prob_fake for result in results if result.status == "ok" and math.isfinite(result.prob_fake)]
-    counts = Counter(min(int(_percent(prob_fake) * BINS / 100), BINS - 1) for prob_fake in judged)
+    counts = Counter(min(int(percent(prob_fake) * BINS / 100), BINS - 1) for prob_fake in judged)
     highest = max(counts.values(), default=0)
     bars = "".join(
         f'<rect class="{_side((index + 0.5) / BINS)}" x="{100 * (index + 0.1) / BINS:.2f}%" width="{80 / BINS:.2f}%" '
@@ -144,7 +126,7 @@ def _table(results: Sequence[VideoResult], linked: frozenset[int]) -> str:
     named = [("video", ""), ("P(fake)", ' class="number"'), ("status", "")]
     numbers = ["people", "faces", "duration, s", *(f"{stage}, s" for stage in stages)]
     head = "".join(
-        f'<th scope="col"{kind} aria-sort="none"><button type="button">{_text(name)}</button></th>\n'
+        f'<th scope="col"{kind} aria-sort="none"><button type="button">{text(name)}</button></th>\n'
         for name, kind in [*named, *((name, ' class="number"') for name in numbers), ("reason", "")]
     )
     rows = "".join(_row(index, result, stages, index in linked) for index, result in enumerate(results))
@@ -159,42 +141,42 @@ def _table(results: Sequence[VideoResult], linked: frozenset[int]) -> str:
 
 
 def _row(index: int, result: VideoResult, stages: Sequence[str], linked: bool) -> str:
-    name = f"<bdi>{_text(result.filename)}</bdi>"
+    name = f"<bdi>{text(result.filename)}</bdi>"
     name = f'<a href="#video-{index}">{name}</a>' if linked else name
-    numbers = [str(len(result.people)), str(len(result.faces)), _number(result.duration or math.nan, 1)]
-    numbers += [_number(result.seconds.get(stage, math.nan), 2) for stage in stages]
+    numbers = [str(len(result.people)), str(len(result.faces)), number(result.duration or math.nan, 1)]
+    numbers += [number(result.seconds.get(stage, math.nan), 2) for stage in stages]
     cells = "".join(f'<td class="number">{number}</td>' for number in numbers)
-    prob = f'<td data-value="{_number(result.prob_fake, 6)}">{_prob(result)}</td>'
-    rest = f'<td>{_badge(result)}</td>{cells}<td class="reason">{_text(result.reason)}</td>'
+    prob = f'<td data-value="{number(result.prob_fake, 6)}">{_prob(result)}</td>'
+    rest = f'<td>{_badge(result)}</td>{cells}<td class="reason">{text(result.reason)}</td>'
     return f'<tr id="row-{index}"><th scope="row">{name}</th>{prob}{rest}</tr>\n'
 
 
 def _prob(result: VideoResult) -> str:
     """The number with a bar from the middle: to the left is real, to the right is fake."""
     if result.status != "ok":
-        return f'<span class="unjudged">{_number(result.prob_fake, 3)} <small>not judged</small></span>'
-    at = _percent(result.prob_fake)
+        return f'<span class="unjudged">{number(result.prob_fake, 3)} <small>not judged</small></span>'
+    at = percent(result.prob_fake)
     bar = f'<i class="{_side(at / 100)}" style="left:{min(at, 50):.1f}%;width:{abs(at - 50):.1f}%"></i>'
-    return f'<span class="probability"><b>{_number(result.prob_fake, 3)}</b><span class="bar">{bar}</span></span>'
+    return f'<span class="probability"><b>{number(result.prob_fake, 3)}</b><span class="bar">{bar}</span></span>'
 
 
 def _badge(result: VideoResult) -> str:
-    return f'<span class="badge {"ok" if result.status == "ok" else "fallback"}">{_text(result.status)}</span>'
+    return f'<span class="badge {"ok" if result.status == "ok" else "fallback"}">{text(result.status)}</span>'
 
 
 def _section(index: int, result: VideoResult, run: RunFacts) -> str:
     prior = f"<b>Not judged.</b> {PRIOR} is the prior and says nothing about this video.<br>"
     prior = "" if result.status == "ok" else prior
-    note = f'<p class="note">{prior}{_text(result.reason)}</p>\n' if prior or result.reason else ""
+    note = f'<p class="note">{prior}{text(result.reason)}</p>\n' if prior or result.reason else ""
     # A video that cannot be opened has no size, rate or length to show.
     size = f"<span>{result.width} &times; {result.height}</span>" if result.width else ""
-    rate = f"<span>{_number(result.fps, 2, ' fps')}</span><span>{result.frames} frames</span>" if result.fps else ""
-    length = f"<span>{_number(result.duration, 1, ' s')}</span>" if result.duration else ""
+    rate = f"<span>{number(result.fps, 2, ' fps')}</span><span>{result.frames} frames</span>" if result.fps else ""
+    length = f"<span>{number(result.duration, 1, ' s')}</span>" if result.duration else ""
     # A strip that scrolls on a narrow screen must be reachable by keyboard.
     strip = "".join(_thumbnail(result, thumbnail) for thumbnail in result.thumbnails)
     strip = strip and f'<div class="strip" tabindex="0" role="group" aria-label="Judged frames">\n{strip}</div>\n'
     return f"""<article id="video-{index}" aria-labelledby="name-{index}">
-<header><h3 id="name-{index}"><bdi>{_text(result.filename)}</bdi></h3>{_badge(result)}{_prob(result)}</header>
+<header><h3 id="name-{index}"><bdi>{text(result.filename)}</bdi></h3>{_badge(result)}{_prob(result)}</header>
 <p class="facts">{size}{rate}{length}<span>{len(result.faces)} faces judged</span></p>
 {note}{strip}<div class="details">{_chart(result)}<div class="tables">{_evidence(result, run)}</div></div>
 <p class="back"><a href="#row-{index}">Back to its row</a></p></article>
@@ -205,7 +187,7 @@ def _thumbnail(result: VideoResult, thumbnail: Thumbnail) -> str:
     """One frame; the boxes lie over it in percent, so that their labels keep their size on any screen."""
     boxes = "".join(_box(face, result) for face in result.faces if face.frame == thumbnail.frame)
     width, height = (max(1, round(side * thumbnail.scale)) for side in (result.width, result.height))
-    second, picture = _number(thumbnail.second, 1, " s"), base64.b64encode(thumbnail.jpeg).decode("ascii")
+    second, picture = number(thumbnail.second, 1, " s"), base64.b64encode(thumbnail.jpeg).decode("ascii")
     return (
         f'<figure><div class="picture"><img loading="lazy" decoding="async" width="{width}" height="{height}" '
         f'alt="Frame at {second}" src="data:image/jpeg;base64,{picture}">{boxes}</div>'
@@ -217,17 +199,17 @@ def _box(face: JudgedFace, result: VideoResult) -> str:
     corners = [float(value) for value in face.box_xyxy]
     if not (result.width and result.height and all(map(math.isfinite, corners))):
         return ""
-    x0, x1 = (_percent(x / result.width) for x in corners[::2])
-    y0, y1 = (_percent(y / result.height) for y in corners[1::2])
+    x0, x1 = (percent(x / result.width) for x in corners[::2])
+    y0, y1 = (percent(y / result.height) for y in corners[1::2])
     kind = f"p{face.person % PERSON_STYLES}" + (" inside" if y0 < 12 else "")  # no room for a label above the face
     place = f"left:{x0:.1f}%;top:{y0:.1f}%;width:{x1 - x0:.1f}%;height:{y1 - y0:.1f}%"
-    label = f"<b>{_number(face.prob_fake, 2)}</b>"
+    label = f"<b>{number(face.prob_fake, 2)}</b>"
     return f'<span class="box {kind}" style="{place}" title="{_face_words(face)}">{label}</span>'
 
 
 def _face_words(face: JudgedFace) -> str:
-    found = f"found by {face.step} at {_number(face.score, 2)}"
-    return _text(f"person {face.person}, {_number(face.second, 1)} s: P(fake) {_number(face.prob_fake, 3)}, {found}")
+    found = f"found by {face.step} at {number(face.score, 2)}"
+    return text(f"person {face.person}, {number(face.second, 1)} s: P(fake) {number(face.prob_fake, 3)}, {found}")
 
 
 def _chart(result: VideoResult) -> str:
@@ -240,7 +222,7 @@ def _chart(result: VideoResult) -> str:
     span = max(ends) if max(ends) > 0 else 1.0  # one frame of a video without duration still needs an axis
     curves = "".join(_curve(list(group), span) for _, group in groupby(faces, key=lambda face: face.person))
     ticks = "".join(f'<text x="{at}%" y="100%" dy="18">{span * at / 100:.1f}</text>\n' for at in (0, 25, 50, 75, 100))
-    final, y = _number(result.prob_fake, 3), f"{100 - _percent(result.prob_fake):.2f}%"
+    final, y = number(result.prob_fake, 3), f"{100 - percent(result.prob_fake):.2f}%"
     return f"""<figure><figcaption>P(fake) over seconds <small>dashed: the whole video, {final}</small></figcaption>
 <div class="chart"><svg role="img" aria-label="P(fake) of {len(faces)} faces over {span:.1f} s; whole video: {final}">
 <line class="grid" x2="100%"/><line class="half" x2="100%" y1="50%" y2="50%"/>
@@ -252,7 +234,7 @@ def _chart(result: VideoResult) -> str:
 
 def _curve(faces: Sequence[JudgedFace], span: float) -> str:
     """One person's line and dots; a single face is a dot alone."""
-    points = [(_percent(face.second / span), 100 - _percent(face.prob_fake)) for face in faces]
+    points = [(percent(face.second / span), 100 - percent(face.prob_fake)) for face in faces]
     style, path = f"p{faces[0].person % PERSON_STYLES}", "L".join(f"{x:.2f} {y:.2f}" for x, y in points)
     dots = "".join(
         f'<circle class="{style}" cx="{x:.2f}%" cy="{y:.2f}%" r="4"><title>{_face_words(face)}</title></circle>\n'
@@ -265,19 +247,19 @@ def _curve(faces: Sequence[JudgedFace], span: float) -> str:
 def _evidence(result: VideoResult, run: RunFacts) -> str:
     """The small tables beside the chart: people, members, detector steps, seconds."""
     steps = Counter(face.step for face in result.faces).most_common()
-    seconds = [(_text(stage), _number(value, 2)) for stage, value in result.seconds.items()]
+    seconds = [(text(stage), number(value, 2)) for stage, value in result.seconds.items()]
     tables = (
-        _small_table("People", ("", "frames seen", "P(fake)"), map(_person_row, result.people)),
-        _small_table("Members", ("", "mean logit", "as P(fake)"), _member_rows(result, run)),
-        _small_table("Found by", ("detector step", "faces"), [(_text(step), str(count)) for step, count in steps]),
-        _small_table("Time spent", ("stage", "s"), seconds),
+        small_table("People", ("", "frames seen", "P(fake)"), map(_person_row, result.people)),
+        small_table("Members", ("", "mean logit", "as P(fake)"), _member_rows(result, run)),
+        small_table("Found by", ("detector step", "faces"), [(text(step), str(count)) for step, count in steps]),
+        small_table("Time spent", ("stage", "s"), seconds),
     )
     return "".join(tables)
 
 
 def _person_row(who: PersonResult) -> tuple[str, str, str]:
     swatch = f'<i class="swatch p{who.person % PERSON_STYLES}"></i>'
-    return f"{swatch}person {who.person}", str(who.frames), _number(who.prob_fake, 3)
+    return f"{swatch}person {who.person}", str(who.frames), number(who.prob_fake, 3)
 
 
 def _member_rows(result: VideoResult, run: RunFacts) -> list[tuple[str, str, str]]:
@@ -286,8 +268,25 @@ def _member_rows(result: VideoResult, run: RunFacts) -> list[tuple[str, str, str
     for member in dict.fromkeys([*run.members, *(name for face in result.faces for name in face.logits)]):
         if logits := [face.logits[member] for face in result.faces if member in face.logits]:
             mean = sum(logits) / len(logits)
-            rows.append((_text(member), _number(mean, 2), _number((1 + math.tanh(mean / 2)) / 2, 3)))
+            rows.append((text(member), number(mean, 2), number((1 + math.tanh(mean / 2)) / 2, 3)))
     return rows
+
+
+def _time_table(profile: Profile) -> str:
+    """Each stage's work, how busy whoever does it was, and its part of the CPU's time."""
+    rows = [
+        (
+            f"{NAMES[stage]}, {profile.workers} at a time" if stage == "decode" else NAMES[stage],
+            number(seconds, 1),
+            number(100 * profile.busy(stage), 0, " %"),
+            number(profile.cpu.get(stage, 0.0), 1),
+            number(100 * profile.cpu_share(stage), 0, " %"),
+        )
+        for stage, seconds in profile.seconds.items()
+    ]
+    names = ("stage", "seconds of work", "busy", "CPU seconds", "share of CPU")
+    table = small_table(f"Where the time went: bound by {text(profile.bound())}", names, rows)
+    return f'<div class="time tables">{table}</div>' if rows else ""
 
 
 def _run_facts(run: RunFacts) -> str:
@@ -295,5 +294,6 @@ def _run_facts(run: RunFacts) -> str:
     names = ("members", "frames asked per video", "P(fake) is clipped to", "device", "versions", "command")
     clip = f"{run.clip[0]:g} to {run.clip[1]:g}"
     values = (", ".join(run.members), run.frames_per_video, clip, run.device, versions, run.command)
-    rows = (f"<div><dt>{name}</dt><dd>{_text(value)}</dd></div>\n" for name, value in zip(names, values, strict=True))
-    return f'<section><div class="title"><h2>This run</h2></div>\n<dl class="run">\n{"".join(rows)}</dl></section>'
+    rows = (f"<div><dt>{name}</dt><dd>{text(value)}</dd></div>\n" for name, value in zip(names, values, strict=True))
+    facts = f'{_time_table(run.profile)}<dl class="run">\n{"".join(rows)}</dl>'
+    return f'<section><div class="title"><h2>This run</h2></div>\n{facts}</section>'

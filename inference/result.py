@@ -61,4 +61,5 @@ class VideoResult:
     faces: tuple[JudgedFace, ...] = ()
     people: tuple[PersonResult, ...] = ()
     thumbnails: tuple[Thumbnail, ...] = ()
-    seconds: dict[str, float] = field(default_factory=dict)  # stage (decode, detect, judge) -> seconds spent on it
+    seconds: dict[str, float] = field(default_factory=dict)  # stage (decode, detect, judge) -> wall clock spent on it
+    cpu: dict[str, float] = field(default_factory=dict)  # stage -> seconds of CPU, of all threads; cut videos have none

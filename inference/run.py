@@ -24,6 +24,7 @@ from inference.journal import Journal
 from inference.pace import Budgeted, Pace
 from inference.predict import Pipeline
 from inference.result import PRIOR, VideoResult
+from inference.stages import Profile, profile
 from inference.submission import read_sample, write_submission
 from inference.videos import journal_of
 
@@ -39,6 +40,7 @@ class Run:
 
     results: list[VideoResult]  # in the order of the submission
     seconds: float  # wall clock, networks already loaded
+    profile: Profile  # of the videos that it judged itself, not those that an earlier one had finished
 
     @property
     def fallbacks(self) -> list[VideoResult]:
@@ -90,7 +92,9 @@ def predict(
     save.now()
     if journal is not None:
         journal.close(remove=True)
-    return Run([done.get(name) or _lacking(name, name in named) for name in order], time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    judged = profile([done[path.name] for path in todo if path.name in done], seconds, pipeline.decoders)
+    return Run([done.get(name) or _lacking(name, name in named) for name in order], seconds, judged)
 
 
 def open_journal(pipeline: Pipeline, output: Path, restart: bool = False) -> Journal:
@@ -219,4 +223,5 @@ def to_json(run: Run) -> str:
         for r in run.results
     ]
     share = round(run.fallback_share, 4)
-    return json.dumps({"videos": videos, "seconds": round(run.seconds, 3), "fallback_share": share}, indent=2)
+    facts = {"seconds": round(run.seconds, 3), "fallback_share": share, "profile": run.profile.to_dict()}
+    return json.dumps({"videos": videos, **facts}, indent=2)

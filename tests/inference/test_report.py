@@ -13,6 +13,7 @@ import pytest
 
 from inference.report import RunFacts, write_report
 from inference.result import JudgedFace, PersonResult, Status, Thumbnail, VideoResult
+from inference.stages import Profile
 from tests.pages import Page
 
 RUN = RunFacts(
@@ -24,6 +25,9 @@ RUN = RunFacts(
     versions={"torch": "2.11.0", "numpy": "2.4.6"},
     clip=(0.02, 0.98),
     command='dfdc predict "a b" --report <here>',
+    profile=Profile(
+        10.0, 2, 2, {"decode": 18.0, "detect": 2.0, "judge": 3.0}, {"decode": 9.0, "detect": 3.5, "judge": 5.0}
+    ),
 )
 
 
@@ -81,15 +85,21 @@ def test_every_video_has_a_row_with_its_facts(tmp_path: Path) -> None:
         assert ("not judged" in row) == (result.status != "ok")
 
 
-def test_headline_counts_statuses_and_sums_stages(tmp_path: Path) -> None:
+def test_headline_counts_statuses(tmp_path: Path) -> None:
     html = render(tmp_path, RESULTS)
     assert "1 no_face, 1 skipped_by_budget, 1 timed_out, 1 unreadable; prior 0.5" in html
     assert "<dt>Judged</dt><dd>2<" in html
     assert "<dt>Not judged</dt><dd>4<" in html
     assert "<dt>Seconds per video</dt><dd>2.08<" in html  # 12.5 s over 6 videos
-    assert "decode 1.0, judge 1.0" in html
     assert "0.90 to 0.95: 1</title>" in html and "0.10 to 0.15: 1</title>" in html  # bins of the histogram
     assert "0.50 to 0.55" not in html  # a prior is no judgement
+
+
+def test_where_the_time_went(tmp_path: Path) -> None:
+    html = render(tmp_path, RESULTS)
+    assert "<dt>Cores at work</dt><dd>1.8 of 2<small>bound by the CPU, most of all decoding</small>" in html
+    assert "decoding, 2 at a time</th><td>18.0</td><td>90 %</td><td>9.0</td><td>51 %</td>" in html
+    assert "detection</th><td>2.0</td><td>20 %</td><td>3.5</td><td>20 %</td>" in html
 
 
 def test_tags_are_balanced_and_links_lead_somewhere(tmp_path: Path) -> None:
