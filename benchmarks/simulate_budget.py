@@ -3,6 +3,8 @@
 
 python benchmarks/simulate_budget.py --scenarios 1000 --picture budget.png
 
+Where the process dies, what the next one knows comes from a real journal, whose last line was torn.
+
 Columns: in time: the file was written inside the budget. filled: every video has a status. skipped: share of the videos
 that the budget left unjudged, mean and largest. below: runs that did not give all but the first videos the top plan,
 and the share of the budget those used. tight: those of them in which the top plan for all would not have fitted, and
@@ -14,8 +16,9 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from benchmarks.simulated_machine import CUT, JUDGED, KINDS, SKIPPED, Machine, Outcome, draw, simulate
+from benchmarks.simulated_machine import CUT, JUDGED, SKIPPED, Machine, Outcome, simulate
 from ensemble.blend import FILE, Blend
 from inference.budget import Plan, make_ladder
 
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BLUE, ORANGE, GREY, RED = "#2a6fb0", "#d9822b", "#888888", "#b03a2e"
+MEMORY = Path("/dev/shm")  # noqa: S108 - a journal waits for its disk, and a simulation has no time for that
 WEIGHTS = Path(__file__).resolve().parents[1] / "models" / "weights"
 
 TOLD = {  # those of the picture
@@ -44,6 +48,72 @@ TOLD = {  # those of the picture
     ),
     "too little time for all": Machine(videos=10000, decode=12, judge=0.1, drift=0.2, seed=6),
 }
+
+
+KINDS = (
+    "steady",
+    "drift",
+    "3x slower at 50 %",
+    "3x slower at 80 %",
+    "3x faster midway",
+    "1 % hang",
+    "restarts",
+    "shared cores",
+    "short budget",
+    "few videos",
+    "fast GPU",
+    "too little time",
+    "all at once",
+)
+
+
+def draw(kind: str, seed: int) -> Machine:
+    """A machine of a kind of scenario."""
+    random = np.random.default_rng([seed, sum(map(ord, kind))])
+
+    def between(low: float, high: float) -> float:
+        return float(math.exp(random.uniform(math.log(low), math.log(high))))
+
+    machine = Machine(
+        videos=int(random.choice([4000, 10000])),
+        workers=int(random.integers(2, 5)),
+        decode=between(1, 6),
+        decode_frames=float(random.uniform(0.1, 0.6)),
+        detect=between(0.003, 0.2),
+        judge=between(0.003, 0.6),
+        faces=float(random.choice([1.0, 1.2, 2.0])),
+        spread=float(random.uniform(0.2, 0.7)),
+        drift=float(random.uniform(0, 0.15)),
+        hang=float(random.choice([0, 0.001])),
+        startup=float(random.uniform(20, 60)),
+        ordered=bool(random.random() < 0.5),
+        seed=seed,
+    )
+    share = float(random.uniform(0.2, 0.8))
+    dies = tuple(sorted(random.uniform(0.02, 0.95, random.integers(1, 4)).tolist()))
+    minutes = between(20, 240)
+    kinds: dict[str, Machine] = {
+        "steady": replace(machine, drift=0.02, hang=0.0),
+        "drift": replace(machine, drift=0.35),
+        "3x slower at 50 %": replace(machine, slow_at=0.5, slow=3.0),
+        "3x slower at 80 %": replace(machine, slow_at=0.8, slow=3.0),
+        "3x faster midway": replace(machine, slow_at=share, slow=1 / 3),
+        "1 % hang": replace(machine, hang=0.01),
+        "restarts": replace(machine, restarts=dies, lost=between(10, 900)),
+        "shared cores": replace(machine, contention=float(random.uniform(0.2, 0.8))),
+        "short budget": replace(
+            machine, videos=int(minutes * between(4, 40)), budget=minutes * 60, reserve=max(60.0, 0.6 * minutes)
+        ),
+        "few videos": replace(
+            machine, videos=int(random.choice([20, 300])), budget=minutes * 60, reserve=max(60.0, 0.6 * minutes)
+        ),
+        "fast GPU": replace(machine, detect=0.0015, judge=0.001, decode=between(0.5, 2), workers=4),
+        "too little time": replace(machine, decode=between(15, 40), judge=between(0.05, 0.5)),
+        "all at once": replace(
+            machine, slow_at=share, slow=3.0, drift=0.2, hang=0.01, restarts=dies, contention=0.3, faces=2.0
+        ),
+    }
+    return kinds[kind]
 
 
 @dataclass(frozen=True)
@@ -183,7 +253,9 @@ def main() -> None:
     for number in range(options.seed, options.seed + options.scenarios):
         kind = kinds[number % len(kinds)]
         machine = draw(kind, number)
-        row = measure(machine, simulate(machine, ladder), ladder)
+        with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+            outcome = simulate(machine, ladder, journal=Path(folder) / "journal" if machine.restarts else None)
+        row = measure(machine, outcome, ladder)
         rows[kind].append(row)
         if not (row.inside and row.filled):
             print(f"late or not filled, {kind}: {row} {machine}", file=sys.stderr)

@@ -8,11 +8,14 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from inference.budget import Plan, Planner, Spent
+from inference.journal import Journal
+from inference.result import PRIOR, VideoResult
 
 JUDGED, CUT, SKIPPED = "judged", "cut", "skipped_by_budget"
 
@@ -58,23 +61,37 @@ class Outcome:
     trace: list[tuple[float, int, float, float, float]] = field(default_factory=list)  # now, plan, finish, low, high
 
 
-def simulate(machine: Machine, ladder: tuple[Plan, ...], trace: bool = False) -> Outcome:
-    """One run with the real planner, through all restarts."""
+def simulate(machine: Machine, ladder: tuple[Plan, ...], trace: bool = False, journal: Path | None = None) -> Outcome:
+    """One run with the real planner, through all restarts. journal: file of a real one, which each attempt goes by."""
     outcome = Outcome([""] * machine.videos, [])
     draws = _Draws(machine)
     began = machine.startup
     for share in (*machine.restarts, math.inf):
+        kept = _open(journal, outcome) if journal else None
         todo = deque(i for i, status in enumerate(outcome.status) if not status)
         planner = Planner(ladder, len(todo), machine.budget, machine.reserve, 0.0, machine.workers)
-        attempt = _Attempt(machine, draws, planner, outcome, todo, trace)
+        attempt = _Attempt(machine, draws, planner, outcome, todo, trace, kept)
         ended = attempt.run(began, share * machine.budget)
         outcome.changes += planner.changes
+        if kept:
+            kept.close()
         if ended < share * machine.budget:
             break
         began = ended + machine.lost + machine.startup
     outcome.finish = ended + draws.writing
     outcome.status = [status or SKIPPED for status in outcome.status]
     return outcome
+
+
+def _open(path: Path, outcome: Outcome) -> Journal:
+    """The journal as a process finds it that comes after one killed in the middle of a line; it alone is believed."""
+    if path.exists():
+        with path.open("ab") as file:
+            file.write(b'0123abcd {"done": {"filename": "0')
+    journal = Journal(path, {})
+    statuses = [journal.results.get(str(i)) for i in range(len(outcome.status))]
+    outcome.status = [(JUDGED if known.status == "ok" else CUT) if known else "" for known in statuses]
+    return journal
 
 
 class _Draws:
@@ -106,10 +123,17 @@ class _Attempt:
     """One process, from its start until all is done, time is up or it dies."""
 
     def __init__(
-        self, machine: Machine, draws: _Draws, planner: Planner, outcome: Outcome, todo: deque[int], trace: bool
+        self,
+        machine: Machine,
+        draws: _Draws,
+        planner: Planner,
+        outcome: Outcome,
+        todo: deque[int],
+        trace: bool,
+        journal: Journal | None,
     ) -> None:
         self.machine, self.draws, self.planner, self.outcome = machine, draws, planner, outcome
-        self.todo, self.trace = todo, trace
+        self.todo, self.trace, self.journal = todo, trace, journal
         self.events: list[tuple[float, int, str, int]] = []
         self.number = 0
         self.decoding = 0
@@ -192,6 +216,8 @@ class _Attempt:
             self._start(now)
 
     def _take(self, now: float, video: int) -> None:
+        if self.journal:
+            self.journal.begin(str(video))
         if self.draws.hangs[video]:
             self._end(now, video, CUT, 0.0)
             return
@@ -225,73 +251,9 @@ class _Attempt:
     def _end(self, now: float, video: int, status: str, judge: float) -> None:
         plan, took = self.plan.pop(video), self.took.pop(video)
         self.outcome.status[video] = status
+        if self.journal:
+            self.journal.add(VideoResult(str(video), "ok" if status == JUDGED else "timed_out", PRIOR), 0)
         if status == JUDGED:
             self.outcome.plans.append(plan)
         spent = Spent(plan, took[0], took[1] if len(took) > 1 else 0.0, judge, cut=status == CUT)
         self.planner.finished(now, spent)
-
-
-def draw(kind: str, seed: int) -> Machine:
-    """A machine of a kind of scenario."""
-    random = np.random.default_rng([seed, sum(map(ord, kind))])
-
-    def between(low: float, high: float) -> float:
-        return float(math.exp(random.uniform(math.log(low), math.log(high))))
-
-    machine = Machine(
-        videos=int(random.choice([4000, 10000])),
-        workers=int(random.integers(2, 5)),
-        decode=between(1, 6),
-        decode_frames=float(random.uniform(0.1, 0.6)),
-        detect=between(0.003, 0.2),
-        judge=between(0.003, 0.6),
-        faces=float(random.choice([1.0, 1.2, 2.0])),
-        spread=float(random.uniform(0.2, 0.7)),
-        drift=float(random.uniform(0, 0.15)),
-        hang=float(random.choice([0, 0.001])),
-        startup=float(random.uniform(20, 60)),
-        ordered=bool(random.random() < 0.5),
-        seed=seed,
-    )
-    share = float(random.uniform(0.2, 0.8))
-    dies = tuple(sorted(random.uniform(0.02, 0.95, random.integers(1, 4)).tolist()))
-    minutes = between(20, 240)
-    kinds: dict[str, Machine] = {
-        "steady": replace(machine, drift=0.02, hang=0.0),
-        "drift": replace(machine, drift=0.35),
-        "3x slower at 50 %": replace(machine, slow_at=0.5, slow=3.0),
-        "3x slower at 80 %": replace(machine, slow_at=0.8, slow=3.0),
-        "3x faster midway": replace(machine, slow_at=share, slow=1 / 3),
-        "1 % hang": replace(machine, hang=0.01),
-        "restarts": replace(machine, restarts=dies, lost=between(10, 900)),
-        "shared cores": replace(machine, contention=float(random.uniform(0.2, 0.8))),
-        "short budget": replace(
-            machine, videos=int(minutes * between(4, 40)), budget=minutes * 60, reserve=max(60.0, 0.6 * minutes)
-        ),
-        "few videos": replace(
-            machine, videos=int(random.choice([20, 300])), budget=minutes * 60, reserve=max(60.0, 0.6 * minutes)
-        ),
-        "fast GPU": replace(machine, detect=0.0015, judge=0.001, decode=between(0.5, 2), workers=4),
-        "too little time": replace(machine, decode=between(15, 40), judge=between(0.05, 0.5)),
-        "all at once": replace(
-            machine, slow_at=share, slow=3.0, drift=0.2, hang=0.01, restarts=dies, contention=0.3, faces=2.0
-        ),
-    }
-    return kinds[kind]
-
-
-KINDS = (
-    "steady",
-    "drift",
-    "3x slower at 50 %",
-    "3x slower at 80 %",
-    "3x faster midway",
-    "1 % hang",
-    "restarts",
-    "shared cores",
-    "short budget",
-    "few videos",
-    "fast GPU",
-    "too little time",
-    "all at once",
-)

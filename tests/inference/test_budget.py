@@ -5,7 +5,8 @@ from itertools import pairwise
 import pytest
 
 from benchmarks.simulate_budget import measure, shipped_ladder
-from benchmarks.simulated_machine import CUT, JUDGED, SKIPPED, Machine, draw, simulate
+from benchmarks.simulate_budget import draw
+from benchmarks.simulated_machine import CUT, JUDGED, SKIPPED, Machine, simulate
 from inference.budget import Plan, Planner, Spent, make_ladder
 
 LADDER = make_ladder(32, 3, losses=(0.4244, 0.4234, 0.4358, 0.4831))
