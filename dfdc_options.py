@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 # Said here too, since models.checkpoint, which knows it, imports torch.
 SHIPPED = Path(__file__).resolve().parent / "models" / "weights"
 
-Device = Annotated[str, typer.Option(help="cuda, cpu, or auto: cuda where there is one")]
+Device = Annotated[str, typer.Option(help="cuda, cpu, or auto: cuda where there is one that works")]
 Members = Annotated[Path, typer.Option(help="folder of members (default: models/weights)", show_default=False)]
 BlendFile = Annotated[
     Path | None, typer.Option("--blend", help="a blend.json (default: the one beside the members)", show_default=False)
@@ -29,9 +29,20 @@ def pick_device(name: str) -> torch.device:
     import torch
 
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() and _cuda_answers() else "cpu"
     if name.split(":")[0] not in ("cuda", "cpu"):
         raise ValueError(f"device is {name!r}; it must be cuda, cpu or auto")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError("torch sees no CUDA device here; use --device cpu, and `dfdc doctor` to see what there is")
     return torch.device(name)
+
+
+def _cuda_answers() -> bool:
+    """Whether the GPU computes: one that fell off its bus, or that this torch has no code for, is still listed."""
+    import torch
+
+    try:
+        return bool(torch.ones(2, device="cuda").sum().item() == 2)
+    except RuntimeError as error:
+        typer.echo(f"the GPU does not work ({str(error).splitlines()[0]}): going on with the CPU", err=True)
+        return False

@@ -18,6 +18,9 @@ Engine = Literal["torch", "openvino"]
 # A Runner: (N, S, S, 3) uint8 images in, the module's outputs as float32 arrays out, first axis N.
 Network = TypeVar("Network", bound=nn.Module)
 Runner = Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
+# The same in two steps: the images are sent to the device, and the call that comes back waits for the outputs.
+Answer = Callable[[], list[NDArray[np.float32]]]
+Sender = Callable[[NDArray[np.uint8]], Answer]
 
 
 def pick_engine(device: torch.device) -> Engine:
@@ -43,17 +46,17 @@ def make_runner(
     engine = engine or pick_engine(device)
     piece = batch or (8 if device.type == "cpu" else 64)
     if engine == "torch":
-        run = _torch_runner(module, device, precision)
+        send = _torch_sender(module, device, precision)
     elif device.type == "cpu":
-        run = _openvino_runner(module, size, precision, threads)
+        send = _openvino_sender(module, size, precision, threads)
     else:
         raise ValueError(f"OpenVINO runs on the cpu here, not on {device}")
 
-    return in_pieces(run, piece)
+    return in_pieces(send, piece)
 
 
-def in_pieces(run: Runner, piece: int) -> Runner:
-    """Any number of images per call, at most `piece` of them at a time.
+def in_pieces(send: Sender, piece: int) -> Runner:
+    """Any number of images per call, at most `piece` of them at a time, each sent before the one ahead is waited for.
 
     When the device's memory does not hold that many, half as many are tried, from then on; one that does not fit
     raises torch's OutOfMemoryError.
@@ -63,10 +66,12 @@ def in_pieces(run: Runner, piece: int) -> Runner:
         nonlocal piece
         if not len(images):
             raise ValueError("no images to run the network on")
-        pieces, start = [], 0
+        pieces: list[list[NDArray[np.float32]]] = []
+        ahead: Answer | None = None
+        start = 0
         while start < len(images):
             try:
-                pieces.append(run(images[start : start + piece]))
+                answer = send(images[start : start + piece])
             except torch.cuda.OutOfMemoryError:
                 if piece == 1:
                     raise
@@ -74,6 +79,11 @@ def in_pieces(run: Runner, piece: int) -> Runner:
                 torch.cuda.empty_cache()
                 continue
             start += piece
+            if ahead:
+                pieces.append(ahead())
+            ahead = answer
+        if ahead:
+            pieces.append(ahead())
         return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
 
     return call
@@ -84,20 +94,23 @@ def to_device(module: Network, device: torch.device) -> Network:
     return module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def _torch_runner(module: nn.Module, device: torch.device, precision: Precision) -> Runner:
+def _torch_sender(module: nn.Module, device: torch.device, precision: Precision) -> Sender:
     module = to_device(module.eval(), device)
     dtype = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[precision]
 
-    def run(images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    pinned = device.type == "cuda"  # a copy out of pinned memory does not keep the CPU waiting
+
+    def send(images: NDArray[np.uint8]) -> Answer:
+        batch = torch.from_numpy(np.ascontiguousarray(images))
         with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=precision != "f32"):
-            out = module(torch.from_numpy(np.ascontiguousarray(images)).to(device))
+            out = module((batch.pin_memory() if pinned else batch).to(device, non_blocking=pinned))
         outputs = out if isinstance(out, tuple) else (out,)
-        return [o.float().cpu().numpy() for o in outputs]
+        return lambda: [o.float().cpu().numpy() for o in outputs]
 
-    return run
+    return send
 
 
-def _openvino_runner(module: nn.Module, size: int, precision: Precision, threads: int) -> Runner:
+def _openvino_sender(module: nn.Module, size: int, precision: Precision, threads: int) -> Sender:
     import openvino
 
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
@@ -110,11 +123,12 @@ def _openvino_runner(module: nn.Module, size: int, precision: Precision, threads
         options["INFERENCE_NUM_THREADS"] = str(threads)
     compiled = openvino.Core().compile_model(model, "CPU", options)
 
-    def run(images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    def send(images: NDArray[np.uint8]) -> Answer:
         result = compiled(np.ascontiguousarray(images))
-        return [np.array(result[i], dtype=np.float32) for i in range(len(compiled.outputs))]
+        outputs = [np.array(result[i], dtype=np.float32) for i in range(len(compiled.outputs))]
+        return lambda: outputs
 
-    return run
+    return send
 
 
 # Parameter numbers of mallopt(3) in glibc's malloc.h.

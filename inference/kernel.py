@@ -30,7 +30,11 @@ from inference.videos import VIDEO_ENDINGS, journal_of
 
 MANIFEST = "manifest.json"
 SAMPLE = "sample_submission.csv"
-RESTARTS = 3  # deaths in a row between which no video was finished, after which what is there is written
+RESTARTS = 3  # deaths in a row in which no video was even begun, after which what is there is written
+# The same where videos were begun and none was finished: a video is given up after five deaths, and three such videos
+# in a row are bad luck.
+HOPELESS = 15
+SUSPECT = 2  # deaths in a row without a finished video, after which the GPU may be to blame: the CPU goes on
 GRACE = 10.0  # seconds that a process has to end by itself before it is killed
 DONE, FALLBACKS = 0, 3  # exit codes of `dfdc predict` after which the submission is there
 
@@ -88,21 +92,30 @@ def verify(manifest: Path) -> int:
 def supervise(command: Sequence[str], output: Path, deadline: float) -> int:
     """Run `command` until it has written the submission, again after each death, no longer than `deadline`.
 
-    deadline: of time.time(). Returns the last exit code. Where the journal does not grow between deaths the third ends
-    it: a process that dies before it finishes anything will not be better the fourth time.
+    deadline: of time.time(). Returns the last exit code. What dies before it begins a video will not be better the
+    fourth time; what dies while it judges is tried on the CPU, since a GPU that is lost takes every process with it.
     """
-    journal, deaths, before = journal_of(output), 0, -1
+    journal, idle, stuck, before = journal_of(output), 0, 0, (-1, -1)
     while True:
-        code = _run(command, deadline)
+        code = _run([*command, *(("--device", "cpu") if stuck >= SUSPECT else ())], deadline)
         if code in (DONE, FALLBACKS) or time.time() >= deadline:
             return code
-        size = journal.stat().st_size if journal.exists() else 0
-        deaths, before = (deaths + 1 if size == before else 1), size
+        after = _progress(journal)
+        idle = idle + 1 if after == before else 1
+        stuck = stuck + 1 if after[0] == before[0] else 1
+        before = after
         why = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         print(f"judging ended with {why}", file=sys.stderr, flush=True)
-        if deaths >= RESTARTS:
+        if idle >= RESTARTS or stuck >= HOPELESS:
             return code
-        print("starting it again; finished videos are kept", file=sys.stderr, flush=True)
+        where = ", on the CPU" if stuck >= SUSPECT else ""
+        print(f"starting it again{where}; finished videos are kept", file=sys.stderr, flush=True)
+
+
+def _progress(journal: Path) -> tuple[int, int]:
+    """How many videos it calls finished, and its bytes."""
+    text = journal.read_bytes() if journal.exists() else b""
+    return text.count(b' {"done":'), len(text)
 
 
 def _run(command: Sequence[str], deadline: float) -> int:

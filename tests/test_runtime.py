@@ -2,31 +2,44 @@ import numpy as np
 import pytest
 import torch
 
+from dfdc_options import pick_device
 from dfdc_runtime import in_pieces
 
 
 def small_device(most):
-    """A network on a device that holds `most` images; remembers how many it was given."""
+    """A network on a device that holds `most` images; remembers how many it was sent, and "read" for each answer."""
     seen = []
 
-    def run(images):
+    def send(images):
         seen.append(len(images))
         if len(images) > most:
             raise torch.cuda.OutOfMemoryError("out of memory")
-        return [images.astype(np.float32)]
 
-    return run, seen
+        def answer():
+            seen.append("read")
+            return [images.astype(np.float32)]
+
+        return answer
+
+    return send, seen
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost():
-    run, seen = small_device(3)
-    call = in_pieces(run, 16)
+    send, seen = small_device(3)
+    call = in_pieces(send, 16)
     images = np.arange(10, dtype=np.uint8)
     assert call(images)[0].tolist() == images.tolist()
     assert seen[:4] == [10, 8, 4, 2]  # 16 asked for ten, then half as many each time
     seen.clear()
     call(images)
-    assert max(seen) == 2  # and it stays so
+    assert max(n for n in seen if n != "read") == 2  # and it stays so
+
+
+def test_the_next_piece_is_sent_before_the_one_ahead_is_read():
+    send, seen = small_device(4)
+    images = np.arange(10, dtype=np.uint8)
+    assert in_pieces(send, 4)(images)[0].tolist() == images.tolist()
+    assert seen == [4, 4, "read", 2, "read", "read"]
 
 
 def test_one_image_that_does_not_fit_is_an_error():
@@ -37,3 +50,15 @@ def test_one_image_that_does_not_fit_is_an_error():
 def test_no_images():
     with pytest.raises(ValueError, match="no images"):
         in_pieces(small_device(9)[0], 4)(np.zeros(0, dtype=np.uint8))
+
+
+def test_a_gpu_that_is_listed_and_does_not_work_is_not_used(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+    def lost(*_, **__):
+        raise RuntimeError("CUDA error: GPU is lost\nmore")
+
+    monkeypatch.setattr(torch, "ones", lost)
+    assert pick_device("auto") == torch.device("cpu")
+    assert "the GPU does not work (CUDA error: GPU is lost)" in capsys.readouterr().err
+    assert pick_device("cuda") == torch.device("cuda")  # asked for outright: the error comes where it is used

@@ -4,8 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from benchmarks.simulate_budget import measure, shipped_ladder
-from benchmarks.simulate_budget import draw
+from benchmarks.simulate_budget import draw, measure, shipped_ladder
 from benchmarks.simulated_machine import CUT, JUDGED, SKIPPED, Machine, simulate
 from inference.budget import Plan, Planner, Spent, make_ladder
 

@@ -95,6 +95,35 @@ def test_a_process_that_finishes_nothing_is_given_up(tmp_path, capfd):
     assert "exit code 1" in capfd.readouterr().err
 
 
+def test_what_dies_while_it_judges_is_tried_on_the_cpu(tmp_path, capfd):
+    """As with a GPU that is lost: every process begins a video and dies, until one is told to use the CPU."""
+    command, counter = script(
+        tmp_path,
+        "if '--device' not in sys.argv:\n"
+        "    journal.open('a').write('00000000 {\"begin\":\"a.mp4\"}\\n')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n",
+    )
+    assert supervise(command, tmp_path / "s.csv", time.time() + 60) == 0
+    assert counter.read_text() == "3"
+    assert "starting it again, on the CPU" in capfd.readouterr().err
+
+
+def test_a_video_that_kills_every_process_has_its_five_deaths(tmp_path):
+    """Only then is it given up, and the others must still be judged."""
+    command, counter = script(
+        tmp_path,
+        "if n <= 6:\n    journal.open('a').write('00000000 {\"begin\":\"a.mp4\"}\\n')\n    sys.exit(1)\n",
+    )
+    assert supervise(command, tmp_path / "s.csv", time.time() + 60) == 0
+    assert counter.read_text() == "7"
+
+
+def test_deaths_without_end_are_ended(tmp_path):
+    command, counter = script(tmp_path, "journal.open('a').write('00000000 {\"begin\":\"a.mp4\"}\\n')\nsys.exit(1)\n")
+    assert supervise(command, tmp_path / "s.csv", time.time() + 60) == 1
+    assert counter.read_text() == "15"
+
+
 def test_at_the_deadline_it_is_ended(tmp_path, monkeypatch):
     monkeypatch.setattr("inference.kernel.GRACE", 0.5)
     command, _ = script(tmp_path, "signal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(60)\n")
