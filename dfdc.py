@@ -87,6 +87,8 @@ def predict(
     per_video = run.seconds / max(1, len(paths))
     typer.echo(f"{len(run.results)} videos, {per_video:.2f} s each; written: {', '.join(written)}", err=True)
     typer.echo(run.profile.sentence(), err=True)
+    for change in run.plans:
+        typer.echo(f"plan at {change.seconds:.0f} s, {change.left} videos to start: {change}", err=True)
     if run.fallbacks:
         typer.echo(f"not judged: {run.reasons()}", err=True)
     if run.fallback_share > max_fallback:

@@ -182,22 +182,20 @@ class Planner:
             numbers = f"budget {budget}, reserve {reserve}, workers {workers}, videos {videos}"
             raise ValueError(f"{len(ladder)} plans, {numbers}: reserve and videos start at 0, the others above")
         self.ladder, self.workers = tuple(ladder), workers
-        self.deadline = started + budget - reserve  # when everything stops and the file is written
-        self.changes = 0  # of plan, after the first videos
+        self.started, self.deadline = started, started + budget - reserve  # then all stops and the file is written
         few = max(1, self.ladder[0].frames // 4)  # nothing is known yet, and they show a slow machine early
         self._now = next((i for i, plan in enumerate(self.ladder) if plan.frames <= few), len(self.ladder) - 1)
         if videos * SLOWEST <= budget - reserve:  # so few that nothing can go wrong: all are judged alike
             self._now = 0
         self._pause = min(50, max(4, videos // 200))  # videos between two looks at the plan
-        self._looked = FIRST - self._pause
-        self._finished = 0
+        self._looked, self.changes = FIRST - self._pause, 0  # of plan, after the first videos
         self._flying: Counter[Plan] = Counter()
         self._last = math.nan  # when a video was finished
         self._wall = self._decoding = self._judging = 0.0  # recent seconds: of the run, of decoders, of the judge
         drift = min(0.03, DRIFT / math.sqrt(max(1, videos)))
         self._stages = _Stage(0.7, 0.4, drift), _Stage(0.1, 0.6, drift), _Stage(0.05, 0.6, drift)  # as in _work
         self._cut = self._cut_squares = 0.0  # seconds, and their squares
-        self._measured = 0  # videos that were not cut
+        self._finished = self._measured = 0  # videos, and those of them that were not cut
 
     @property
     def plan(self) -> Plan:  # of the next video, as things stand

@@ -12,8 +12,8 @@ import torch
 
 from dfdc_runtime import pick_engine
 from inference.predict import Pipeline
-from inference.report import RunFacts
 from inference.run import Run
+from inference.run_section import RunFacts
 
 STATED = ("torch", "openvino", "timm", "av", "opencv-python-headless", "numpy")
 
@@ -33,6 +33,7 @@ def facts_of(pipeline: Pipeline, run: Run, device: torch.device, arguments: Sequ
         frames_per_video=pipeline.options.frames,
         wall_seconds=run.seconds,
         profile=run.profile,
+        plans=run.plans,
         device=f"{where}, {pick_engine(device)}",
         versions=versions,
         clip=pipeline.blend.clip,

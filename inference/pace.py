@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -16,8 +17,24 @@ from inference.result import VideoResult
 EVERY = 60.0  # seconds between two lines in the log
 
 
+@dataclass(frozen=True)
+class Change:
+    """From here on another plan."""
+
+    seconds: float  # since the budget began to run
+    left: int  # videos that were not started then
+    plan: Plan
+
+    def __str__(self) -> str:
+        members = "all members" if self.plan.rung == 0 else f"members of rung {self.plan.rung}"
+        look = "" if self.plan.thorough else ", first look for faces only"
+        return f"{self.plan.frames} frames, {members}{look}"
+
+
 class Pace(Protocol):
     """What a pipeline asks while it runs."""
+
+    history: list[Change]  # of the plan; empty where there is one for all
 
     def jobs(self, paths: Sequence[Path]) -> Iterator[tuple[Path, int]]:
         """Each path with its frames, decided when it is asked for; ends early when time is up."""
@@ -37,6 +54,7 @@ class Steady:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.history: list[Change] = []
 
     def jobs(self, paths: Sequence[Path]) -> Iterator[tuple[Path, int]]:
         return ((path, self.plan.frames) for path in paths)
@@ -56,9 +74,9 @@ class Budgeted:
 
     def __init__(self, planner: Planner, now: Callable[[], float] = time.time) -> None:
         """now: the clock that the planner counts by. At its deadline everything that is not finished is left."""
-        self.planner, self.stop, self.now = planner, planner.deadline, now
+        self.planner, self.stop, self.now, self.began = planner, planner.deadline, now, planner.started
         self._lock = threading.Lock()  # jobs are pulled in the decoders' threads
-        self.history: list[tuple[float, int, Plan]] = []  # (time, videos not yet started, plan)
+        self.history: list[Change] = []
         self._plans: dict[str, Plan] = {}
         self._left = 0  # videos that are not started
         self._said = now()
@@ -70,8 +88,8 @@ class Budgeted:
                 plan = None if now >= self.stop else self.planner.choose(now, left)
             if plan is None:
                 return
-            if not self.history or self.history[-1][2] != plan:
-                self.history.append((now, left, plan))
+            if not self.history or self.history[-1].plan != plan:
+                self.history.append(Change(now - self.began, left, plan))
             self._plans[path.name], self._left = plan, left - 1
             yield path, plan.frames
 
@@ -85,9 +103,8 @@ class Budgeted:
             today, forecast = self.planner.plan, self.planner.forecast(now, self._left)
         if now - self._said >= EVERY:
             self._said = now
-            members = "all members" if today.rung == 0 else f"members of rung {today.rung}"
             print(
-                f"{self._left} videos to start, {today.frames} frames, {members}; finish expected in "
+                f"{self._left} videos to start, {Change(0, 0, today)}; finish expected in "
                 f"{clock(forecast.finish - now)}, time ends in {clock(self.stop - now)}",
                 file=sys.stderr,
                 flush=True,

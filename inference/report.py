@@ -6,35 +6,19 @@ import base64
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 from dfdc_common import write_text
 from inference.markup import number, percent, small_table, text
 from inference.result import PRIOR, JudgedFace, PersonResult, Thumbnail, VideoResult
-from inference.stages import NAMES, Profile
+from inference.run_section import RunFacts, run_section
 
 BINS = 20  # of the histogram over 0..1
 PERSON_STYLES = 6  # .p0 to .p5 in report.css; a seventh person looks like the first
 
 # The browser itself then refuses every request, so "no network" does not rest on our care alone.
 CONTENT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-
-
-@dataclass(frozen=True)
-class RunFacts:
-    """What is the same for all videos of a run."""
-
-    title: str
-    members: tuple[str, ...]
-    frames_per_video: int  # asked for; a short video has fewer
-    wall_seconds: float  # of the whole run
-    device: str
-    versions: dict[str, str]  # package -> version
-    clip: tuple[float, float]  # the lowest and the highest prob_fake that the blend gives
-    command: str
-    profile: Profile  # where the time went
 
 
 def write_report(path: Path, results: Sequence[VideoResult], run: RunFacts, max_sections: int = 300) -> None:
@@ -68,7 +52,7 @@ direction, most of all on videos unlike those the networks were trained on.</p><
 {_table(results, frozenset(chosen))}
 <section><div class="title"><h2>Video by video</h2><p>{part}, those not judged first.</p></div>
 {sections}</section>
-{_run_facts(run)}
+{run_section(run)}
 </main>
 <script>
 {script}</script></body></html>
@@ -270,30 +254,3 @@ def _member_rows(result: VideoResult, run: RunFacts) -> list[tuple[str, str, str
             mean = sum(logits) / len(logits)
             rows.append((text(member), number(mean, 2), number((1 + math.tanh(mean / 2)) / 2, 3)))
     return rows
-
-
-def _time_table(profile: Profile) -> str:
-    """Each stage's work, how busy whoever does it was, and its part of the CPU's time."""
-    rows = [
-        (
-            f"{NAMES[stage]}, {profile.workers} at a time" if stage == "decode" else NAMES[stage],
-            number(seconds, 1),
-            number(100 * profile.busy(stage), 0, " %"),
-            number(profile.cpu.get(stage, 0.0), 1),
-            number(100 * profile.cpu_share(stage), 0, " %"),
-        )
-        for stage, seconds in profile.seconds.items()
-    ]
-    names = ("stage", "seconds of work", "busy", "CPU seconds", "share of CPU")
-    table = small_table(f"Where the time went: bound by {text(profile.bound())}", names, rows)
-    return f'<div class="time tables">{table}</div>' if rows else ""
-
-
-def _run_facts(run: RunFacts) -> str:
-    versions = ", ".join(" ".join(pair) for pair in sorted(run.versions.items()))
-    names = ("members", "frames asked per video", "P(fake) is clipped to", "device", "versions", "command")
-    clip = f"{run.clip[0]:g} to {run.clip[1]:g}"
-    values = (", ".join(run.members), run.frames_per_video, clip, run.device, versions, run.command)
-    rows = (f"<div><dt>{name}</dt><dd>{text(value)}</dd></div>\n" for name, value in zip(names, values, strict=True))
-    facts = f'{_time_table(run.profile)}<dl class="run">\n{"".join(rows)}</dl>'
-    return f'<section><div class="title"><h2>This run</h2></div>\n{facts}</section>'

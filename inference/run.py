@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -21,7 +22,7 @@ from ensemble.blend import Blend
 from inference.budget import PRIOR_LOSS, Planner, make_ladder
 from inference.duration import parse_duration
 from inference.journal import Journal
-from inference.pace import Budgeted, Pace
+from inference.pace import Budgeted, Change, Pace
 from inference.predict import Pipeline
 from inference.result import PRIOR, VideoResult
 from inference.stages import Profile, profile
@@ -41,6 +42,7 @@ class Run:
     results: list[VideoResult]  # in the order of the submission
     seconds: float  # wall clock, networks already loaded
     profile: Profile  # of the videos that it judged itself, not those that an earlier one had finished
+    plans: tuple[Change, ...] = ()  # how the plan went, of a run with a budget
 
     @property
     def fallbacks(self) -> list[VideoResult]:
@@ -92,9 +94,9 @@ def predict(
     save.now()
     if journal is not None:
         journal.close(remove=True)
-    seconds = time.perf_counter() - began
+    seconds, plans = time.perf_counter() - began, tuple(pace.history) if pace else ()
     judged = profile([done[path.name] for path in todo if path.name in done], seconds, pipeline.decoders)
-    return Run([done.get(name) or _lacking(name, name in named) for name in order], seconds, judged)
+    return Run([done.get(name) or _lacking(name, name in named) for name in order], seconds, judged, plans)
 
 
 def open_journal(pipeline: Pipeline, output: Path, restart: bool = False) -> Journal:
@@ -223,5 +225,13 @@ def to_json(run: Run) -> str:
         for r in run.results
     ]
     share = round(run.fallback_share, 4)
-    facts = {"seconds": round(run.seconds, 3), "fallback_share": share, "profile": run.profile.to_dict()}
+    facts: dict[str, Any] = {
+        "seconds": round(run.seconds, 3),
+        "fallback_share": share,
+        "profile": run.profile.to_dict(),
+    }
+    facts["plans"] = [
+        {"seconds": round(c.seconds, 1), "left": c.left, "frames": c.plan.frames, "rung": c.plan.rung}
+        for c in run.plans
+    ]
     return json.dumps({"videos": videos, **facts}, indent=2)

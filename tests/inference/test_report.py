@@ -11,8 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
-from inference.report import RunFacts, write_report
+from inference.budget import Plan
+from inference.pace import Change
+from inference.report import write_report
 from inference.result import JudgedFace, PersonResult, Status, Thumbnail, VideoResult
+from inference.run_section import RunFacts
 from inference.stages import Profile
 from tests.pages import Page
 
@@ -28,6 +31,7 @@ RUN = RunFacts(
     profile=Profile(
         10.0, 2, 2, {"decode": 18.0, "detect": 2.0, "judge": 3.0}, {"decode": 9.0, "detect": 3.5, "judge": 5.0}
     ),
+    plans=(Change(3.4, 6, Plan(8, 0)), Change(9.0, 2, Plan(1, 1, thorough=False))),
 )
 
 
@@ -99,6 +103,8 @@ def test_where_the_time_went(tmp_path: Path) -> None:
     html = render(tmp_path, RESULTS)
     assert "<dt>Cores at work</dt><dd>1.8 of 2<small>bound by the CPU, most of all decoding</small>" in html
     assert "decoding, 2 at a time</th><td>18.0</td><td>90 %</td><td>9.0</td><td>51 %</td>" in html
+    assert "8 frames, all members</th><td>3 s</td><td>6</td>" in html
+    assert "1 frames, members of rung 1, first look for faces only</th><td>9 s</td><td>2</td>" in html
     assert "detection</th><td>2.0</td><td>20 %</td><td>3.5</td><td>20 %</td>" in html
 
 

@@ -161,7 +161,7 @@ def test_a_tight_budget_shrinks_the_plan(capsys):
     assert judged == 100
     assert now[0] <= 295
     assert now[0] > 200
-    assert min(plan.frames for _, _, plan in pace.history) < 32
+    assert min(change.plan.frames for change in pace.history) < 32
     lines = capsys.readouterr().err.splitlines()
     assert 3 <= len(lines) <= 5  # one a minute
     assert "videos to start" in lines[0]
