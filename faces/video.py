@@ -226,7 +226,8 @@ def _frames(shots: dict[int, _Shot], info: VideoInfo, note: str) -> Frames:
 def _opened(path: Path, threads: int) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The file and its first moving picture, closed at the end."""
     if not path.is_file() or path.stat().st_size == 0:
-        reason = "is a folder" if path.is_dir() else "has zero bytes" if path.exists() else "does not exist"
+        odd = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "does not exist"
+        reason = "has zero bytes" if path.is_file() else odd
         raise VideoError(f"{path}: {reason}; give the path of a video")
     try:
         # The prefix keeps a colon in a name from being taken for a protocol.

@@ -31,9 +31,7 @@ from inference.videos import VIDEO_ENDINGS, journal_of
 MANIFEST = "manifest.json"
 SAMPLE = "sample_submission.csv"
 RESTARTS = 3  # deaths in a row in which no video was even begun, after which what is there is written
-# The same where videos were begun and none was finished: a video is given up after five deaths, and three such videos
-# in a row are bad luck.
-HOPELESS = 15
+HOPELESS = 30  # the same where videos were begun and none was finished; a video is given up after 25 (inference/run.py)
 SUSPECT = 2  # deaths in a row without a finished video, after which the GPU may be to blame: the CPU goes on
 GRACE = 10.0  # seconds that a process has to end by itself before it is killed
 DONE, FALLBACKS = 0, 3  # exit codes of `dfdc predict` after which the submission is there
@@ -92,8 +90,9 @@ def verify(manifest: Path) -> int:
 def supervise(command: Sequence[str], output: Path, deadline: float) -> int:
     """Run `command` until it has written the submission, again after each death, no longer than `deadline`.
 
-    deadline: of time.time(). Returns the last exit code. What dies before it begins a video will not be better the
-    fourth time; what dies while it judges is tried on the CPU, since a GPU that is lost takes every process with it.
+    deadline: of time.time(). Returns the last exit code. What ends with an error before it begins a video will not be
+    better the fourth time, what was killed may be. What dies while it judges is tried on the CPU, since a GPU that is
+    lost takes every process with it.
     """
     journal, idle, stuck, before = journal_of(output), 0, 0, (-1, -1)
     while True:
@@ -106,7 +105,7 @@ def supervise(command: Sequence[str], output: Path, deadline: float) -> int:
         before = after
         why = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         print(f"judging ended with {why}", file=sys.stderr, flush=True)
-        if idle >= RESTARTS or stuck >= HOPELESS:
+        if (idle >= RESTARTS and code > 0) or stuck >= HOPELESS:
             return code
         where = ", on the CPU" if stuck >= SUSPECT else ""
         print(f"starting it again{where}; finished videos are kept", file=sys.stderr, flush=True)

@@ -30,9 +30,9 @@ from inference.submission import read_sample, write_submission
 from inference.videos import journal_of
 
 REFRESH = 60.0  # seconds between two writings of a submission that is not finished
-# Deaths of the process, while it judged a video, after which that video is given up. One who kills a run now and then
-# hits the same video twice by chance, five times hardly.
-DEATHS = 5
+# Deaths of the process while it judged a video, after which that video is given up. Who is begun and not finished comes
+# last the next time, so only what kills a process again and again, and not who ends runs by hand, comes to so many.
+DEATHS = 25
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,8 @@ def predict(
     done = {} if journal is None else _known(journal, named)
     save = _Saver(output, order, pipeline.blend.clip, done)
     todo = [path for name, path in named.items() if name not in done]
+    if journal is not None:
+        todo.sort(key=lambda path: journal.begun[path.name])  # those that were begun, and not finished, come last
     results = pipeline.run(todo, pace, journal.begin if journal else None)
     for result in _with_progress(results, len(named), list(done.values())):
         done[result.filename] = result
@@ -163,7 +165,7 @@ class _Saver:
 
 
 def _known(journal: Journal, named: Mapping[str, Path]) -> dict[str, VideoResult]:
-    """What an earlier run has finished; a video on which its process died twice is not tried a third time."""
+    """What an earlier run has finished, and the videos on which too many processes died."""
     done = {}
     for name, path in named.items():
         if result := journal.known(name, _size(path)):

@@ -69,7 +69,7 @@ class Profile:
             most = max(self.cpu, key=lambda stage: self.cpu[stage])
             return f"the CPU, most of all {NAMES[most]}"
         if self.busy("decode") > 1 - self.waiting:
-            return "decoding: more --decoders, or cores, would help" if self.busy("decode") >= BUSY else "decoding"
+            return NAMES["decode"]
         return NAMES[max(("detect", "judge"), key=self.busy)]
 
     def sentence(self) -> str:

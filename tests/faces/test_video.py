@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -321,10 +322,12 @@ def test_a_change_of_size_is_noted(tmp_path: Path) -> None:
         ("sound.mp4", "has no video stream"),
         ("folder", "is a folder"),
         ("missing.mp4", "does not exist"),
+        ("pipe.mp4", "is not a regular file"),
     ],
 )
 def test_what_is_no_video_is_an_error_that_names_it(tmp_path: Path, read: Any, name: str, reason: str) -> None:
     (tmp_path / "zero.mp4").touch()
+    os.mkfifo(tmp_path / "pipe.mp4")  # to open it would wait for ever
     (tmp_path / "text.mp4").write_text("not a video\n" * 500)
     (tmp_path / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(100_000))
     truncate(write_video(tmp_path / "headless.mp4"), 0.6)

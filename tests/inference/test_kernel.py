@@ -108,20 +108,26 @@ def test_what_dies_while_it_judges_is_tried_on_the_cpu(tmp_path, capfd):
     assert "starting it again, on the CPU" in capfd.readouterr().err
 
 
-def test_a_video_that_kills_every_process_has_its_five_deaths(tmp_path):
+def test_a_video_that_kills_every_process_has_its_deaths(tmp_path):
     """Only then is it given up, and the others must still be judged."""
     command, counter = script(
         tmp_path,
-        "if n <= 6:\n    journal.open('a').write('00000000 {\"begin\":\"a.mp4\"}\\n')\n    sys.exit(1)\n",
+        "if n <= 26:\n    journal.open('a').write('00000000 {\"begin\":\"a.mp4\"}\\n')\n    sys.exit(1)\n",
     )
     assert supervise(command, tmp_path / "s.csv", time.time() + 60) == 0
-    assert counter.read_text() == "7"
+    assert counter.read_text() == "27"
 
 
 def test_deaths_without_end_are_ended(tmp_path):
     command, counter = script(tmp_path, "journal.open('a').write('00000000 {\"begin\":\"a.mp4\"}\\n')\nsys.exit(1)\n")
     assert supervise(command, tmp_path / "s.csv", time.time() + 60) == 1
-    assert counter.read_text() == "15"
+    assert counter.read_text() == "30"
+
+
+def test_who_is_killed_while_it_starts_is_started_again(tmp_path):
+    command, counter = script(tmp_path, "if n < 6: os.kill(os.getpid(), signal.SIGKILL)\n")
+    assert supervise(command, tmp_path / "s.csv", time.time() + 60) == 0
+    assert counter.read_text() == "6"
 
 
 def test_at_the_deadline_it_is_ended(tmp_path, monkeypatch):

@@ -108,6 +108,18 @@ def test_a_video_that_kills_the_process_again_and_again_is_given_up(pipeline, vi
     assert status == "ok" or f"died {DEATHS} times" in run.results[0].reason
 
 
+def test_who_was_begun_and_not_finished_comes_last(pipeline, videos, tmp_path, monkeypatch):
+    """A kill from outside hits another video each time, and one that kills its process holds nobody up."""
+    journal = open_journal(pipeline, tmp_path / "s.csv")
+    for number in (0, 0, 2):
+        journal.begin(videos[number].name)
+    order: list[str] = []
+    run = pipeline.run
+    monkeypatch.setattr(pipeline, "run", lambda todo, *rest: order.extend(p.name for p in todo) or run(todo, *rest))
+    predict(pipeline, videos[:4], tmp_path / "s.csv", journal=journal)
+    assert order == [videos[number].name for number in (1, 3, 2, 0)]
+
+
 def test_another_blend_refuses_the_journal(pipeline, tmp_path):
     open_journal(pipeline, tmp_path / "s.csv").close()
     other = Pipeline(pipeline.detector, pipeline.panel, OPTIONS)  # equal weights, no ladder
