@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Decode many videos, sound and damaged ones, and watch whether memory or open files grow.
+"""Judge many videos, sound and damaged ones, and watch whether memory or open files grow.
 
 python benchmarks/soak.py VIDEOS... --count 500 --picture soak.png
 
+The whole of predict with the shipped members, or decoding alone with --decode.
 Every fourth video is a damaged copy. The largest comes first, so that each worker has from the start what it keeps
 for it. Memory is the resident set of this process and of its workers (a page that both
 show counts twice), every tenth of a second; files are those that this process has open. Printed: the peaks of the first
@@ -28,10 +29,12 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 import numpy as np
+import torch
 from matplotlib import pyplot as plt
 from numpy.typing import NDArray
 
 from inference.ahead import VideoLimits, decode_ahead
+from inference.predict import PredictOptions, load_blend, make_pipeline
 from tests.inference.fuzz import make_fuzzed
 
 COLUMNS = ("seconds", "parent MB", "workers MB", "workers", "open files", "videos done")
@@ -79,19 +82,28 @@ def mixed(videos: Sequence[Path], damaged: Sequence[Path]) -> Iterator[Path]:
         yield next(broken)
 
 
-def soak(
-    jobs: Iterator[tuple[Path, int]], workers: int, limits: VideoLimits
-) -> tuple[NDArray[np.float64], Counter[str]]:
-    """Decode them all and look at every image. Returns the rows of COLUMNS, and how often there was which outcome."""
+def decoded(jobs: Iterator[tuple[Path, int]], workers: int) -> Iterator[str]:
+    """Decode them all and look at every image; gives the outcomes."""
+    for video in decode_ahead(jobs, workers, VideoLimits(seconds=20)):
+        if video.frames is not None:
+            sum(int(image[::16].sum()) for image in video.frames.images)
+        yield video.outcome
+
+
+def judged(paths: Iterator[Path], frames: int, workers: int) -> Iterator[str]:
+    """Judge them all by the shipped members; gives the statuses."""
+    options = PredictOptions(frames=frames, decoders=workers)
+    pipeline = make_pipeline(options, torch.device("cpu"), blend=load_blend())
+    return (result.status for result in pipeline.run(list(paths)))
+
+
+def soak(done: Iterator[str]) -> tuple[NDArray[np.float64], Counter[str]]:
+    """Let it run to its end. Returns the rows of COLUMNS, and how often there was which outcome."""
     watch = Watch()
     watch.start()
     outcomes: Counter[str] = Counter()
-    for decoded in decode_ahead(jobs, workers, limits):
-        outcomes[decoded.outcome] += 1
-        if decoded.frames is not None:
-            sum(int(image[::16].sum()) for image in decoded.frames.images)
-        elif decoded.outcome != "unreadable":
-            print(decoded.reason)
+    for outcome in done:
+        outcomes[outcome] += 1
         watch.done += 1
     watch.stop.set()
     watch.join()
@@ -130,16 +142,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=20.0, help="limit per video")
+    parser.add_argument("--decode", action="store_true", help="decode them only")
     parser.add_argument("--picture", type=Path, default=Path("soak.png"))
     options = parser.parse_args(arguments)
     smallest, *_, largest = sorted([*options.videos] * 2, key=lambda path: path.stat().st_size)
     with tempfile.TemporaryDirectory() as folder:
         damaged = make_fuzzed(Path(folder), smallest, FUZZED, seed=0)
         paths = islice(chain([largest] * 2 * options.workers, mixed(options.videos, damaged)), options.count)
-        rows, outcomes = soak(
-            ((path, options.frames) for path in paths), options.workers, VideoLimits(seconds=options.seconds)
-        )
+        if options.decode:
+            rows, outcomes = soak(decoded(((path, options.frames) for path in paths), options.workers))
+        else:
+            rows, outcomes = soak(judged(paths, options.frames, options.workers))
     told = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.most_common())
     title = f"{options.count} videos ({told}), {options.frames} frames, {options.workers} workers, {rows[-1, 0]:.0f} s"
     print(title)
