@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +27,9 @@ def tune(
     output: Annotated[Path, typer.Option("-o", "--output", help="the blend")] = Path("blend.json"),
     report: Annotated[Path | None, typer.Option(help="also write an HTML page with pictures here")] = None,
     labels: Labels = None,
+    mirrored: Annotated[
+        Path | None, typer.Option(help="the same faces judged with --flip: mirrors every other frame if that helps")
+    ] = None,
     members: Members = SHIPPED,
     trained_on: Annotated[
         Path | None, typer.Option(help="the labels that --members were trained with: refuses what they have seen")
@@ -60,8 +64,9 @@ def tune(
     from ensemble.tune import StudyOptions
 
     faces = read_faces(tables, _read_labels(labels))
+    faces, mirror, mirroring = _mirrored(faces, mirrored, labels, seed)
     cards = _cards(members, faces)
-    notes = _check_leaks(faces, cards, trained_on)
+    notes = [*mirroring, *_check_leaks(faces, cards, trained_on)]
     costs, limits = _costs(faces, cards), _limits(limit_bytes, limit_seconds, frames, timing)
     options = StudyOptions(trials, seed, timeout, storage, study)
     sha256 = {name: card.sha256 for name, card in cards.items()}
@@ -70,11 +75,27 @@ def tune(
         outcome = tune_blend(
             faces, options, limits, costs, sha256, force, notes, progress=bar.update, stage=bar.set_description
         )
+    outcome = replace(outcome, blend=replace(outcome.blend, mirror=mirror))
     outcome.blend.write(output)
     if report:
         write_report(report, outcome, "dfdc " + " ".join(sys.argv[1:]))
     typer.echo(render(outcome))
     typer.echo(f"written: {', '.join(str(path) for path in (output, report) if path)}", err=True)
+
+
+def _mirrored(faces: Faces, table: Path | None, labels: Path | None, seed: int) -> tuple[Faces, bool, list[str]]:
+    """The faces to tune on, those judged in both views if that is clearly better; whether it is, and what to say."""
+    if table is None:
+        return faces, False, []
+    from ensemble.mirror import mirror_gain
+    from ensemble.table import read_faces
+
+    both = read_faces([table], _read_labels(labels))
+    gain = mirror_gain(faces, both, seed)
+    told = f"log loss {gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] with both views of each face"
+    if gain.high < 0:
+        return both, True, [f"every other frame will be judged mirrored: {told}, which all figures here are of"]
+    return faces, False, [f"mirroring every other frame is refused, it is not clearly better: {told}"]
 
 
 def _read_labels(path: Path | None) -> pd.DataFrame | None:

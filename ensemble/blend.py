@@ -51,6 +51,7 @@ class Blend:
     aggregation: Aggregation = PLAIN
     clip: tuple[float, float] = CLIP
     frames: int = 32  # that a video was judged on, or that the limits leave time for
+    mirror: bool = False  # whether members see every other judged frame mirrored
     sha256: dict[str, str] = field(default_factory=dict)  # member -> hash of the weights that were judged, if known
     ladder: tuple[Rung, ...] = ()  # smaller and smaller sets of members, worth per second kept highest
     facts: dict[str, Any] = field(default_factory=dict)  # expected log loss with its interval, table, what was refused
@@ -147,6 +148,7 @@ class Blend:
             "prior": {"shift": round(self.mix.shift, 9), "from": round(expects, 4), "to": TEST_PRIOR},
             "clip": [round(bound, 9) for bound in self.clip],
             "frames": self.frames,
+            "mirror": self.mirror,
             **self.facts,
             "ladder": [_rung(rung) for rung in self.ladder],
         }
@@ -167,7 +169,7 @@ class Blend:
             raise DfdcError(f"{path} is not a blend: {error}; make one with: dfdc tune") from error
 
 
-KNOWN = {"members", "space", "aggregation", "temperature", "prior", "clip", "frames", "ladder"}
+KNOWN = {"members", "space", "aggregation", "temperature", "prior", "clip", "frames", "mirror", "ladder"}
 
 
 def _from_values(values: dict[str, Any]) -> Blend:
@@ -182,6 +184,7 @@ def _from_values(values: dict[str, Any]) -> Blend:
         aggregation=Aggregation(**values["aggregation"]),
         clip=(float(low_high[0]), float(low_high[1])),
         frames=int(values["frames"]),
+        mirror=bool(values.get("mirror", False)),
         sha256={name: entry["sha256"] for name, entry in members.items() if "sha256" in entry},
         ladder=tuple(_to_rung(rung) for rung in values.get("ladder", [])),
         facts={key: value for key, value in values.items() if key not in KNOWN},

@@ -138,6 +138,7 @@ def _outcome(
         structure.aggregation,
         clip[chosen],
         frames,
+        False,
         {name: sha256[name] for name in members if name in sha256},
         ladder(used, values[:, mix.weights > 0], truth, task.costs, fitted.ridge, chosen == EQUAL, seed),
         _facts(task, fitted, losses, chosen, why),

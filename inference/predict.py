@@ -133,15 +133,15 @@ class Pipeline:
         for number, image in enumerate(frames.images):
             for index in np.flatnonzero(people[number] != STRAY):
                 work.faces.append(_face(frames, number, found[number], int(index), int(people[number][index])))
-                self._cut(work, image, found[number], int(index))
+                self._cut(work, image, found[number], int(index), self.blend.mirror and number % 2 == 1)
         work.info, work.note, work.looked = frames.info, frames.note, len(frames.images)
         work.thumbnails = _thumbnails(frames, self.options.thumbnails)
 
-    def _cut(self, work: _Work, image: Image, faces: FrameFaces, index: int) -> None:
+    def _cut(self, work: _Work, image: Image, faces: FrameFaces, index: int, mirrored: bool) -> None:
         """One crop per CropSpec: members that look at the same crop share it."""
         for spec in {panelist.card.crop for panelist in self._members(work.plan)}:
             crop = cut(image, faces.boxes_xyxy[index], spec, faces.points_xy[index])
-            work.crops.setdefault(spec, []).append(crop)
+            work.crops.setdefault(spec, []).append(np.flip(crop, 1) if mirrored else crop)
 
     def _blend(self, plan: Plan) -> Blend:
         return self.blend.step(plan.rung).needed()

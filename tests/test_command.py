@@ -72,6 +72,18 @@ def test_tune_ships_a_blend_that_blend_applies(tmp_path):
     assert (tmp_path / "s.csv").read_bytes() == (tmp_path / "t.csv").read_bytes(), other.stderr
 
 
+def test_tune_mirrors_where_that_is_clearly_better(tmp_path):
+    write_holdout(tmp_path / "plain.csv")
+    table = pd.read_csv(tmp_path / "plain.csv")
+    lean = np.random.default_rng(5).normal(0, 2, len(table))
+    table.assign(logit=table["logit"] + lean).to_csv(tmp_path / "leaning.csv", index=False)
+    for first, both, told in (("leaning", "plain", True), ("plain", "leaning", False)):
+        done = dfdc("tune", f"{first}.csv", "--mirrored", f"{both}.csv", "-o", "b.json", "--trials", 10, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert json.loads((tmp_path / "b.json").read_text())["mirror"] is told
+        assert ("will be judged mirrored" if told else "mirroring every other frame is refused") in done.stdout
+
+
 def write_holdout(path):
     """120 videos by two members that half know the truth."""
     faces = noisy(120, (0.5, 1.0))

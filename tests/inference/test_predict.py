@@ -53,6 +53,28 @@ def test_fallbacks_have_reasons_and_oddities_are_noted(bad_run):
     assert run.fallback_share == pytest.approx(7 / 17)
 
 
+def test_every_other_frame_is_mirrored_where_the_blend_says_so(members, media):
+    """The members see the odd ones of the judged frames as in a mirror, and the even ones as they are."""
+    shown = {}
+    for mirror in (False, True):
+        seen = shown.setdefault(mirror, {"first": [], "second": []})
+        blend = Blend(("first", "second"), Mix.equal(2), mirror=mirror)
+        pipeline = make_pipeline(OPTIONS, torch.device("cpu"), members, blend=blend)
+        for i, panelist in enumerate(pipeline.panel):
+
+            def look(crops, crops_seen=seen[panelist.card.name]):
+                crops_seen.extend(crops)
+                return [np.zeros(len(crops), np.float32)]
+
+            pipeline.panel[i] = dataclasses.replace(panelist, run=look)
+        (result,) = pipeline.run([media / "single_face.mp4"])
+        assert len(result.faces) == 6
+    for name, plain in shown[False].items():
+        for number, (crop, other) in enumerate(zip(plain, shown[True][name], strict=True)):
+            assert np.array_equal(other, crop[:, ::-1] if number % 2 else crop)
+            assert not np.array_equal(crop, crop[:, ::-1])
+
+
 def test_a_rotated_video_is_upright_when_it_is_judged(bad_run):
     rotated = next(r for r in bad_run[0].results if r.filename == "rotated.mp4")
     assert (rotated.width, rotated.height) == (480, 270)
