@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import typer
 
 import dfdc_ensemble
+import dfdc_kaggle
 import dfdc_train
 from dfdc_common import DfdcError
 from dfdc_options import SHIPPED, BlendFile, Device, FramesPerVideo, Json, Members, pick_device
@@ -142,6 +143,8 @@ def doctor(members: Members = SHIPPED) -> None:
 
 for command in (*dfdc_train.COMMANDS, *dfdc_ensemble.COMMANDS):
     app.command()(command)
+for name, command in dfdc_kaggle.COMMANDS.items():
+    app.command(name)(command)
 
 
 def _dump(values: dict[str, Any]) -> str:

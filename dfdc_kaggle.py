@@ -1,0 +1,308 @@
+"""The commands of `dfdc` from members to a score on Kaggle: parse, call, print. Heavy imports happen inside them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dfdc_options import SHIPPED, BlendFile, Members
+
+if TYPE_CHECKING:
+    from kaggle_dataset.build import Built
+    from kaggle_dataset.cli import Kaggle
+
+OUTPUT = Path("build")
+LAST, STATE, REHEARSAL = "last", "state", "rehearsal.json"  # in the output folder, and the last in a build's
+
+Output = Annotated[Path, typer.Option("-o", "--output", help="folder of all builds, and of what sending remembers")]
+BuiltFolder = Annotated[
+    Path | None, typer.Argument(help="a folder build/<id> (default: the last one built)", show_default=False)
+]
+Owner = Annotated[str, typer.Option(envvar="KAGGLE_USERNAME", help="name of the Kaggle account", show_default=False)]
+Slug = Annotated[str, typer.Option(help="of the dataset; the kernel's is this with -kernel")]
+Title = Annotated[str, typer.Option(help="of the dataset (default: the words of the slug)", show_default=False)]
+License = Annotated[str, typer.Option("--license", help="of the dataset, as Kaggle's client names it")]
+OpenVino = Annotated[bool, typer.Option(help="bundle OpenVINO: a session without a GPU is 4 times faster")]
+Others = Annotated[
+    list[str] | None, typer.Option("--other", help="another dataset that is attached: owner/slug=bytes; may repeat")
+]
+Clips = Annotated[Path, typer.Option(help="real videos for the dry run, and for the drift of fp16", show_default=False)]
+Competition = Annotated[str, typer.Option(help="the competition's name in its address")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be done; nothing is sent or kept")]
+Yes = Annotated[bool, typer.Option("--yes", help="do not ask before a submission is used up")]
+Ledger = Annotated[Path, typer.Option(help="CSV of all submissions: what they were made of, what they scored")]
+PerDay = Annotated[int, typer.Option(help="submissions that the competition allows a day (UTC)", min=1)]
+Sample = Annotated[Path | None, typer.Option(help="a sample_submission.csv whose rows the kernel's output must have")]
+MostPrior = Annotated[float, typer.Option(help="share of rows of that output that may be the prior", min=0, max=1)]
+DFDC = "deepfake-detection-challenge"
+
+
+def build(
+    owner: Owner,
+    slug: Slug = "dfdc-ensemble",
+    title: Title = "",
+    license_: License = "apache-2.0",
+    members: Members = SHIPPED,
+    blend: BlendFile = None,
+    videos: Annotated[Path | None, typer.Option(help="clips with faces, for members that are not fp16 yet")] = None,
+    openvino: OpenVino = True,
+    other: Others = None,
+    output: Output = OUTPUT,
+    dry_run: DryRun = False,
+) -> None:
+    """Pack members, blend, detectors, code and the wheels that Kaggle lacks; refuse what Kaggle or the rules would.
+
+    The same sources give the same bytes, in a folder named after its manifest's hash. Wheels are downloaded once.
+    """
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        into = Path(folder) if dry_run else output
+        _print_built(
+            _build(owner, slug, title, license_, members, blend, videos, openvino, other, into, output), dry_run
+        )
+
+
+def rehearse(
+    built: BuiltFolder = None,
+    videos: Clips = Path("runs/demo/videos"),
+    output: Output = OUTPUT,
+    isolation: Annotated[
+        str, typer.Option(help="auto, namespaces (no network, real mounts) or hook (watched Python processes only)")
+    ] = "auto",
+    max_fallback: Annotated[float, typer.Option(help="share of videos that may get the prior", min=0, max=1)] = 0.1,
+    keep: Annotated[bool, typer.Option("--keep", help="leave the folders of the run for looking")] = False,
+    json: Annotated[bool, typer.Option("--json", help="print JSON on stdout instead of a table")] = False,
+) -> None:
+    """Run the built kernel as Kaggle would: fresh environment, read-only input in both layouts, no network.
+
+    Any attempt to open a connection fails the run and is named. Says memory, disk, bytes, and the hours that 4,000 and
+    10,000 videos would take at the speed of this machine.
+    """
+    folder = _chosen(built, output)
+    result = _rehearse(folder, videos, isolation, max_fallback, keep)
+    typer.echo(_json(result) if json else result["table"])
+
+
+def upload(built: BuiltFolder = None, output: Output = OUTPUT, dry_run: DryRun = False) -> None:
+    """Make the built dataset the newest version on Kaggle, once, and read it back.
+
+    Whether to create or to add a version is decided by what Kaggle has. Killed or cut, the same command goes on; when
+    Kaggle has this manifest already it sends nothing.
+    """
+    _upload(_chosen(built, output), _kaggle(output), dry_run)
+
+
+def push(
+    built: BuiltFolder = None,
+    output: Output = OUTPUT,
+    sample: Sample = None,
+    most_prior: MostPrior = 0.1,
+    adopt: Annotated[
+        int | None, typer.Option(help="the version that Kaggle's page shows, after a push whose answer was lost")
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Push the kernel, wait until its session is complete, fetch its submission and validate it.
+
+    Killed, the same command goes on waiting and pushes nothing. A session that fails shows the end of its log.
+    """
+    _push(_chosen(built, output), _kaggle(output), sample, most_prior, dry_run, adopt)
+
+
+def submit(
+    built: BuiltFolder = None,
+    output: Output = OUTPUT,
+    competition: Competition = DFDC,
+    ledger: Ledger = Path("submissions.csv"),
+    per_day: PerDay = 2,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Submit the pushed kernel's version, once, and wait for its score; asks before.
+
+    The ledger and Kaggle's own list are counted against the submissions of the day. DFDC takes no submissions any more.
+    """
+    _submit(_chosen(built, output), _kaggle(output), competition, ledger, per_day, yes, dry_run)
+
+
+def ship(
+    owner: Owner,
+    videos: Clips = Path("runs/demo/videos"),
+    slug: Slug = "dfdc-ensemble",
+    title: Title = "",
+    license_: License = "apache-2.0",
+    members: Members = SHIPPED,
+    blend: BlendFile = None,
+    openvino: OpenVino = True,
+    other: Others = None,
+    output: Output = OUTPUT,
+    max_fallback: Annotated[
+        float, typer.Option(help="of the dry run: share that may get the prior", min=0, max=1)
+    ] = 0.1,
+    sample: Sample = None,
+    most_prior: MostPrior = 0.1,
+    competition: Competition = DFDC,
+    ledger: Ledger = Path("submissions.csv"),
+    per_day: PerDay = 2,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+) -> None:
+    """From members to a score: build, dry-run, upload, push, submit. Stops at the first doubt.
+
+    Each step knows what was done before, so the same command goes on where it stopped.
+    """
+    made = _build(owner, slug, title, license_, members, blend, videos, openvino, other, output, output)
+    _print_built(made, False)
+    folder, kaggle = made.dataset.parent, _kaggle(output)
+    if (folder / REHEARSAL).exists():
+        _say(f"the dry run of {made.id} was passed before: {folder / REHEARSAL}")
+    else:
+        typer.echo(_rehearse(folder, videos, "auto", max_fallback, False)["table"])
+    _upload(folder, kaggle, dry_run)
+    _push(folder, kaggle, sample, most_prior, dry_run)
+    _submit(folder, kaggle, competition, ledger, per_day, yes, dry_run)
+
+
+def _build(
+    owner: str,
+    slug: str,
+    title: str,
+    license_: str,
+    members: Path,
+    blend: Path | None,
+    videos: Path | None,
+    openvino: bool,
+    other: Sequence[str] | None,
+    into: Path,
+    output: Path,
+) -> Built:
+    """Build, and remember which was the last. into: where to; the wheels stay in `output`."""
+    from kaggle_dataset.build import build as run_build
+
+    from dfdc_common import write_text
+    from inference.videos import find_videos
+
+    clips = find_videos([videos]) if videos is not None and videos.exists() else []
+    made = run_build(
+        members, into, owner, slug, title=title, license=license_, blend=blend, videos=clips, openvino=openvino,
+        others=_sizes(other or ()), cache=output / "wheels", say=_say,
+    )  # fmt: skip
+    write_text(into / LAST, made.id + "\n")
+    return made
+
+
+def _print_built(made: Built, dry_run: bool) -> None:
+    typer.echo(made.report.render())
+    drift = ", ".join(f"{name} {value:.4f}" for name, value in made.drift.items())
+    typer.echo(f"\nprob_fake of a face moves by at most: {drift}")
+    if dry_run:
+        typer.echo(f"dry run: it would be {made.id}; nothing was kept", err=True)
+    else:
+        typer.echo(f"{'written' if made.fresh else 'there already, the same'}: {made.dataset.parent}", err=True)
+
+
+def _rehearse(folder: Path, videos: Path, isolation: str, max_fallback: float, keep: bool) -> dict[str, object]:
+    """Run it and keep what it showed beside the build; that file is what `ship` believes."""
+    from typing import cast
+
+    from kaggle_dataset.dry_run import dry_run
+    from kaggle_dataset.sandbox import Isolation
+
+    from dfdc_common import write_text
+
+    shown = dry_run(
+        folder, videos, isolation=cast(Isolation, isolation), max_fallback=max_fallback, keep=keep, say=_say
+    )
+    result = {**shown.to_dict(), "table": shown.render()}
+    write_text(folder / REHEARSAL, _json(result) + "\n")
+    return result
+
+
+def _upload(folder: Path, kaggle: Kaggle, dry_run: bool) -> None:
+    from kaggle_dataset.upload import upload as run_upload
+
+    done = run_upload(folder / "dataset", kaggle, dry_run=dry_run, say=_say)
+    what = "sent" if done.sent else "would be" if dry_run else "there already, nothing was sent"
+    typer.echo(f"dataset {done.ref} version {done.version}: {what}")
+
+
+def _push(
+    folder: Path, kaggle: Kaggle, sample: Path | None, most_prior: float, dry_run: bool, adopt: int | None = None
+) -> None:
+    from kaggle_dataset.push import push as run_push
+
+    done = run_push(
+        folder / "kernel", folder / "output", kaggle,
+        sample=sample, most_prior=most_prior, adopt=adopt, dry_run=dry_run, say=_say,
+    )  # fmt: skip
+    if not dry_run:
+        typer.echo(f"kernel {done.ref} version {done.version}: {done.url}\nits output, validated: {done.submission}")
+
+
+def _submit(
+    folder: Path, kaggle: Kaggle, competition: str, ledger: Path, per_day: int, yes: bool, dry_run: bool
+) -> None:
+    from kaggle_dataset.push import last_push
+    from kaggle_dataset.submit import submit as run_submit
+
+    try:
+        kernel, version = last_push(folder / "kernel")
+    except ValueError:
+        if not dry_run:
+            raise
+        _say(f"would submit the version that the push makes to {competition}")
+        return
+    entry = run_submit(
+        folder / "dataset" / "manifest.json", kernel, version, kaggle,
+        ledger=ledger, confirm=typer.confirm, competition=competition, yes=yes, dry_run=dry_run, per_day=per_day,
+        say=_say,
+    )  # fmt: skip
+    if not dry_run:
+        scores = f"public {entry.public_score}, private {entry.private_score}, expected {entry.expected_log_loss}"
+        typer.echo(f"{competition}: {entry.status}, {scores}; noted in {ledger}")
+
+
+def _kaggle(output: Path) -> Kaggle:
+    from kaggle_dataset.cli import Kaggle
+
+    return Kaggle(output / STATE)
+
+
+def _chosen(built: Path | None, output: Path) -> Path:
+    """The build that is meant; ValueError when there is none."""
+    if built is not None:
+        return built
+    last = output / LAST
+    if not last.exists():
+        raise ValueError(f"there is no build in {output}; first: dfdc build --owner NAME, or give build/<id>")
+    return output / last.read_text(encoding="utf-8").strip()
+
+
+def _sizes(others: Sequence[str]) -> dict[str, int]:
+    """owner/slug=bytes of each; ValueError for another form."""
+    sizes = {}
+    for text in others:
+        ref, _, size = text.partition("=")
+        if ref.count("/") != 1 or not size.isdigit():
+            raise ValueError(f"--other {text!r} is not owner/slug=bytes")
+        sizes[ref] = int(size)
+    return sizes
+
+
+def _json(values: object) -> str:
+    import json
+
+    return json.dumps(values, indent=1)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+# Name and function, in the order in which they are used and `dfdc --help` lists them.
+COMMANDS = {"build": build, "dry-run": rehearse, "upload": upload, "push": push, "submit": submit, "ship": ship}
