@@ -36,7 +36,13 @@ class Handler(BaseHTTPRequestHandler):
         """Every request: read, fail where a fault says so, act, write down."""
         self.url_path = unquote(urlsplit(self.path).path)  # absolute when we are the proxy
         self.what = f"{self.command} {self.url_path}"
-        self.record = {"method": self.command, "path": self.url_path, "headers": dict(self.headers), "status": None}
+        self.record = {
+            "time": time.time(),
+            "method": self.command,
+            "path": self.url_path,
+            "headers": dict(self.headers),
+            "status": None,
+        }
         with self.service.lock:
             self.service.log.append(self.record)
         try:
