@@ -113,9 +113,11 @@ def name_problems(names: Iterable[str]) -> list[str]:
     """What is wrong with the names of files that are to lie flat in one folder; a name may come twice."""
     problems, seen = list[str](), dict[str, str]()
     for name in names:
-        if (before := seen.setdefault(name.lower(), name)) is not name:
-            problems.append(f"{name} and {before} have one name where case does not count" if name != before else
-                            f"two files are called {name}; rename one")  # fmt: skip
+        if (before := seen.get(name.lower())) == name:
+            problems.append(f"two files are called {name}; rename one")
+        elif before is not None:
+            problems.append(f"{name} and {before} have one name where case does not count; rename one")
+        seen[name.lower()] = name
         if name.startswith("."):
             problems.append(f"{name} is a dotfile, and everything in the folder would be published")
         elif not NAME.fullmatch(name):

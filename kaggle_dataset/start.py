@@ -134,7 +134,17 @@ def install(wheels: list[str], tree: Path, libraries: Path) -> None:
     """Install the bundled wheels beside the tree; pip takes of each the one for this Python."""
     if not wheels:
         return
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-cache-dir"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-index",
+        "--no-deps",
+        "--no-compile",
+        "--no-cache-dir",
+    ]
     command += ["--disable-pip-version-check", "--find-links", str(tree / "wheels"), "--target", str(libraries)]
     done = subprocess.run([*command, *wheels], capture_output=True, text=True, check=False, env=without_pip_options())
     if done.returncode:
