@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from dfdc_common import DfdcError, sha256_of, write_text
 from kaggle_dataset.cli import Answer, Kaggle, KaggleTimeout, NotSignedIn
 from kaggle_dataset.output import SUBMISSION, fetch, fetch_log
-from kaggle_dataset.waiting import Refused, Say, Timer, alone, ask, reason, refusal, stays
+from kaggle_dataset.waiting import CALL, Refused, Say, Timer, alone, ask, reason, refusal, stays
 
 METADATA = "kernel-metadata.json"
 STATE = "push.json"  # beside the kernel's folder: what a killed push left behind
@@ -156,7 +156,7 @@ def _send(kernel: Path, ref: str, state: Path, kaggle: Kaggle, timer: Timer) -> 
     content = content_hash(kernel)
     _write(state, Sent(content, "sending", ref))
     try:
-        answer = kaggle("kernels", "push", "-p", str(kernel.resolve()), timeout=timer.call(), scope=content)
+        answer = kaggle("kernels", "push", "-p", str(kernel.resolve()), timeout=CALL, scope=content)
     except NotSignedIn:
         state.unlink()
         raise

@@ -15,7 +15,7 @@ from inference.duration import clock
 from kaggle_dataset.cli import Kaggle, KaggleTimeout, NotSignedIn
 from kaggle_dataset.ledger import Entry, read_ledger, record, timestamp
 from kaggle_dataset.output import SUBMISSION
-from kaggle_dataset.waiting import Refused, Say, Timer, alone, ask, reason, refusal, stays
+from kaggle_dataset.waiting import CALL, Refused, Say, Timer, alone, ask, reason, refusal, stays
 
 COMPETITION = "deepfake-detection-challenge"
 PER_DAY = 2  # "limited to 2 submissions per day, including submissions which error": the competition's rules
@@ -215,7 +215,7 @@ def _send(entry: Entry, work: Work) -> None:
     command = ("competitions", "submit", entry.competition, "-k", entry.kernel, "-v", version, *options)
     error: DfdcError
     try:
-        answer = work.kaggle(*command, timeout=work.timer.call())
+        answer = work.kaggle(*command, timeout=CALL)
     except NotSignedIn:
         record(work.ledger, replace(entry, status="refused"))
         raise
@@ -271,7 +271,7 @@ def _wait(entry: Entry, work: Work) -> Entry:
         if entry.status == "error":
             raise DfdcError(
                 f"{name} ended in an error, and counts for today; Kaggle tells the reason only on its page: "
-                f"https://www.kaggle.com/competitions/{entry.competition}/submissions. Usual on the hidden videos: time, "
+                f"https://www.kaggle.com/competitions/{entry.competition}/submissions. Usual on hidden videos: time, "
                 f"memory, a video that cannot be read. A new attempt needs a new version: dfdc push"
             )
         work.timer.pause(f"{name}: {entry.status}" if found else f"{name}: not in Kaggle's list yet")

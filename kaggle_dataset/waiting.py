@@ -39,10 +39,6 @@ class Timer:
         self._began = time.monotonic()
         self._end = self._began + seconds
 
-    def call(self) -> float:
-        """Seconds that the next command may take: at least one, so that a deadline of 0 asks once."""
-        return min(CALL, max(1.0, self._end - time.monotonic()))
-
     def pause(self, news: str, failures: int = 0) -> None:
         """Say what is known and sleep; DfdcError at the deadline. failures: in a row, until now."""
         now = time.monotonic()
@@ -62,7 +58,7 @@ def ask(kaggle: Kaggle, timer: Timer, *arguments: str) -> Answer:
     failures = 0
     while True:
         try:
-            answer = kaggle(*arguments, timeout=timer.call())
+            answer = kaggle(*arguments, timeout=CALL)
         except KaggleTimeout as error:
             problem = str(error)
         else:
