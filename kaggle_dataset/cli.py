@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import re
@@ -30,6 +31,8 @@ ALLOWED = {
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
     *("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"),
 }
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_prctl = getattr(ctypes.CDLL(None), "prctl", None)  # only Linux has it
 LAST_WORDS = 6  # lines of the client that an error repeats
 
 
@@ -115,6 +118,7 @@ class Kaggle:
                 stderr=subprocess.PIPE,
                 env=environment,
                 start_new_session=True,
+                preexec_fn=_die_with_us,  # noqa: PLW1509  (one call into a library that is loaded already)
                 pass_fds=keep,
             )
         except OSError as error:
@@ -147,6 +151,12 @@ class Kaggle:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return re.sub(r"\b(Bearer|Basic) +[\w.~+/=-]{8,}", r"\1 ***", text)
+
+
+def _die_with_us() -> None:
+    """Runs in the child: a client that outlived us would go on to publish what nobody then looks at."""
+    if _prctl:
+        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _find(path: str | None) -> Path:

@@ -47,7 +47,8 @@ class Memory:
     def alone(self, timer: Timer) -> Iterator[int]:
         """Wait for our turn and yield the lock's file descriptor.
 
-        A client that inherits it holds the lock as long as it lives: one that a killed run left behind is waited for.
+        A client that inherits it holds the lock as long as it lives: where one can outlive a killed run (not on Linux),
+        the next run waits for it.
         """
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o600)

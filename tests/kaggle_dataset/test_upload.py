@@ -1,7 +1,9 @@
 """Sending a dataset with the real client to the stand-in: what arrives, and what is left behind by every fault."""
 
+import fcntl
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -55,16 +57,15 @@ class Desk:
     def __call__(self, pace=QUICK, **options):
         def say(line):
             self.said.append(line)
+            print(line)  # shown where a test fails
             for words in [words for words in self.hooks if words in line]:
                 self.hooks.pop(words)()
 
         try:
-            return upload(self.dataset, self.post.kaggle, **{"deadline": 30, "say": say, "pace": pace, **options})
+            return upload(self.dataset, self.post.kaggle, **{"deadline": 60, "say": say, "pace": pace, **options})
         except DfdcError as error:
-            self.said.append(f"{type(error).__name__}: {error}")
+            print(f"{type(error).__name__}: {error}")
             raise
-        finally:
-            print("\n".join(self.said), file=sys.stderr)  # shown where a test fails
 
     def versions(self):
         """Name -> SHA-256 of what the server has, a dict for each version."""
@@ -76,6 +77,10 @@ class Desk:
         data = (self.dataset / "manifest.json").read_bytes()
         listed = {entry["name"]: entry["sha256"] for entry in json.loads(data)["files"]}
         return {**listed, "manifest.json": hashlib.sha256(data).hexdigest()}
+
+
+def interrupt():
+    raise KeyboardInterrupt
 
 
 @pytest.fixture
@@ -185,7 +190,7 @@ def test_404_when_the_dataset_vanishes(second):
 
 def test_500_never_makes_it_guess(desk):
     desk.post.fault("GetDatasetStatus", times=-1, status=500)
-    with pytest.raises(DfdcError, match=r"is not there after .* injected 500; the same command again"):
+    with pytest.raises(DfdcError, match=r"is not there after .*; the same command again goes on"):
         desk(deadline=2)
     assert not desk.post.asked("StartBlobUpload")
 
@@ -229,16 +234,17 @@ def test_a_cut_in_the_middle(second):
 
 def test_a_server_that_stalls(second):
     second.post.fault("PUT /upload", skip=2, stall_after=5, delay=9)
-    assert second(pace=Pace(0.1, 0.3, idle=1.5)) == Uploaded(REF, 2, True)
-    assert any("said nothing for 1.5 s and was ended" in line for line in second.said)
+    assert second(pace=Pace(0.1, 0.3, idle=3)) == Uploaded(REF, 2, True)
+    assert any("said nothing for 3 s and was ended" in line for line in second.said)
     assert second.versions()[1:] == [second.staged()]
     assert len(second.post.asked("StartBlobUpload")) == 5  # went on where it was
 
 
 def test_a_session_that_expired(second):
     second.post.fault("PUT /upload", skip=2, stall_after=5, delay=9)
-    with pytest.raises(DfdcError, match="is not there after"):
-        second(deadline=4)
+    second.hooks["attempt 1"] = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        second(pace=Pace(0.1, 0.3, idle=3))
     second.post.service.blobs.clear()
     assert second() == Uploaded(REF, 2, True)
     assert second.versions()[1:] == [second.staged()]
@@ -284,22 +290,23 @@ def test_a_no_with_exit_code_0(second):
     assert len(second.versions()) == 1
 
 
-def test_processing_that_fails_or_takes_too_long(second):
+def test_processing_that_is_not_waited_for_or_fails(second):
     second.post.set(dataset_polls=99)
-    with pytest.raises(DfdcError, match="blobs_received; the same command again goes on"):
-        second(deadline=5)
+    second.hooks["blobs_received"] = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        second()
     second.post.service.datasets[REF]["polls"] = 0
     # Where Kaggle does not hand out the manifest, what we remember counts.
     second.post.fault("DownloadDataset", times=-1, status=404)
     assert second() == Uploaded(REF, 2, False)
-    second.post.set(dataset_ends="FAILED")
+    second.post.set(dataset_ends="FAILED", dataset_polls=0)
     with pytest.raises(DfdcError, match="failed to process what was sent"):
         second()
 
 
 def test_a_kill_in_the_middle(second, tmp_path):
-    """Ours dies without a word; its client lives on, and nothing is sent beside it."""
-    second.post.fault("PUT /upload", skip=2, stall_after=5, delay=2)
+    """Ours dies without a word, and its client with it; the same command goes on with the files that arrived."""
+    second.post.fault("PUT /upload", skip=2, stall_after=5, delay=9)
     code = (
         "import sys; from pathlib import Path; from kaggle_dataset.cli import Kaggle\n"
         "from kaggle_dataset.upload import upload\n"
@@ -312,6 +319,18 @@ def test_a_kill_in_the_middle(second, tmp_path):
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
     assert second() == Uploaded(REF, 2, True)
-    assert "a kaggle process that one left behind, is still at work" in second.said[0]
     assert second.versions()[1:] == [second.staged()]
     assert len(second.post.asked("StartBlobUpload")) == 5
+
+
+def test_two_runs_do_not_send_side_by_side(second):
+    """A client on its own holds the lock as well, because it inherits it."""
+    second.post.kaggle.state.mkdir()
+    handle = os.open(second.post.kaggle.state / "upload-alice+dfdc-ensemble.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with subprocess.Popen(["sleep", "60"], pass_fds=[handle]) as heir:
+        os.close(handle)
+        with pytest.raises(DfdcError, match="or a kaggle process that one left behind, is still at work"):
+            second(deadline=0.3)
+        heir.kill()
+    assert second() == Uploaded(REF, 2, True)
