@@ -107,7 +107,7 @@ def _judge(folder: Path, blend: Blend, videos: Sequence[Path]) -> Mapping[str, n
 def summary(folder: Path, blend: Blend) -> dict[str, object]:
     """What a manifest says of the blend and its members. folder: where they are staged."""
     cards = {name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in blend.members}
-    told = ("backbone", "bytes", "dtype", "parameters", "sha256")
+    told = ("backbone", "bytes", "dtype", "max_drift", "parameters", "sha256")
     return {
         "members": list(blend.members),
         "expected_log_loss": blend.facts.get("expected_log_loss", {}).get("value"),

@@ -53,7 +53,7 @@ def main() -> int:
 def find_manifest(folder: Path) -> Path:
     """Walk the input for our manifest, wherever Kaggle mounted it; StartError unless there is exactly one."""
     found: dict[str, Path] = {}
-    for place, inner, names in os.walk(folder):
+    for place, inner, names in os.walk(folder, followlinks=True):
         inner.sort()
         if "manifest.json" in names:
             path = Path(place) / "manifest.json"
