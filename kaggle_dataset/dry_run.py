@@ -42,7 +42,7 @@ UNMET = re.compile(r"No matching distribution found for ([\w.\-]+)")
 
 
 @dataclass(frozen=True)
-class Staged:
+class Program:
     """A built folder, as far as a session is laid out by it."""
 
     folder: Path
@@ -77,8 +77,8 @@ def dry_run(
     """
     if unknown := [name for name in layouts if name not in LAYOUTS] or not layouts:
         raise ValueError(f"layouts {unknown if layouts else 'are none'}: give some of {', '.join(LAYOUTS)}")
-    staged, clips = read_staged(built), find_videos([videos])
-    external = gate(staged.folder / "dataset", staged.manifest.get("others")).total
+    program, clips = read_built(built), find_videos([videos])
+    external = gate(program.folder / "dataset", program.manifest.get("others")).total
     if external > LIMIT_BYTES:
         raise DfdcError(f"{built} and what is attached with it has {external:,} bytes, {LIMIT_BYTES:,} are allowed")
     names, means = read_image(image).distributions, find_means(isolation)
@@ -89,11 +89,11 @@ def dry_run(
         with scratch(keep, say) as folder:
             sandbox = Sandbox(folder / "session", means)
             fresh = make_fresh(sandbox.host / "environment", names, sandbox.connections)
-            place = furnish(sandbox, staged, clips, layout)
+            place = furnish(sandbox, program, clips, layout)
             say(f"the kernel runs on {len(clips)} videos for at most {seconds:g} s, the dataset at {place}")
-            ended = run_kernel(sandbox, staged, fresh, seconds, say)
-            passages.append(Judgement(sandbox, staged, ended, seconds).passage(str(place), clips, max_fallback))
-    parts = fresh.linked, fresh.below, fresh.absent, tuple(staged.manifest.get("wheels", ()))
+            ended = run_kernel(sandbox, program, fresh, seconds, say)
+            passages.append(Judgement(sandbox, program, ended, seconds).passage(str(place), clips, max_fallback))
+    parts = fresh.linked, fresh.below, fresh.absent, tuple(program.manifest.get("wheels", ()))
     return Rehearsal(built.name, str(means), platform.python_version(), *parts, external, seconds, tuple(passages))
 
 
@@ -115,7 +115,7 @@ def scaled_budget(videos: int) -> float:
     return max(LEAST, round(HOURS * videos / PLANNED, 1))
 
 
-def read_staged(built: Path) -> Staged:
+def read_built(built: Path) -> Program:
     """Look at a built folder; ValueError naming what is missing."""
     try:
         metadata = _read(built / "kernel" / "kernel-metadata.json")
@@ -125,7 +125,7 @@ def read_staged(built: Path) -> Staged:
         low, high = _read(built / "dataset" / blend)["clip"]
         script = built / "kernel" / metadata["code_file"]
         competition = str(metadata["competition_sources"][0])
-        return Staged(built, owner, slug, competition, script, manifest, (float(low), float(high)))
+        return Program(built, owner, slug, competition, script, manifest, (float(low), float(high)))
     except (OSError, ValueError, KeyError, TypeError, IndexError, StopIteration) as error:
         raise ValueError(f"{built} is no folder that dfdc build wrote ({error!r}); give build/<id>") from error
 
@@ -134,10 +134,10 @@ def _read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def furnish(sandbox: Sandbox, staged: Staged, clips: Sequence[Path], layout: Layout) -> Path:
+def furnish(sandbox: Sandbox, program: Program, clips: Sequence[Path], layout: Layout) -> Path:
     """Lay out /kaggle/input: the dataset, and the competition's data; returns where the kernel finds the dataset."""
     dataset, competition = (
-        sandbox.input / part.format(owner=staged.owner, slug=staged.slug, competition=staged.competition)
+        sandbox.input / part.format(owner=program.owner, slug=program.slug, competition=program.competition)
         for part in LAYOUTS[layout]
     )
     tests = competition / "test_videos"
@@ -145,14 +145,14 @@ def furnish(sandbox: Sandbox, staged: Staged, clips: Sequence[Path], layout: Lay
     tests.mkdir(parents=True)
     # Links cost nothing, but without a read-only mount the file itself could be written through them.
     place = _link if sandbox.means.namespaces else shutil.copyfile
-    for path in (staged.folder / "dataset").iterdir():
+    for path in (program.folder / "dataset").iterdir():
         if path.name != METADATA:  # the client does not send it
             place(path, dataset / path.name)
     for path in clips:
         place(path, tests / path.name)
     rows = "".join(f"{path.name},0.5\n" for path in clips)
     (competition / "sample_submission.csv").write_text("filename,label\n" + rows)
-    shutil.copyfile(staged.script, sandbox.source / "script.py")
+    shutil.copyfile(program.script, sandbox.source / "script.py")
     return sandbox.inside(dataset)
 
 
@@ -163,7 +163,7 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def run_kernel(sandbox: Sandbox, staged: Staged, fresh: Fresh, budget: float, say: Say) -> Ended:
+def run_kernel(sandbox: Sandbox, program: Program, fresh: Fresh, budget: float, say: Say) -> Ended:
     """Run the script as Kaggle does, from the working folder; only the budget is said to it, and to report as JSON."""
     arguments = ["--budget", f"{budget:g}s", "--reserve", f"{max(1.0, budget * RESERVE):g}s", "--json"]
     environment = {"DFDC_ARGUMENTS": shlex.join(arguments)}
@@ -179,7 +179,7 @@ class Judgement:
     """A run that ended, and whether it may be trusted."""
 
     sandbox: Sandbox
-    staged: Staged
+    program: Program
     ended: Ended
     budget: float
 
@@ -259,7 +259,7 @@ class Judgement:
         if not path.is_file():
             raise self._failed("the kernel left no /kaggle/working/submission.csv")
         validate_submission(path, names)
-        low, high = self.staged.clip
+        low, high = self.program.clip
         for line in path.read_text(encoding="utf-8").splitlines()[1:]:
             name, _, label = line.rpartition(",")
             value = float(label)

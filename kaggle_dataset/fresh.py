@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import os
@@ -77,10 +78,21 @@ def link_files(distribution: importlib.metadata.Distribution, site: Path, foreig
 
 def _files(distribution: importlib.metadata.Distribution) -> list[str]:
     """Relative paths of its files, without its programs."""
-    if distribution.files is None:
-        name, place = distribution.metadata["Name"], distribution.locate_file("")
+    if (found := _listed().get(canonicalize_name(distribution.name))) is None:
+        name, place = distribution.name, distribution.locate_file("")
         raise DfdcError(f"{name} in {place} has no list of its files; install it again with pip")
-    return [name for name in map(str, distribution.files) if not name.startswith(("..", "/"))]
+    return found
+
+
+@functools.cache
+def _listed() -> dict[str, list[str]]:
+    """Distribution -> its files, of all that are installed and have a list. A second to read, so read once."""
+    found: dict[str, list[str]] = {}
+    for one in importlib.metadata.distributions():
+        if one.files is not None:
+            names = [name for name in map(str, one.files) if not name.startswith(("..", "/"))]
+            found.setdefault(canonicalize_name(one.name), names)  # the first is the one that Python imports
+    return found
 
 
 def _folders(file: str) -> Iterator[str]:
@@ -90,8 +102,8 @@ def _folders(file: str) -> Iterator[str]:
 
 def _foreign(linked: Collection[str]) -> set[str]:
     """Folders with files of the distributions that are not linked."""
-    others = (one for one in importlib.metadata.distributions() if canonicalize_name(one.name) not in linked)
-    return {folder for one in others if one.files is not None for file in _files(one) for folder in _folders(file)}
+    others = (files for name, files in _listed().items() if name not in linked)
+    return {folder for files in others for file in files for folder in _folders(file)}
 
 
 def _compiled(file: str) -> list[str]:

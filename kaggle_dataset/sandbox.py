@@ -26,7 +26,20 @@ Isolation = Literal["auto", "namespaces", "hook"]
 Say = Callable[[str], None]
 
 BOX = Path(__file__).with_name("box.py")
-UNSHARE = ("unshare", "--user", "--map-root-user", "--mount", "--net", "--pid", "--fork", "--kill-child")
+# The whole ends with this process, even one that is killed.
+UNSHARE = (
+    "setpriv",
+    "--pdeathsig",
+    "KILL",
+    "unshare",
+    "--user",
+    "--map-root-user",
+    "--mount",
+    "--net",
+    "--pid",
+    "--fork",
+    "--kill-child",
+)
 # -D: strace is no parent of what it traces, and the end of that is seen though a child of it lives on.
 TRACE = ("-D", "-f", "-qq", "--seccomp-bpf", "-e", "trace=connect")
 # connect(2) in strace's words; a path or a netlink address is no connection to another machine.
@@ -91,7 +104,7 @@ def find_means(isolation: Isolation = "auto") -> Means:
 
 @functools.cache
 def _namespaces_work() -> bool:
-    if sys.platform != "linux" or not shutil.which("unshare"):
+    if sys.platform != "linux" or not (shutil.which("unshare") and shutil.which("setpriv")):
         return False
     with tempfile.TemporaryDirectory() as folder:
         sandbox = Sandbox(Path(folder), Means(True, ""))
