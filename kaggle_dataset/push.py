@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import tempfile
+import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ INVALID = re.compile(r"^The following are not valid (\w+ sources) .*?: *(.*)$", 
 STATUS = re.compile(r'has status "(?:KernelWorkerStatus\.)?(\w+)"')
 FAILURE = re.compile(r'^Failure message: "(.*)"', re.MULTILINE | re.DOTALL)
 ENDED = ("ERROR", "CANCEL_REQUESTED", "CANCEL_ACKNOWLEDGED")
+SETTLE = 20.0  # seconds that a push may take to show after the process that sent it has died
 DEADLINE = 13 * 3600.0  # seconds; a session may take 12 h, and may stand in a queue before
 
 
@@ -43,6 +45,7 @@ class Sent:
 
     content: str  # hash of the kernel's folder
     phase: str
+    at: float  # seconds since 1970, when it was sent
     ref: str
     version: int = 0
     url: str = ""
@@ -80,8 +83,11 @@ def push(
     state = kernel.parent / STATE
     timer = Timer(deadline, poll, say, f"the output of {ref}", "the same command goes on waiting and pushes nothing")
     with alone(kernel.parent):
-        sent = _sent_before(kernel, ref, state, kaggle, timer, adopt) or _send(kernel, ref, state, kaggle, timer)
-        say(f"{sent.ref} version {sent.version}: {sent.url}")
+        sent = _sent_before(kernel, ref, state, kaggle, timer, adopt)
+        if sent is None:
+            sent = _send(kernel, ref, state, kaggle, timer)
+            # Asked at once, Kaggle might still tell of the session before.
+            timer.pause(f"{sent.ref} version {sent.version}: pushed, {sent.url}")
         try:
             _wait(sent, output, kaggle, timer)
         except SessionFailedError:
@@ -138,7 +144,7 @@ def _sent_before(kernel: Path, ref: str, state: Path, kaggle: Kaggle, timer: Tim
     if adopt is not None:
         if not _has(kernel, f"{ref}/{adopt}", kaggle, timer):
             raise ValueError(f"version {adopt} of {ref} has another script than {kernel}; look at its page again")
-        sent = Sent(content, "pushed", ref, adopt, _page(ref))
+        sent = Sent(content, "pushed", time.time(), ref, adopt, _page(ref))
         _write(state, sent)
         return sent
     before = _read(state)
@@ -147,6 +153,8 @@ def _sent_before(kernel: Path, ref: str, state: Path, kaggle: Kaggle, timer: Tim
     if before.phase != "sending":
         return before
     timer.say(f"an earlier push of {ref} was cut off: looking what Kaggle has")
+    # What was sent by a process that was killed a moment ago may still be on its way.
+    time.sleep(min(SETTLE, max(0.0, before.at + SETTLE - time.time())))
     _refuse_arrived(kernel, ref, state, kaggle, timer, "an earlier push was cut off")
     return None
 
@@ -154,7 +162,8 @@ def _sent_before(kernel: Path, ref: str, state: Path, kaggle: Kaggle, timer: Tim
 def _send(kernel: Path, ref: str, state: Path, kaggle: Kaggle, timer: Timer) -> Sent:
     """Push, once. DfdcError unless Kaggle certainly made a version with all its sources."""
     content = content_hash(kernel)
-    _write(state, Sent(content, "sending", ref))
+    sending = Sent(content, "sending", time.time(), ref)
+    _write(state, sending)
     try:
         answer = kaggle("kernels", "push", "-p", str(kernel.resolve()), timeout=CALL, scope=content)
     except NotSignedIn:
@@ -171,7 +180,8 @@ def _send(kernel: Path, ref: str, state: Path, kaggle: Kaggle, timer: Timer) -> 
     success = SUCCESS.search(answer.out)
     if answer.code or not success:
         raise _lost(kernel, ref, state, kaggle, timer, reason(answer))
-    sent = Sent(content, "pushed", "/".join(urlsplit(success[2]).path.split("/")[-2:]), int(success[1]), success[2])
+    ref = "/".join(urlsplit(success[2]).path.split("/")[-2:])
+    sent = replace(sending, phase="pushed", ref=ref, version=int(success[1]), url=success[2])
     _check_sources(answer, sent, state)
     _write(state, sent)
     return sent

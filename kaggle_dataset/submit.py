@@ -17,6 +17,7 @@ from kaggle_dataset.ledger import Entry, read_ledger, record, timestamp
 from kaggle_dataset.output import SUBMISSION
 from kaggle_dataset.waiting import CALL, Refused, Say, Timer, alone, ask, reason, refusal, stays
 
+BLEND = "blend.json"  # in the dataset, beside the manifest
 COMPETITION = "deepfake-detection-challenge"
 PER_DAY = 2  # "limited to 2 submissions per day, including submissions which error": the competition's rules
 DEADLINE = 10 * 3600.0  # seconds; the hidden videos may take 9 h
@@ -69,11 +70,11 @@ def submit(
     """Submit a version of a kernel to a competition and wait for its score; returns the ledger's entry.
 
     It is sent once: the message names manifest, kernel and version, and by that it is looked for in Kaggle's list
-    before anything is sent. manifest: manifest.json of the dataset that the kernel runs. confirm: asked before sending,
-    unless `yes`. dry_run: asks and sends nothing, and returns the entry as it would be written before sending. per_day:
-    submissions a day (UTC), counted in the ledger and in Kaggle's list. deadline, poll: seconds. Raises ValueError for
-    a manifest or kernel that is none, DfdcError when it was not sent, ended in an error, or has no score at the
-    deadline.
+    before anything is sent. manifest: manifest.json in the folder of the dataset that the kernel runs. confirm: asked
+    before sending, unless `yes`. dry_run: asks and sends nothing, and returns the entry as it would be written before
+    sending. per_day: submissions a day (UTC), counted in the ledger and in Kaggle's list. deadline, poll: seconds.
+    Raises ValueError for a manifest or kernel that is none, DfdcError when it was not sent, ended in an error, or has
+    no score at the deadline.
     """
     entry = describe(manifest, kernel, version, competition, now())
     timer = Timer(deadline, poll, say, f"the score of {kernel} version {version}", "the same command goes on waiting")
@@ -105,26 +106,28 @@ def describe(manifest: Path, kernel: str, version: int, competition: str, when: 
         raise ValueError(f"{kernel} version {version} is not owner/slug and a version from 1 on; first: dfdc push")
     try:
         values = json.loads(manifest.read_text(encoding="utf-8"))
-        blend = values["blend"]
-        members = " ".join(str(name) for name in blend["members"])
-        hashes = [str(f["sha256"]) for f in values["files"] if Path(f["name"]).name == "blend.json"]
-        value, low, high = _interval(blend.get("expected_log_loss"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        members = " ".join(str(name) for name in values["blend"]["members"])
+        hashes = [str(file["sha256"]) for file in values["files"] if file["name"] == BLEND]
+        expected = _expected(manifest.with_name(BLEND), hashes)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{manifest} is no manifest of a build ({error!r}); first: dfdc build") from error
     digest = sha256_of(manifest)
     message = f"[{digest[:16]} {kernel} v{version}]"
-    date, blend_hash = timestamp(when), hashes[0] if hashes else ""
     return Entry(
-        *(date, competition, kernel, version, digest, blend_hash, members, value, low, high),
+        *(timestamp(when), competition, kernel, version, digest, hashes[0] if hashes else "", members, *expected),
         *("sending", None, None, "", message),
     )
 
 
-def _interval(expected: Any) -> tuple[float | None, float | None, float | None]:
-    """(value, low, high) of blend.json's {"value", "low", "high"}, or of a bare number."""
-    if isinstance(expected, Mapping):
-        return float(expected["value"]), float(expected["low"]), float(expected["high"])
-    return (None if expected is None else float(expected)), None, None
+def _expected(blend: Path, hashes: list[str]) -> tuple[float | None, float | None, float | None]:
+    """The expected log loss and its interval from the blend that lies beside the manifest; None where it has none."""
+    if not hashes:
+        return None, None, None
+    if sha256_of(blend) != hashes[0]:
+        raise ValueError(f"{blend} is not the one that it names")
+    known = json.loads(blend.read_text(encoding="utf-8")).get("expected_log_loss", {})
+    value, low, high = (None if known.get(key) is None else float(known[key]) for key in ("value", "low", "high"))
+    return value, low, high
 
 
 def _list(work: Work, competition: str) -> list[Listed]:

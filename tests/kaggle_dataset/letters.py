@@ -27,15 +27,18 @@ def write_kernel(folder, **changes):
     return folder
 
 
-def write_manifest(path, **blend):
-    """A manifest with what a submission is described by."""
-    expected = {"value": 0.42439, "low": 0.399573, "high": 0.450145}
+def write_manifest(folder, **blend):
+    """A dataset's folder with what a submission is described by; returns its manifest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(blend or {"expected_log_loss": {"value": 0.42439, "low": 0.399573, "high": 0.450145}})
+    (folder / "blend.json").write_text(text)
+    digest = hashlib.sha256(text.encode()).hexdigest()
     values = {
-        "files": [{"name": "blend.json", "bytes": 2, "sha256": hashlib.sha256(b"{}").hexdigest(), "path": ""}],
-        "blend": {"members": ["lite0_eyes", "lite0_tight"], "expected_log_loss": expected, **blend},
+        "files": [{"name": "blend.json", "bytes": len(text), "sha256": digest, "path": "models/weights/blend.json"}],
+        "blend": {"members": ["lite0_eyes", "lite0_tight"], "expected_log_loss": 0.42439},
     }
-    path.write_text(json.dumps(values))
-    return path
+    (folder / "manifest.json").write_text(json.dumps(values))
+    return folder / "manifest.json"
 
 
 def answer_pulls(service):

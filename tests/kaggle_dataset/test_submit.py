@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dfdc_common import DfdcError
+from dfdc_common import DfdcError, sha256_of
 from kaggle_dataset.cli import NotSignedIn
 from kaggle_dataset.ledger import read_ledger, record
 from kaggle_dataset.push import last_push, push
@@ -23,7 +23,7 @@ def desk(post, tmp_path):  # noqa: F811
     """The stand-in with three versions of a kernel, and what a submission is given."""
     post.service.kernels[REF] = {"versions": [{}] * 3, "script": ["COMPLETE"]}
     post.set(submission_polls=0)
-    post.manifest, post.ledger = write_manifest(tmp_path / "manifest.json"), tmp_path / "submissions.csv"
+    post.manifest, post.ledger = write_manifest(tmp_path / "dataset"), tmp_path / "submissions.csv"
     post.given = {"ledger": post.ledger, "confirm": lambda _: pytest.fail("asked"), "yes": True, **QUICK}
     post.submit = lambda **changes: submit(post.manifest, REF, 3, post.kaggle, **{**post.given, **changes})
     post.entry = describe(post.manifest, REF, 3, COMPETITION, datetime.now(UTC))
@@ -40,7 +40,7 @@ def add(desk, message, when=None, **changes):
 
 def test_from_a_push_to_a_score(post, tmp_path):  # noqa: F811
     post.service.outputs = {"submission.csv": OUTPUT}
-    kernel, manifest = write_kernel(tmp_path / "build" / "kernel"), write_manifest(tmp_path / "manifest.json")
+    kernel, manifest = write_kernel(tmp_path / "build" / "kernel"), write_manifest(tmp_path / "dataset")
     push(kernel, tmp_path / "output", post.kaggle, **QUICK)
     questions, told, ledger = [], [], tmp_path / "submissions.csv"
     entry = submit(
@@ -212,20 +212,27 @@ def test_a_damaged_ledger_sends_nothing(desk):
 
 
 def test_what_an_entry_says(tmp_path):
-    manifest = write_manifest(tmp_path / "manifest.json")
+    manifest = write_manifest(tmp_path / "dataset")
     entry = describe(manifest, REF, 12, COMPETITION, EVENING)
     assert (entry.expected_log_loss, entry.expected_low, entry.expected_high) == (0.42439, 0.399573, 0.450145)
     assert entry.members == "lite0_eyes lite0_tight"
-    assert entry.blend.startswith("44136fa355b3678a")  # of {}
+    assert entry.blend == sha256_of(manifest.with_name("blend.json"))
     assert entry.message == f"[{entry.manifest[:16]} {REF} v12]"
-    bare = describe(write_manifest(manifest, expected_log_loss=0.3), REF, 1, COMPETITION, EVENING)
-    assert (bare.expected_log_loss, bare.expected_low) == (0.3, None)
+    bare = describe(write_manifest(tmp_path / "dataset", why="never tuned"), REF, 1, COMPETITION, EVENING)
+    assert (bare.expected_log_loss, bare.expected_low) == (None, None)
+
+
+def test_a_blend_that_is_not_the_manifests(tmp_path):
+    manifest = write_manifest(tmp_path / "dataset")
+    manifest.with_name("blend.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"blend\.json is not the one that it names"):
+        describe(manifest, REF, 1, COMPETITION, EVENING)
 
 
 @pytest.mark.parametrize(("kernel", "version"), [(REF, 0), ("dfdc-ensemble", 1), (f"{REF}/1", 1)])
 def test_a_version_that_was_never_pushed(tmp_path, kernel, version):
     with pytest.raises(ValueError, match="first: dfdc push"):
-        describe(write_manifest(tmp_path / "m.json"), kernel, version, COMPETITION, EVENING)
+        describe(write_manifest(tmp_path / "dataset"), kernel, version, COMPETITION, EVENING)
 
 
 @pytest.mark.parametrize("values", [[], {}, {"blend": {"members": ["a"]}}, {"blend": {}, "files": []}])
