@@ -50,7 +50,8 @@ def find(folder: Path) -> Found:
     """Walk the input folder; DfdcError when it has no videos, or a file differs from its manifest."""
     manifest, sample, counts = None, None, dict[Path, int]()
     for place, _, names in os.walk(folder, followlinks=True):
-        if MANIFEST in names:
+        # Other datasets have a manifest.json too, and one of ours whose code was laid out elsewhere was verified there.
+        if MANIFEST in names and "dfdc.py" in names:
             manifest = Path(place) / MANIFEST
         if SAMPLE in names:
             sample = Path(place) / SAMPLE

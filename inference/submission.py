@@ -12,6 +12,7 @@ import pandas as pd
 from dfdc_common import DfdcError, atomic_path
 
 HEADER = ("filename", "label")
+PRIOR = 0.5  # of a video that could not be judged
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -55,13 +56,42 @@ def write_submission(path: Path, prob_fake: Mapping[str, float], order: list[str
         validate_submission(path, order)
 
 
-def validate_submission(path: Path, order: list[str]) -> None:
-    """Read a written submission back as the scorer would; DfdcError naming the first thing that is wrong."""
-    table = pd.read_csv(path, dtype={"filename": str}, na_filter=False)
-    if tuple(table.columns) != HEADER:
-        raise DfdcError(f"{path} has the columns {list(table.columns)}, expected {list(HEADER)}")
-    if list(table["filename"]) != order:
+def validate_submission(path: Path, order: list[str] | None = None) -> None:
+    """Read a written submission back as the scorer would; DfdcError naming the first thing that is wrong.
+
+    order: the names that it must have, in that order; None where they are not known: any then, each once.
+    """
+    table = _read(path)
+    if order is None:
+        if table.empty:
+            raise DfdcError(f"{path} has no rows")
+        if len(twice := table["filename"][table["filename"].duplicated()]):
+            raise DfdcError(f"{path} names {twice.iloc[0]!r} more than once")
+    elif list(table["filename"]) != order:
         raise DfdcError(f"{path} does not name the {len(order)} expected videos in their order")
     bad = table[~pd.to_numeric(table["label"], errors="coerce").between(0, 1)]
     if len(bad):
         raise DfdcError(f"{path}: {bad['filename'].iloc[0]!r} has the probability {bad['label'].iloc[0]}")
+
+
+def refuse_unjudged(path: Path, most_prior: float) -> None:
+    """DfdcError for a valid submission that judges nothing.
+
+    That is one in which more than the share `most_prior` of all videos has the prior, or all have the same number.
+    """
+    label = _read(path)["label"]
+    at_prior = ((label - PRIOR).abs() < 1e-6).mean()
+    if at_prior > most_prior:
+        raise DfdcError(f"{path}: {at_prior:.0%} of {len(label)} videos have {PRIOR}, more than {most_prior:.0%}")
+    if len(label) > 1 and label.nunique() == 1:
+        raise DfdcError(f"{path}: all {len(label)} videos have the same probability {label.iloc[0]}")
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype={"filename": str}, na_filter=False)
+    except ValueError as error:  # of the parser, of the encoding
+        raise DfdcError(f"{path} is not a CSV: {error}") from error
+    if tuple(table.columns) != HEADER or not isinstance(table.index, pd.RangeIndex):  # another index: too many fields
+        raise DfdcError(f"{path} has the columns {list(table.columns)}, expected {list(HEADER)} and no more fields")
+    return table

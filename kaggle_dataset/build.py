@@ -1,0 +1,273 @@
+"""Pack what a Kaggle kernel needs into a folder whose name is the hash of its manifest."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dfdc_common import DfdcError, sha256_of
+from kaggle_dataset.gate import BLEND, LICENSES, MANIFEST, METADATA, WHEEL, Report, gate, name_problems, slug_problems
+from kaggle_dataset.members import measure_drift, stage_members, summary
+from kaggle_dataset.start import FORMAT, PROJECT, SOURCE
+from kaggle_dataset.wheels import OPTIONAL, Wheel, gather, read_image, read_pins
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("ensemble", "faces", "inference", "models")  # that `dfdc predict` and the kernel import
+SOURCE_ENDINGS = (".py", ".css", ".js")
+COMPETITION = "deepfake-detection-challenge"
+SCRIPT = "start.py"
+KERNEL_METADATA = "kernel-metadata.json"
+ID_DIGITS = 16  # of the manifest's SHA-256, which name the folder
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where it goes on Kaggle, and under which name."""
+
+    owner: str
+    slug: str = "dfdc-ensemble"
+    title: str = ""  # default: the words of the slug
+    license: str = "apache-2.0"
+    competition: str = COMPETITION
+
+    def __post_init__(self) -> None:
+        # 43: the kernel's slug is longer by its ending, and has the same limit.
+        if problems := slug_problems(self.owner, self.slug, self.words):
+            raise ValueError("; ".join(problems))
+        if len(self.slug) > 43:
+            raise ValueError(f"the slug {self.slug!r} has {len(self.slug)} characters; 43 leave room for -kernel")
+        if self.license not in LICENSES:
+            raise ValueError(f"the license is {self.license!r}; it must be one of {', '.join(sorted(LICENSES))}")
+
+    @property
+    def words(self) -> str:
+        """The title."""
+        return self.title or self.slug.replace("-", " ")
+
+
+@dataclass(frozen=True)
+class Built:
+    """A folder that is ready to be proved and sent."""
+
+    id: str
+    dataset: Path  # what is uploaded
+    kernel: Path  # what is pushed
+    manifest: dict[str, Any]
+    report: Report
+    fresh: bool  # False: the same content was there already, and was left as it is
+    converted: tuple[str, ...] = ()  # members that were stored anew in fp16
+    drift: dict[str, float] = field(default_factory=dict)  # member or "blend" -> max |difference of prob_fake|
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A file on its way into the dataset."""
+
+    source: Path
+    name: str  # in the dataset, where all files lie flat
+    path: str  # in the tree of the kernel; "": not there
+
+    def listed(self) -> dict[str, Any]:
+        size, digest = self.source.stat().st_size, sha256_of(self.source)
+        return {"name": self.name, "bytes": size, "sha256": digest, "path": self.path}
+
+
+def build(
+    members: Path,
+    output: Path,
+    owner: str,
+    slug: str = "dfdc-ensemble",
+    *,
+    title: str = "",
+    license: str = "apache-2.0",
+    blend: Path | None = None,
+    videos: Sequence[Path] = (),
+    openvino: bool = True,
+    others: Mapping[str, int] | None = None,
+    cache: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Built:
+    """Write output/<id>/dataset and output/<id>/kernel, whole or not at all; the same sources give the same bytes.
+
+    blend: a blend.json, default the one beside the members. videos: on which the drift of members that are not stored
+    in fp16 yet is measured. openvino: bundle it, for sessions without a GPU. others: other datasets that the kernel is
+    given, owner/slug -> bytes; they count against the limit. cache: folder of wheels, default output/wheels. Raises
+    ValueError for an address that Kaggle would not take, and for members to be stored anew without videos; DfdcError
+    for what the gate refuses, and when a folder of this id was changed.
+    """
+    address = Address(owner, slug, title, license)
+    output.mkdir(parents=True, exist_ok=True)
+    say("wheels that the image lacks")
+    wheels = gather(cache or output / "wheels", () if openvino else (OPTIONAL,))
+    with tempfile.TemporaryDirectory(dir=output, prefix=".build-") as folder:
+        work = Path(folder)
+        say("members")
+        mixed, converted = stage_members(members, work / "members", blend)
+        drift = _drift(members, work / "members", mixed, converted, videos)
+        entries = _entries(work, mixed.members, wheels)
+        manifest = _manifest(entries, wheels, address, others or {}, summary(work / "members", mixed))
+        data = _json(manifest)
+        identity = hashlib.sha256(data).hexdigest()
+        staged = _write(work / "staged", entries, data, address, _kernel_files(address, others or {}, identity))
+        say("gate")
+        report = gate(staged / "dataset", others).refuse()
+        target = output / identity[:ID_DIGITS]
+        fresh = _place(staged, target)
+    return Built(target.name, target / "dataset", target / "kernel", manifest, report, fresh, tuple(converted), drift)
+
+
+def source_tree(root: Path = ROOT) -> dict[str, str]:
+    """Path -> text of everything that the kernel runs, sorted by path; no weights, no tests, no training."""
+    paths = [path for room in ROOMS for path in (root / room).rglob("*") if path.suffix in SOURCE_ENDINGS]
+    paths += [*root.glob("dfdc*.py"), root / "LICENSE", root / "NOTICE"]
+    return {path.relative_to(root).as_posix(): path.read_bytes().decode("utf-8") for path in sorted(paths)}
+
+
+def _drift(
+    source: Path, staged: Path, blend: Any, converted: Sequence[str], videos: Sequence[Path]
+) -> dict[str, float]:
+    """Drift by member; nothing to measure where every byte is the source's."""
+    from models.checkpoint import DRIFT_LIMIT
+
+    if not converted:
+        return dict.fromkeys(blend.members, 0.0)
+    if not videos:
+        raise ValueError(
+            f"{', '.join(converted)} would be stored in fp16: give videos with faces, to measure what that moves"
+        )
+    drift = measure_drift(source, staged, blend, videos)
+    worst = max(drift, key=lambda name: drift[name])
+    if not drift[worst] <= DRIFT_LIMIT:
+        raise DfdcError(
+            f"stored in fp16, {worst} moves prob_fake of a face by {drift[worst]:.4f}, more than {DRIFT_LIMIT}: train "
+            f"it with more weight_decay or a lower lr"
+        )
+    return drift
+
+
+def _entries(work: Path, members: Sequence[str], wheels: Sequence[Wheel]) -> list[_Entry]:
+    """All files of the dataset but the manifest, sorted by name; DfdcError when two have one name."""
+    source = work / SOURCE
+    source.write_bytes(_json(source_tree()))
+    staged = [work / "members" / f"{name}{ending}" for name in members for ending in (".json", ".safetensors")]
+    weights = [*staged, work / "members" / BLEND]
+    entries = [_Entry(source, SOURCE, "")]
+    entries += [_Entry(path, path.name, f"models/weights/{path.name}") for path in weights]
+    entries += [
+        _Entry(p, p.name, f"faces/weights/{p.name}") for p in (ROOT / "faces" / "weights").glob("*.safetensors")
+    ]
+    entries += [_Entry(w.path, w.path.name.removesuffix(".whl") + WHEEL, f"wheels/{w.path.name}") for w in wheels]
+    if problems := name_problems([MANIFEST, METADATA, *(entry.name for entry in entries)]):
+        raise DfdcError("; ".join(problems))
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def _manifest(
+    entries: Sequence[_Entry],
+    wheels: Sequence[Wheel],
+    address: Address,
+    others: Mapping[str, int],
+    blend: Mapping[str, object],
+) -> dict[str, Any]:
+    """What is in the dataset and how it is sent. Nothing of this machine and no time, so that it can be made again."""
+    image, pins = read_image(), read_pins()
+    bundled = {wheel.distribution: wheel.version for wheel in wheels}
+    kernel = {name: hashlib.sha256(data).hexdigest() for name, data in _kernel_files(address, others, "").items()}
+    return {
+        "format": FORMAT,
+        "project": PROJECT,
+        "files": [entry.listed() for entry in entries],
+        "wheels": sorted({wheel.requirement for wheel in wheels}),
+        "versions": {
+            "python": list(image.pythons),
+            "image": image.distributions,
+            "bundled": bundled,
+            "tested": {name: pins[name] for name in sorted({*image.distributions, *bundled} & pins.keys())},
+        },
+        "blend": dict(blend),
+        "dataset": _dataset_metadata(address),
+        "others": dict(others),
+        # Of the script before the manifest's own hash is written into it.
+        "kernel": kernel,
+    }
+
+
+def _dataset_metadata(address: Address) -> dict[str, Any]:
+    return {
+        "id": f"{address.owner}/{address.slug}",
+        "title": address.words,
+        "licenses": [{"name": address.license}],
+    }
+
+
+def _kernel_files(address: Address, others: Mapping[str, int], identity: str) -> dict[str, bytes]:
+    """The kernel's folder: name -> bytes. identity: SHA-256 of the manifest, after which the script looks."""
+    script = (Path(__file__).resolve().parent / SCRIPT).read_text(encoding="utf-8")
+    baked, count = re.subn(r'^EXPECTED = "" ', f'EXPECTED = "{identity}" ', script, flags=re.MULTILINE)
+    if count != 1:
+        raise DfdcError(f'{SCRIPT} has {count} lines that begin with EXPECTED = ""; it needs one')
+    metadata = {
+        "id": f"{address.owner}/{address.slug}-kernel",
+        "title": f"{address.words} kernel",
+        "code_file": SCRIPT,
+        "language": "python",
+        "kernel_type": "script",
+        "is_private": True,
+        # The older and the newer way of asking for a GPU; a T4 is what every account can have.
+        "enable_gpu": True,
+        "machine_shape": "NvidiaTeslaT4",
+        "enable_tpu": False,
+        "enable_internet": False,  # the client's default is true
+        "dataset_sources": [f"{address.owner}/{address.slug}", *sorted(others)],
+        "competition_sources": [address.competition],
+        "kernel_sources": [],
+        "model_sources": [],
+    }
+    return {SCRIPT: baked.encode("utf-8"), KERNEL_METADATA: _json(metadata)}
+
+
+def _write(
+    staged: Path, entries: Sequence[_Entry], manifest: bytes, address: Address, kernel: Mapping[str, bytes]
+) -> Path:
+    """The two folders, every file read-only: an upload that goes on after a cut must not find other bytes."""
+    (staged / "dataset").mkdir(parents=True)
+    (staged / "kernel").mkdir()
+    for entry in entries:
+        shutil.copyfile(entry.source, staged / "dataset" / entry.name)
+    (staged / "dataset" / MANIFEST).write_bytes(manifest)
+    (staged / "dataset" / METADATA).write_bytes(_json(_dataset_metadata(address)))
+    for name, data in kernel.items():
+        (staged / "kernel" / name).write_bytes(data)
+    for path in staged.glob("*/*"):
+        path.chmod(0o444)
+    return staged
+
+
+def _place(staged: Path, target: Path) -> bool:
+    """Rename onto `target`; False when the same content is there already. DfdcError when it was changed since."""
+    try:
+        staged.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        if _hashes(staged) != _hashes(target):
+            raise DfdcError(f"{target} was changed after it was built; remove it and build again") from error
+        return False
+    return True
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    files = [path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()]
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
+
+
+def _json(values: Any) -> bytes:
+    return (json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode("utf-8")

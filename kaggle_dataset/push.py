@@ -1,0 +1,269 @@
+"""Push a kernel, wait for its session, fetch and validate its submission."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tempfile
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from dfdc_common import DfdcError, sha256_of, write_text
+from kaggle_dataset.cli import Answer, Kaggle, KaggleTimeout, NotSignedIn
+from kaggle_dataset.output import SUBMISSION, fetch, fetch_log
+from kaggle_dataset.waiting import CALL, Refused, Say, Timer, alone, ask, reason, refusal, stays
+
+METADATA = "kernel-metadata.json"
+STATE = "push.json"  # beside the kernel's folder: what a killed push left behind
+REF = re.compile(r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]{5,}")
+SUCCESS = re.compile(r"^Kernel version (\d+) successfully pushed\.\s+Please check progress at (\S+)", re.MULTILINE)
+REFUSAL = re.compile(r"^Kernel push error: *(.*)", re.MULTILINE)
+INVALID = re.compile(r"^The following are not valid (\w+ sources) .*?: *(.*)$", re.MULTILINE)
+STATUS = re.compile(r'has status "(?:KernelWorkerStatus\.)?(\w+)"')
+FAILURE = re.compile(r'^Failure message: "(.*)"', re.MULTILINE | re.DOTALL)
+ENDED = ("ERROR", "CANCEL_REQUESTED", "CANCEL_ACKNOWLEDGED")
+SETTLE = 20.0  # seconds that a push may take to show after the process that sent it has died
+DEADLINE = 13 * 3600.0  # seconds; a session may take 12 h, and may stand in a queue before
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """A version of a kernel that ran to its end."""
+
+    ref: str  # owner/slug, as Kaggle names it
+    version: int  # 0 of a dry run
+    url: str
+    submission: Path  # fetched and validated
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What the state file says. sending: it may or may not have arrived; pushed: it has; done: its output is here."""
+
+    content: str  # hash of the kernel's folder
+    phase: str
+    at: float  # seconds since 1970, when it was sent
+    ref: str
+    version: int = 0
+    url: str = ""
+
+
+class SessionFailedError(DfdcError):
+    """The kernel ran and did not end well."""
+
+
+def push(
+    kernel: Path,
+    output: Path,
+    kaggle: Kaggle,
+    *,
+    sample: Path | None = None,
+    most_prior: float = 0.1,
+    adopt: int | None = None,
+    dry_run: bool = False,
+    deadline: float = DEADLINE,
+    poll: float = 30.0,
+    say: Say = lambda _: None,
+) -> Pushed:
+    """Push the kernel in a folder, wait until its session is complete, put its submission and log into `output`.
+
+    Every push makes a version and runs a session, so it is sent once: after a lost answer or a kill the same call looks
+    what Kaggle has, and goes on waiting where this content was pushed. sample: a sample_submission.csv whose rows it
+    must have. most_prior: share of videos that may have the prior. adopt: the version that Kaggle's page shows, after
+    a push whose answer was lost. deadline, poll: seconds. Nothing but the log is put into `output` before it is
+    validated. Raises ValueError for metadata that must not be pushed, DfdcError for all that Kaggle does.
+    """
+    ref = check_metadata(kernel)
+    if dry_run:
+        say(f"would push {kernel} as {ref}, wait for its session and put its submission into {output}")
+        return Pushed(ref, 0, "", output / SUBMISSION)
+    state = kernel.parent / STATE
+    timer = Timer(deadline, poll, say, f"the output of {ref}", "the same command goes on waiting and pushes nothing")
+    with alone(kernel.parent):
+        sent = _sent_before(kernel, ref, state, kaggle, timer, adopt)
+        if sent is None:
+            sent = _send(kernel, ref, state, kaggle, timer)
+            # Asked at once, Kaggle might still tell of the session before.
+            timer.pause(f"{sent.ref} version {sent.version}: pushed, {sent.url}")
+        try:
+            _wait(sent, output, kaggle, timer)
+        except SessionFailedError:
+            # There is nothing left to wait for: the same command pushes anew.
+            state.unlink()
+            raise
+        submission = fetch(sent.ref, output, kaggle, timer, sample, most_prior)
+        _write(state, replace(sent, phase="done"))
+    return Pushed(sent.ref, sent.version, sent.url, submission)
+
+
+def last_push(kernel: Path) -> tuple[str, int]:
+    """(ref, version) of the kernel in a folder as it was pushed and found good; ValueError where it was not."""
+    sent = _read(kernel.parent / STATE)
+    if sent is None or sent.phase != "done" or sent.content != content_hash(kernel):
+        raise ValueError(f"{kernel} has not run on Kaggle to its end with this content; first: dfdc push")
+    return sent.ref, sent.version
+
+
+def check_metadata(kernel: Path) -> str:
+    """The ref that a kernel's folder is pushed as; ValueError for metadata that would not do what is meant."""
+    path = kernel / METADATA
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        ref, code = str(values["id"]), kernel / str(values["code_file"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no kernel metadata with id and code_file ({error}); first: dfdc build") from error
+    if not REF.fullmatch(ref):
+        raise ValueError(f"{path}: id {ref!r} is not owner/slug with a slug of at least 5 characters")
+    if not code.is_file():
+        raise ValueError(f"{path}: the code_file {code} is not there")
+    if values.get("kernel_type") != "script":
+        raise ValueError(f"{path}: kernel_type is {values.get('kernel_type')!r}; only a script can be compared again")
+    if values.get("enable_internet") is not False:
+        raise ValueError(f"{path}: enable_internet must be false; left out, the client turns the internet on")
+    if values.get("model_sources"):
+        raise ValueError(
+            f"{path}: model_sources {values['model_sources']} cannot be verified, the client does not tell when Kaggle "
+            f"leaves one out; put the weights into the dataset"
+        )
+    return ref
+
+
+def content_hash(folder: Path) -> str:
+    """SHA-256 over names and contents of the files in a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    listing = [(path.relative_to(folder).as_posix(), sha256_of(path)) for path in files]
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+
+
+def _sent_before(kernel: Path, ref: str, state: Path, kaggle: Kaggle, timer: Timer, adopt: int | None) -> Sent | None:
+    """The push of this content that an earlier run has made; None where there was none, or it did not arrive."""
+    content = content_hash(kernel)
+    if adopt is not None:
+        if not _has(kernel, f"{ref}/{adopt}", kaggle, timer):
+            raise ValueError(f"version {adopt} of {ref} has another script than {kernel}; look at its page again")
+        sent = Sent(content, "pushed", time.time(), ref, adopt, _page(ref))
+        _write(state, sent)
+        return sent
+    before = _read(state)
+    if before is None or before.content != content:
+        return None
+    if before.phase != "sending":
+        return before
+    timer.say(f"an earlier push of {ref} was cut off: looking what Kaggle has")
+    # What was sent by a process that was killed a moment ago may still be on its way.
+    time.sleep(min(SETTLE, max(0.0, before.at + SETTLE - time.time())))
+    _refuse_arrived(kernel, ref, state, kaggle, timer, "an earlier push was cut off")
+    return None
+
+
+def _send(kernel: Path, ref: str, state: Path, kaggle: Kaggle, timer: Timer) -> Sent:
+    """Push, once. DfdcError unless Kaggle certainly made a version with all its sources."""
+    content = content_hash(kernel)
+    sending = Sent(content, "sending", time.time(), ref)
+    _write(state, sending)
+    try:
+        answer = kaggle("kernels", "push", "-p", str(kernel.resolve()), timeout=CALL, scope=content)
+    except NotSignedIn:
+        state.unlink()
+        raise
+    except KaggleTimeout as error:
+        raise _lost(kernel, ref, state, kaggle, timer, str(error)) from error
+    if told := REFUSAL.search(answer.out):
+        state.unlink()
+        raise Refused(f"Kaggle did not take the kernel {ref}: {told[1]}; no version was made")
+    if answer.code and stays(answer):
+        state.unlink()
+        raise refusal(f"Kaggle did not take the kernel {ref}", answer)
+    success = SUCCESS.search(answer.out)
+    if answer.code or not success:
+        raise _lost(kernel, ref, state, kaggle, timer, reason(answer))
+    ref = "/".join(urlsplit(success[2]).path.split("/")[-2:])
+    sent = replace(sending, phase="pushed", ref=ref, version=int(success[1]), url=success[2])
+    _check_sources(answer, sent, state)
+    _write(state, sent)
+    return sent
+
+
+def _check_sources(answer: Answer, sent: Sent, state: Path) -> None:
+    """Refused when Kaggle made the version without something that it needs."""
+    if missing := INVALID.findall(answer.out):
+        # That version is of no use: the same command pushes anew.
+        state.unlink()
+        what = ", ".join(f"{kind} {names}" for kind, names in missing)
+        raise Refused(
+            f"Kaggle made version {sent.version} of {sent.ref} without its {what}: check that the dataset is uploaded "
+            f"and ready (dfdc upload) and the competition's rules are accepted, then push again; {sent.url}"
+        )
+
+
+def _lost(kernel: Path, ref: str, state: Path, kaggle: Kaggle, timer: Timer, why: str) -> DfdcError:
+    """The error of a push without an answer that can be trusted, after a look at what Kaggle has."""
+    timer.say(f"no clear answer to the push ({why}): looking what Kaggle has")
+    _refuse_arrived(kernel, ref, state, kaggle, timer, why)
+    return DfdcError(f"the push of {ref} did not arrive: {why}; the same command looks once more, then pushes again")
+
+
+def _refuse_arrived(kernel: Path, ref: str, state: Path, kaggle: Kaggle, timer: Timer, why: str) -> None:
+    """DfdcError when the script has arrived: which version it is, only the answer that was lost would have told."""
+    if _has(kernel, ref, kaggle, timer):
+        raise DfdcError(
+            f"Kaggle has this script as the latest version of {ref}, but its number is not known ({why}). Read it at "
+            f"{_page(ref)} and go on with: dfdc push --adopt NUMBER. Or push again: remove {state}"
+        )
+
+
+def _has(kernel: Path, ref: str, kaggle: Kaggle, timer: Timer) -> bool:
+    """Whether Kaggle has the script that is in the folder. ref: owner/slug (the latest) or owner/slug/version."""
+    code = kernel / str(json.loads((kernel / METADATA).read_text(encoding="utf-8"))["code_file"])
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            ask(kaggle, timer, "kernels", "pull", ref, "-p", folder)
+        except Refused:
+            # No such kernel: Kaggle says 403 or 404.
+            return False
+        texts = [path.read_text(encoding="utf-8") for path in Path(folder).iterdir()]
+    return [text.split() for text in texts] == [code.read_text(encoding="utf-8").split()]
+
+
+def _wait(sent: Sent, output: Path, kaggle: Kaggle, timer: Timer) -> None:
+    """Until the session is complete; SessionFailedError with the end of its log when it ends otherwise."""
+    name = f"{sent.ref} version {sent.version}"
+    while True:
+        # Asked for a version, the client leaves it out: the answer is about the latest session, always.
+        answer = ask(kaggle, timer, "kernels", "status", sent.ref)
+        found = STATUS.search(answer.out)
+        status = found[1] if found else reason(answer)
+        if status == "COMPLETE":
+            return
+        if status in ENDED:
+            message = FAILURE.search(answer.out)
+            told = f" ({message[1].strip()})" if message else ""
+            log = fetch_log(sent.ref, output, kaggle)
+            raise SessionFailedError(
+                f"{name} ended with {status}{told}; {log}\nsee {sent.url}; push again when repaired"
+            )
+        timer.pause(f"{name}: {status}")
+
+
+def _page(ref: str) -> str:
+    return f"https://www.kaggle.com/code/{ref}"
+
+
+def _write(state: Path, sent: Sent) -> None:
+    write_text(state, json.dumps(asdict(sent), indent=2) + "\n")
+
+
+def _read(state: Path) -> Sent | None:
+    """The state, None where there is none; DfdcError for one that cannot be read."""
+    if not state.exists():
+        return None
+    try:
+        return Sent(**json.loads(state.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise DfdcError(
+            f"{state} is damaged ({error}); see on Kaggle whether the kernel was pushed, then remove that file, or go "
+            f"on with: dfdc push --adopt NUMBER"
+        ) from error

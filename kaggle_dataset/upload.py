@@ -1,0 +1,282 @@
+"""Send a built dataset to Kaggle once, and believe only what can be read back."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from dfdc_common import DfdcError
+from kaggle_dataset.cli import Answer, Kaggle, KaggleTimeout
+from kaggle_dataset.gate import MANIFEST
+from kaggle_dataset.memory import Memory, Record
+from kaggle_dataset.remote import Remote, Seen
+from kaggle_dataset.staged import Staged, read_staged
+from kaggle_dataset.waiting import Refused, Say, Timer, reason, refusal, stays
+
+ATTEMPTS = 4
+AGAIN = "the same command again goes on from here"
+SUCCESS = re.compile(r"^(Your private Dataset|Dataset version) is being created", re.MULTILINE)
+FAILURE = re.compile(r"^.*(?:unsuccessful|error:|not valid).*$", re.MULTILINE | re.IGNORECASE)
+NOTHING = Seen("", 0)
+BUSY = re.compile(r"\b403\b|denied|forbidden", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """What is on Kaggle now, or would be after a dry run."""
+
+    ref: str  # owner/slug
+    version: int
+    sent: bool  # False: it was there already, or this was a dry run
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds; only tests have a reason to change them."""
+
+    poll: float = 10.0  # between two looks at a dataset that is not ready
+    settle: float = 20.0  # after an unclear end, until a version that was made must show
+    idle: float = 180.0  # of silence after which the client is given up: it has no time limits
+
+
+def upload(
+    dataset: Path,
+    kaggle: Kaggle,
+    *,
+    dry_run: bool = False,
+    deadline: float = 3600.0,
+    say: Say = lambda _: None,
+    pace: Pace | None = None,
+) -> Uploaded:
+    """Make this folder the newest version of the dataset that it names, unless it is that already.
+
+    Done is: the client's success line, the dataset ready, its version one more than before, names and sizes of all its
+    files as staged, and its manifest.json, downloaded, the same bytes. Kaggle tells no hashes: that the other files
+    have the bytes that the manifest says is for the kernel to check, which does so at its start. The same reading back
+    tells that nothing is to be sent. Where Kaggle does not hand out the manifest, our own record of what was sent
+    counts in its place.
+
+    Killed at any time, the same call goes on: uploads are resumed, and it looks what has arrived before it sends again.
+    dry_run: nothing is sent; the version is the one it would become. deadline: seconds for everything. ValueError or
+    DfdcError for a folder that must not be sent, NotSignedIn, Refused for Kaggle's no, DfdcError for a doubt and at the
+    deadline.
+    """
+    staged, pace = read_staged(dataset), pace or Pace()
+    timer = Timer(deadline, pace.poll, say, f"{staged.ref} on Kaggle", AGAIN)
+    memory = Memory(kaggle.state, staged.ref)
+    errand = _Errand(staged, Remote(staged.ref, kaggle, timer), memory, time.monotonic() + deadline, pace)
+    if dry_run:
+        return errand.rehearse()
+    with memory.alone(timer) as lock:
+        return errand.run(lock)
+
+
+class _Errand:
+    """One dataset on its way."""
+
+    def __init__(self, staged: Staged, remote: Remote, memory: Memory, end: float, pace: Pace) -> None:
+        """end: the deadline, of time.monotonic()."""
+        self.staged, self.remote, self.memory, self.end, self.pace = staged, remote, memory, end, pace
+        self.timer, self.kaggle, self.say = remote.timer, remote.kaggle, remote.timer.say
+
+    def run(self, lock: int) -> Uploaded:
+        """lock: a file descriptor that the client is to inherit."""
+        seen = self._begin()
+        before = seen.version
+        if self._is_there(seen):
+            self._done(before)
+            self.say(f"version {before} of {self.staged.ref} has these files already: nothing was sent")
+            return Uploaded(self.staged.ref, before, False)
+        self._send(before, lock)
+        version = self._ready(before)
+        self._check(before, version)
+        return Uploaded(self.staged.ref, version, True)
+
+    def rehearse(self) -> Uploaded:
+        """What run would do, as far as Kaggle shows it now."""
+        seen = self.remote.look() or NOTHING
+        before = seen.version
+        if self._is_there(seen):
+            self.say(f"version {before} of {self.staged.ref} has these files already: nothing would be sent")
+            return Uploaded(self.staged.ref, before, False)
+        self.say(f"would become version {before + 1} of {self.staged.ref}: {self.staged.size}")
+        return Uploaded(self.staged.ref, before + 1, False)
+
+    def _begin(self) -> Seen:
+        """What is there before we send."""
+        record, began = self.memory.read(), time.monotonic()
+        while True:
+            seen = self.remote.look()
+            settled = record.step != "sending" or time.monotonic() >= began + self.pace.settle
+            # Cut off before we knew whether it had arrived: let it show first.
+            if seen and seen.idle and (settled or seen.version >= record.version):
+                return seen
+            # What Kaggle has said yes to is there, shown or not.
+            if seen is None and settled and record.step != "sent":
+                return NOTHING
+            self._pause(seen)
+
+    def _send(self, before: int, lock: int) -> None:
+        """Upload and make the version, once; DfdcError when it was not made."""
+        self.say(f"sending {self.staged.size} as version {before + 1} of {self.staged.ref}")
+        # An attempt that we know nothing about may have been the one that made the dataset.
+        tried = self.memory.read().step == "sending"
+        problem = ""
+        for attempt in range(1, ATTEMPTS + 1):
+            self._remember("sending", before + 1)
+            problem, pause = self._try(before, tried, lock)
+            # Never again before we know that nothing was made: each request that arrives makes a version.
+            if not problem or self._was_made(before, f"attempt {attempt} of {ATTEMPTS}: {problem}", pause):
+                self._remember("sent", before + 1)
+                return
+            tried = True
+        raise DfdcError(
+            f"version {before + 1} of {self.staged.ref} was not made, Kaggle has what it had before: {problem}; {AGAIN}"
+        )
+
+    def _try(self, before: int, tried: bool, lock: int) -> tuple[str, float]:
+        """Run the client once; what went wrong ('': nothing), and the seconds that the server wants us to wait."""
+        command = ["version", "-m", f"manifest {self.staged.sha256}"] if before else ["create"]
+        watcher = _Watcher(len(self.staged.files), self.say)
+        try:
+            answer = self.kaggle(
+                *("datasets", *command, "-p", str(self.staged.folder), "-r", "skip"),
+                timeout=max(1.0, self.end - time.monotonic()),
+                idle=self.pace.idle,
+                scope=self.staged.sha256,
+                stop=watcher,
+                keep=(lock,),
+            )
+        except KaggleTimeout as error:
+            return str(error), 0.0
+        if watcher.dropped:
+            self._forget_session(watcher.dropped)
+            return f"{watcher.dropped} did not arrive; the client would have gone on without it and was stopped", 0.0
+        if watcher.pause is not None:
+            return f"{reason(answer)}: stopped before the client itself sends it again", watcher.pause
+        return self._judge(answer, before, tried), 0.0
+
+    def _judge(self, answer: Answer, before: int, tried: bool) -> str:
+        """'' for a success without a but, the problem for what may pass; Refused or NotSignedIn for a no."""
+        told = FAILURE.search(answer.out)
+        if answer.code == 0 and SUCCESS.search(answer.out) and not told:
+            return ""
+        what = f"Kaggle did not make version {before + 1} of {self.staged.ref}"
+        if told and "already in use" in told[0] and not before:
+            if tried:
+                return ""  # by us, and not shown yet
+            raise Refused(
+                f"{what}: {told[0]} If it is yours and still being processed, the same command works in some minutes; "
+                f"otherwise build with another slug"
+            )
+        if told:
+            raise Refused(f"{what}: {told[0]}")
+        # 403 is also the answer while an earlier version is being processed.
+        if stays(answer) and not BUSY.search(reason(answer)):
+            raise refusal(what, answer)
+        return reason(answer) if answer.code else f"kaggle did not say that it worked, but: {answer.words}"
+
+    def _was_made(self, before: int, problem: str, pause: float) -> bool:
+        """Whether, after all, there is a new version; waits for that as long as one may need to show."""
+        shown = time.monotonic() + max(pause, self.pace.settle)
+        news = problem
+        while True:
+            self.timer.pause(news)
+            seen = self.remote.look()
+            news = _news(seen)
+            if seen and seen.idle and seen.version > before:
+                return True
+            if (seen is None or seen.idle) and time.monotonic() >= shown:
+                return False
+
+    def _forget_session(self, name: str) -> None:
+        """Start a file anew: where the server has given up an upload, the client would ask for it again and again."""
+        for path in (self.kaggle.state / self.staged.sha256 / ".kaggle" / "uploads").glob(f"*_{name}.json"):
+            path.unlink(missing_ok=True)
+
+    def _ready(self, before: int) -> int:
+        """The new version, once it is ready."""
+        while True:
+            seen = self.remote.look()
+            if seen and seen.status == "failed":
+                self._remember("", 0)
+                raise DfdcError(
+                    f"Kaggle failed to process what was sent; see https://www.kaggle.com/datasets/{self.staged.ref}, "
+                    f"the same command sends it again"
+                )
+            if seen and seen.idle and seen.version > before:
+                return seen.version
+            self._pause(seen)
+
+    def _pause(self, seen: Seen | None) -> None:
+        """Wait for the next look; DfdcError at the deadline."""
+        try:
+            self.timer.pause(_news(seen))
+        except DfdcError:
+            # Over its quota, Kaggle was seen to say yes to a dataset that never came. The next run may ask again: where
+            # it does come, that is refused.
+            if seen is None and self.memory.read().step == "sent":
+                self._remember("sending", 1)
+            raise
+
+    def _check(self, before: int, version: int) -> None:
+        """Read back; DfdcError for the first doubt."""
+        ref, files = self.staged.ref, self.remote.files(version)
+        differ = sorted({name for name, _ in files.items() ^ self.staged.files.items()})
+        data = None if differ else self.remote.read(version, MANIFEST)
+        if differ or data not in {None, self.staged.manifest}:
+            self._remember("", 0)
+            raise DfdcError(
+                f"version {version} of {ref} is not what was sent, it differs in {', '.join(differ) or MANIFEST}; do "
+                f"not attach it: the same command sends the next version, complete"
+            )
+        self._done(version)
+        if version != before + 1:
+            raise DfdcError(
+                f"{ref} went from version {before} to {version}: Kaggle counted one upload twice, or somebody else "
+                f"sends to it. Version {version} has these files, and the same command goes on with it"
+            )
+
+    def _is_there(self, seen: Seen) -> bool:
+        """Whether what Kaggle has is what is staged; see `upload` for what that proves."""
+        if seen.status != "ready" or self.remote.files(seen.version) != self.staged.files:
+            return False
+        data, record = self.remote.read(seen.version, MANIFEST), self.memory.read()
+        accepted = record.step in {"sent", "done"} and record.version == seen.version
+        return data == self.staged.manifest or (data is None and accepted and record.content == self.staged.sha256)
+
+    def _done(self, version: int) -> None:
+        """Nothing is under way any more."""
+        self._remember("done", version)
+        shutil.rmtree(self.kaggle.state / self.staged.sha256, ignore_errors=True)
+
+    def _remember(self, step: str, version: int) -> None:
+        self.memory.write(Record(self.staged.sha256, version, step))
+
+
+class _Watcher:
+    """Looks over the client's shoulder, to stop it before it does what it would call a success."""
+
+    def __init__(self, files: int, say: Say) -> None:
+        self.dropped = ""
+        self.pause: float | None = None
+        self._left, self._say = files, say
+
+    def __call__(self, line: str) -> bool:
+        """Whether to stop: a file has failed and would be left out, or the last request is about to be repeated."""
+        if line.startswith("Upload successful: "):
+            self._left -= 1
+            self._say(line)
+        elif line.startswith("Upload unsuccessful: "):
+            self.dropped = line.removeprefix("Upload unsuccessful: ").strip()
+        # With files left it is the start of an upload that is asked for again, which does no harm.
+        elif (again := re.match(r"Request failed: .* Will retry in +([\d.]+) seconds", line)) and self._left <= 0:
+            self.pause = float(again[1])
+        return bool(self.dropped) or self.pause is not None
+
+
+def _news(seen: Seen | None) -> str:
+    return f"version {seen.version}, {seen.status}" if seen else "not shown yet"

@@ -1,0 +1,151 @@
+"""The dress rehearsal on kernels of a few lines: what passes, and what each fault is called."""
+
+import json
+import shutil
+import tempfile
+
+import pytest
+
+from dfdc_common import DfdcError
+from kaggle_dataset.dry_run import dry_run, scaled_budget
+from kaggle_dataset.rehearsal import Passage
+
+IMAGE = 'python = ["3.11"]\nglibc = "2.35"\n[distributions]\npackaging = "26.0"\n[accepted]\n'
+# What a kernel does, but for judging. Lines of a test stand where PLANTED is.
+KERNEL = """
+import json, os, subprocess, sys
+from pathlib import Path
+
+source = Path(os.environ.get("DFDC_INPUT", "/kaggle/input"))
+output = Path(os.environ.get("DFDC_OUTPUT", "/kaggle/working/submission.csv"))
+names = sorted(path.name for path in source.rglob("test_videos/*"))
+manifest = next(source.rglob("manifest.json"))
+label, status, report = "0.400000", "ok", True
+PLANTED
+output.write_text("filename,label\\n" + "".join(f"{name},{label}\\n" for name in names))
+videos = [{"filename": name, "status": status, "reason": "why"} for name in names]
+print("a line before")
+if report:
+    print(json.dumps({"videos": videos, "seconds": 0.1}, indent=2))
+"""
+
+
+@pytest.fixture
+def stage(tmp_path, monkeypatch):
+    """Builds a folder as `dfdc build` does, with a kernel of a few lines; returns what runs it."""
+    (tmp_path / "image.toml").write_text(IMAGE)
+    (tmp_path / "clips").mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / "clips" / name).write_bytes(b"not looked at")
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    built = tmp_path / "build" / "0123456789abcdef"
+    files = [{"name": "blend.json", "path": "models/weights/blend.json"}]
+    write(built / "dataset" / "manifest.json", {"files": files, "wheels": ["some==1"]})
+    write(built / "dataset" / "blend.json", {"clip": [0.02, 0.97]})
+    write(built / "dataset" / "dataset-metadata.json", {"id": "someone/dfdc-ensemble"})
+    metadata = {"code_file": "start.py", "dataset_sources": ["someone/dfdc-ensemble"], "competition_sources": ["dfdc"]}
+    write(built / "kernel" / "kernel-metadata.json", metadata)
+
+    def run(planted="", **options):
+        (built / "kernel" / "start.py").write_text(KERNEL.replace("PLANTED", planted))
+        options = {"layouts": ["slug"], "image": tmp_path / "image.toml", **options}
+        return dry_run(built, tmp_path / "clips", **options)
+
+    yield run
+    if not list((tmp_path / "scratch").glob("kept")):
+        assert not list((tmp_path / "scratch").iterdir()), "nothing of a run may stay"
+
+
+def write(path, values):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize("isolation", ["auto", "hook"])
+def test_both_layouts_pass(stage, isolation):
+    lines = []
+    layouts = "print(manifest.relative_to(source).parent, next(source.rglob('test_videos')).relative_to(source))"
+    kernel = (
+        f"{layouts}\nassert not list(source.rglob('dataset-metadata.json')) and Path(__file__).parent != Path.cwd()"
+    )
+    rehearsal = stage(kernel, layouts=["slug", "owner"], isolation=isolation, say=lines.append)
+    ends = [passage.dataset.partition("input")[2] for passage in rehearsal.passages]
+    assert ends == ["/dfdc-ensemble", "/datasets/someone/dfdc-ensemble"]
+    assert [passage.statuses for passage in rehearsal.passages] == [{"ok": 2}] * 2
+    assert rehearsal.linked.keys() == {"packaging", "pip"}
+    assert rehearsal.wheels == ("some==1",)
+    assert ("no namespaces here" in rehearsal.apart) or isolation == "auto"
+    assert ("no namespaces here" in lines[0]) == ("no namespaces here" in rehearsal.apart)
+    assert json.loads(json.dumps(rehearsal.to_dict()))["forecast"].keys() == {"4000", "10000"}
+    shown = rehearsal.render()
+    assert "/datasets/someone/dfdc-ensemble" in shown
+    assert "0 of 2" in shown
+    assert " 4,000 videos  0:0" in shown
+
+
+@pytest.mark.parametrize(
+    ("planted", "says"),
+    [
+        (
+            "import urllib.request\ntry:\n    urllib.request.urlopen('http://example.com')\nexcept OSError: pass",
+            r"open a connection.*\n  example.com:80 from .*script.py:13",
+        ),
+        ("import av", r"exit code 1: the distribution av is missing \(module av\)"),
+        ("import cv2.dnn", "the distribution opencv-python-headless is missing"),
+        ("print('ERROR: No matching distribution found for timm==1', file=sys.stderr); sys.exit(1)", "no wheel of timm"),
+        ("print('last words', file=sys.stderr); sys.exit(3)", r"exit code 3\n.*\n  last words"),
+        ("os.kill(os.getpid(), 9)", "failed with exit code"),
+        ("label = '0.990000'", r"a.mp4 has 0.99, outside the blend's clip \[0.02, 0.97\]"),
+        ("label = 'nan'", "has the probability nan"),
+        ("names = names[:1]", "0 of 2 videos in its journal, and no report"),
+        ("report = False", "judging did not come to its end"),
+        ("status = 'unreadable'\nlabel = '0.5'", r"2 of 2 videos were not judged, more than 10%\n  a.mp4: unreadable: why"),
+        ("output = output.with_name('other.csv')", "left no /kaggle/working/submission.csv"),
+        ("import time; time.sleep(300)", "was ended"),
+    ],
+)  # fmt: skip
+def test_each_fault_is_named(stage, monkeypatch, planted, says):
+    monkeypatch.setattr("kaggle_dataset.dry_run.GRACE", 0.5)
+    options = {"budget": 2.0} if "sleep" in planted else {}
+    with pytest.raises(DfdcError, match=f"(?s){says}"):
+        stage(planted, **options)
+
+
+@pytest.mark.parametrize(("limit", "says"), [("MEMORY", "of memory; a session has"), ("DISK", "GB; a session has")])
+def test_more_than_a_session_has(stage, monkeypatch, limit, says):
+    monkeypatch.setattr(f"kaggle_dataset.dry_run.{limit}", 1_000_000)
+    with pytest.raises(DfdcError, match=says):
+        stage("output.with_name('big').write_bytes(b'x' * 2_000_000); import time; time.sleep(1)")
+
+
+def test_writing_into_the_input_is_named_without_namespaces(stage):
+    """Permissions hold an ordinary user; root is found out afterwards."""
+    with pytest.raises(DfdcError, match=r"Permission denied|wrote into its input.*dfdc-ensemble/manifest.json"):
+        stage("manifest.write_text('{}')", isolation="hook")
+
+
+def test_what_is_kept_is_named(stage, tmp_path):
+    lines = []
+    with pytest.raises(DfdcError, match="exit code 5"):
+        stage("sys.exit(5)", keep=True, say=lines.append)
+    kept = next((tmp_path / "scratch").iterdir())
+    assert lines[-1] == f"kept: {kept}"
+    assert (kept / "session" / "stderr").exists()
+    shutil.rmtree(kept)
+
+
+def test_mistakes_of_the_user(stage, tmp_path):
+    with pytest.raises(ValueError, match="give some of slug, owner"):
+        stage(layouts=["elsewhere"])
+    with pytest.raises(ValueError, match="holds no video"):
+        dry_run(tmp_path / "build" / "0123456789abcdef", tmp_path)
+    with pytest.raises(ValueError, match="is no folder that dfdc build wrote"):
+        dry_run(tmp_path, tmp_path / "clips")
+
+
+def test_budgets_and_forecasts():
+    assert [scaled_budget(videos) for videos in (1, 37, 400, 4000)] == [300.0, 300.0, 3240.0, 32400.0]
+    passage = Passage("/kaggle/input/d", 25.0, 15.0, {"ok": 9, "no_face": 1}, 1, 1)
+    assert passage.fallbacks == 1
+    assert passage.forecast(4000) == 10 + 1.5 * 4000
