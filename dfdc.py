@@ -143,8 +143,8 @@ def doctor(members: Members = SHIPPED) -> None:
 
 for command in (*dfdc_train.COMMANDS, *dfdc_ensemble.COMMANDS):
     app.command()(command)
-for name, command in dfdc_kaggle.COMMANDS.items():
-    app.command(name)(command)
+for name, named in dfdc_kaggle.COMMANDS.items():
+    app.command(name)(named)
 
 
 def _dump(values: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,8 +68,8 @@ def build(
 
 
 def rehearse(
+    videos: Clips,
     built: BuiltFolder = None,
-    videos: Clips = Path("runs/demo/videos"),
     output: Output = OUTPUT,
     isolation: Annotated[
         str, typer.Option(help="auto, namespaces (no network, real mounts) or hook (watched Python processes only)")
@@ -132,7 +132,7 @@ def submit(
 
 def ship(
     owner: Owner,
-    videos: Clips = Path("runs/demo/videos"),
+    videos: Clips,
     slug: Slug = "dfdc-ensemble",
     title: Title = "",
     license_: License = "apache-2.0",
@@ -182,10 +182,9 @@ def _build(
     output: Path,
 ) -> Built:
     """Build, and remember which was the last. into: where to; the wheels stay in `output`."""
-    from kaggle_dataset.build import build as run_build
-
     from dfdc_common import write_text
     from inference.videos import find_videos
+    from kaggle_dataset.build import build as run_build
 
     clips = find_videos([videos]) if videos is not None and videos.exists() else []
     made = run_build(
@@ -198,8 +197,10 @@ def _build(
 
 def _print_built(made: Built, dry_run: bool) -> None:
     typer.echo(made.report.render())
-    drift = ", ".join(f"{name} {value:.4f}" for name, value in made.drift.items())
-    typer.echo(f"\nprob_fake of a face moves by at most: {drift}")
+    known = {name: weights["max_drift"] for name, weights in made.manifest["blend"]["weights"].items()}
+    drift = {name: made.drift[name] if name in made.converted else known.get(name) for name in known | made.drift}
+    told = (f"{name} {value:.4f}" if value is not None else f"{name} not measured" for name, value in drift.items())
+    typer.echo(f"\nstored in fp16, prob_fake of a face moved by at most: {', '.join(told)}")
     if dry_run:
         typer.echo(f"dry run: it would be {made.id}; nothing was kept", err=True)
     else:
@@ -210,10 +211,9 @@ def _rehearse(folder: Path, videos: Path, isolation: str, max_fallback: float, k
     """Run it and keep what it showed beside the build; that file is what `ship` believes."""
     from typing import cast
 
+    from dfdc_common import write_text
     from kaggle_dataset.dry_run import dry_run
     from kaggle_dataset.sandbox import Isolation
-
-    from dfdc_common import write_text
 
     shown = dry_run(
         folder, videos, isolation=cast(Isolation, isolation), max_fallback=max_fallback, keep=keep, say=_say
@@ -305,4 +305,11 @@ def _say(text: str) -> None:
 
 
 # Name and function, in the order in which they are used and `dfdc --help` lists them.
-COMMANDS = {"build": build, "dry-run": rehearse, "upload": upload, "push": push, "submit": submit, "ship": ship}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "build": build,
+    "dry-run": rehearse,
+    "upload": upload,
+    "push": push,
+    "submit": submit,
+    "ship": ship,
+}

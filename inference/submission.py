@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 
 from dfdc_common import DfdcError, atomic_path
+from inference.result import PRIOR
 
 HEADER = ("filename", "label")
-PRIOR = 0.5  # of a video that could not be judged
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 

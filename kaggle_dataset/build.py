@@ -258,6 +258,7 @@ def _place(staged: Path, target: Path) -> bool:
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
+        # What was pushed or tried of it is noted beside these two folders.
         if _hashes(staged) != _hashes(target):
             raise DfdcError(f"{target} was changed after it was built; remove it and build again") from error
         return False
@@ -265,7 +266,7 @@ def _place(staged: Path, target: Path) -> bool:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    files = [path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()]
+    files = [path for part in ("dataset", "kernel") for path in (folder / part).iterdir()]
     return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
 
 

@@ -18,24 +18,6 @@ from inference.predict import load_blend
 from kaggle_dataset.build import ROOT, Address, build, source_tree
 from kaggle_dataset.members import stage_members
 from models.checkpoint import find_cards, load_member, read_card
-from tests.kaggle_dataset.parcels import as_wheel, make_wheel
-
-
-@pytest.fixture
-def tiny(tmp_path, monkeypatch):
-    """Instead of real wheels: one that is made on the spot."""
-    wheel = make_wheel(tmp_path / "cache")
-    monkeypatch.setattr("kaggle_dataset.build.gather", lambda *_: [as_wheel(wheel)])
-
-
-@pytest.fixture(scope="session")
-def blended(members, tmp_path_factory):
-    """The untrained members with a blend.json that knows their hashes."""
-    folder = tmp_path_factory.mktemp("blended")
-    shutil.copytree(members, folder, dirs_exist_ok=True)
-    hashes = {card.name: card.sha256 for card in find_cards(folder)}
-    replace(Blend.equal(sorted(hashes)), sha256=hashes).write(folder / "blend.json")
-    return folder
 
 
 def contents(folder):

@@ -1,0 +1,130 @@
+"""The commands from members to a score, with the real client against the stand-in."""
+
+import json
+import time
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import dfdc_kaggle
+from dfdc import app
+from dfdc_common import DfdcError, sha256_of
+from tests.kaggle_dataset.letters import OUTPUT, answer_pulls
+
+
+@pytest.fixture
+def desk(post, blended, tiny, tmp_path, monkeypatch):
+    """A user's folder and environment, the stand-in behind it; pauses are short, and the dry run has its own tests."""
+    for name, value in post.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    hurried = SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: time.sleep(min(seconds, 0.05)))
+    monkeypatch.setattr("kaggle_dataset.waiting.time", hurried)
+    rehearsed = []
+
+    def rehearse(folder, *_):
+        rehearsed.append(folder)
+        (folder / dfdc_kaggle.REHEARSAL).write_text("{}")
+        return {"table": "passed"}
+
+    monkeypatch.setattr(dfdc_kaggle, "_rehearse", rehearse)
+    post.service.outputs["submission.csv"] = OUTPUT
+    answer_pulls(post.service)
+
+    def run(*arguments, answer=None):
+        return CliRunner().invoke(app, [str(argument) for argument in arguments], input=answer)
+
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "a.mp4").touch()  # looked at by the dry run alone
+    common = ("--owner", post.service.user, "--members", blended, "--videos", "clips", "--per-day", 2)
+    return SimpleNamespace(run=run, common=common, rehearsed=rehearsed, service=post.service, asked=post.asked)
+
+
+def count(desk):
+    """How often something was made that cannot be taken back."""
+    calls = ("CreateDataset", "CreateDatasetVersion", "SaveKernel", "CreateCodeSubmission")
+    return [len(desk.asked(call)) for call in calls]
+
+
+def test_from_members_to_a_score_and_not_twice(desk, tmp_path):
+    done = desk.run("ship", *desk.common, "--yes")
+    assert done.exit_code == 0, done.output
+    assert count(desk) == [1, 0, 1, 1]
+    (built,) = desk.rehearsed
+    ref = f"{desk.service.user}/dfdc-ensemble"
+    stored = desk.service.stored(ref, 1)
+    manifest = json.loads((built / "dataset" / "manifest.json").read_text())
+    assert {p.name: sha256_of(p) for p in stored.iterdir() if p.name != "manifest.json"} == {
+        entry["name"]: entry["sha256"] for entry in manifest["files"]
+    }
+    assert (stored / "manifest.json").read_bytes() == (built / "dataset" / "manifest.json").read_bytes()
+    (ledger,) = pd.read_csv(tmp_path / "submissions.csv").to_dict("records")
+    assert (ledger["status"], ledger["public_score"], ledger["version"]) == ("complete", 0.42, 1)
+    assert ledger["manifest"] == sha256_of(built / "dataset" / "manifest.json")
+    again = desk.run("ship", *desk.common, "--yes")
+    assert again.exit_code == 0, again.output
+    assert count(desk) == [1, 0, 1, 1]
+    for told in ("there already, the same", "dry run of", "was passed before", "nothing was sent"):
+        assert told in again.output
+
+
+def test_another_blend_is_the_next_version_and_the_third_of_a_day_is_refused(desk, blended):
+    assert desk.run("ship", *desk.common, "--yes").exit_code == 0
+    second = desk.run("ship", *desk.common, "--yes", "--license", "CC0-1.0")
+    assert second.exit_code == 0, second.output
+    assert count(desk) == [1, 1, 2, 2]
+    third = desk.run("ship", *desk.common, "--yes", "--license", "other")
+    assert third.exit_code != 0
+    assert count(desk) == [1, 2, 3, 2]
+    assert "2 submissions" in str(third.exception), third.exception
+
+
+def test_each_step_by_itself(desk):
+    assert desk.run("upload").exit_code != 0  # nothing is built
+    assert desk.run("build", *desk.common[:4]).exit_code == 0
+    early = desk.run("submit", "--yes")
+    assert "first: dfdc push" in str(early.exception)
+    assert count(desk) == [0, 0, 0, 0]
+    for step in (("upload",), ("push",), ("submit", "--yes")):
+        done = desk.run(*step)
+        assert done.exit_code == 0, done.output
+    assert count(desk) == [1, 0, 1, 1]
+    assert "complete, public 0.42, private 0.43" in done.output
+
+
+def test_a_dry_run_of_each_step_sends_nothing(desk, tmp_path):
+    rehearsal = desk.run("build", *desk.common[:4], "--dry-run")
+    assert rehearsal.exit_code == 0, rehearsal.output
+    assert "would be" in rehearsal.output
+    assert not (tmp_path / "build" / dfdc_kaggle.LAST).exists()
+    done = desk.run("ship", *desk.common, "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert count(desk) == [0, 0, 0, 0]
+    assert not desk.service.datasets
+    for told in ("version 1: would be", "would push", "would submit"):
+        assert told in done.output
+
+
+def test_a_submission_is_asked_for(desk):
+    done = desk.run("ship", *desk.common, answer="n\n")
+    assert "was not submitted" in str(done.exception)
+    assert count(desk) == [1, 0, 1, 0]
+    assert desk.run("submit", answer="y\n").exit_code == 0
+    assert count(desk) == [1, 0, 1, 1]
+
+
+def test_a_dry_run_that_fails_stops_all_that_follows(desk, monkeypatch):
+    def fail(*_):
+        raise DfdcError("a connection was opened")
+
+    monkeypatch.setattr(dfdc_kaggle, "_rehearse", fail)
+    assert desk.run("ship", *desk.common, "--yes").exit_code != 0
+    assert count(desk) == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("text", ["alice/more", "alice=5", "alice/more=many"])
+def test_what_is_no_other_dataset(desk, text):
+    done = desk.run("build", *desk.common[:4], "--other", text)
+    assert "owner/slug=bytes" in str(done.exception)
