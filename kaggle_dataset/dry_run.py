@@ -269,6 +269,7 @@ class Judgement:
                 raise self._failed(f"submission.csv: the kernel's report does not speak of {name}")
 
     def _failed(self, what: str) -> DfdcError:
-        lines = [last_lines(path, LINES) for path in (self.sandbox.out, self.sandbox.err)]
-        log = "\n".join(f"  {line}" for text in lines for line in text.splitlines()) or "  (nothing)"
+        # The report goes to stdout, and would push out what is of interest.
+        lines = (last_lines(self.sandbox.err, LINES) or last_lines(self.sandbox.out, LINES)).splitlines()
+        log = "\n".join(f"  {line}" for line in lines) or "  (nothing)"
         return DfdcError(f"{what}\nthe kernel's last lines:\n{log}")
