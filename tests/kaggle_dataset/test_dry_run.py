@@ -135,6 +135,16 @@ def test_what_is_kept_is_named(stage, tmp_path):
     shutil.rmtree(kept)
 
 
+def test_a_file_that_is_gone_is_named(stage, tmp_path):
+    """Such as a wheel: the kernel's script finds it out, and fails."""
+    manifest = tmp_path / "build" / "0123456789abcdef" / "dataset" / "manifest.json"
+    values = json.loads(manifest.read_text())
+    values["files"].append({"name": "av-18.1.0.whl.bin", "path": "wheels/av-18.1.0.whl"})
+    manifest.write_text(json.dumps(values))
+    with pytest.raises(DfdcError, match="exit code 1: the dataset lacks av-18.1.0.whl.bin, which its manifest names"):
+        stage("sys.exit(1)")
+
+
 def test_mistakes_of_the_user(stage, tmp_path):
     with pytest.raises(ValueError, match="give some of slug, owner"):
         stage(layouts=["elsewhere"])
