@@ -71,11 +71,12 @@ def push(
 ) -> Pushed:
     """Push the kernel in a folder, wait until its session is complete, put its submission and log into `output`.
 
-    Every push makes a version and runs a session, so it is sent once: after a lost answer or a kill the same call looks
-    what Kaggle has, and goes on waiting where this content was pushed. sample: a sample_submission.csv whose rows it
-    must have. most_prior: share of videos that may have the prior. adopt: the version that Kaggle's page shows, after
-    a push whose answer was lost. anew: make another version though this content was pushed. deadline, poll: seconds.
-    Nothing but the log is put into `output` before it is validated. Raises ValueError for metadata that must not be pushed, DfdcError for all that Kaggle does.
+    Every push makes a version and runs a session, so it is sent once: after a lost answer or a kill the same call
+    looks what Kaggle has, and goes on waiting where this content was pushed. sample: a sample_submission.csv whose
+    rows it must have. most_prior: share of videos that may have the prior. adopt: the version that Kaggle's page
+    shows, after a push whose answer was lost. anew: make another version though this content was pushed. deadline,
+    poll: seconds. Nothing but the log is put into `output` before it is validated. Raises ValueError for metadata that
+    must not be pushed, DfdcError for all that Kaggle does.
     """
     ref = check_metadata(kernel)
     if dry_run:

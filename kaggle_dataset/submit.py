@@ -232,8 +232,8 @@ def _send(entry: Entry, work: Work) -> None:
             refusal("Kaggle did not take the submission", answer)
             if stays(answer)
             else Refused(
-                f"Kaggle did not take the submission: {why.rstrip('.')}. Is {entry.competition} still open, and is a submission "
-                f"left for today? DFDC itself is closed"
+                f"Kaggle did not take the submission: {why.rstrip('.')}. Is {entry.competition} still open, and is a "
+                f"submission left for today? DFDC itself is closed"
             )
         )
         certain = stays(answer) or not UNKNOWN.search(why)
