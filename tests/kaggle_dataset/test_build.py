@@ -128,7 +128,8 @@ def test_the_same_content_again_is_left_as_it_is(tmp_path, blended, tiny):
         build(blended, tmp_path / "build", "someone")
 
 
-def test_members_in_float32_are_halved_and_their_drift_is_measured(tmp_path, blended, media, tiny):
+def test_members_in_float32_are_halved_and_their_drift_is_measured(tmp_path, blended, media, tiny, monkeypatch):
+    monkeypatch.setattr("kaggle_dataset.members.DRIFT_FRAMES", 2)
     source = as_float32(blended, tmp_path / "f32")
     with pytest.raises(ValueError, match="first, second would be stored in fp16: give videos"):
         build(source, tmp_path / "build", "someone")
