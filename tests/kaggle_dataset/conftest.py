@@ -1,5 +1,6 @@
 """What the tests of the post office share."""
 
 from tests.kaggle_dataset.post import post
+from tests.kaggle_dataset.staging import dataset
 
-__all__ = ["post"]
+__all__ = ["dataset", "post"]
