@@ -144,11 +144,11 @@ def _drift(
             f"{', '.join(converted)} would be stored in fp16: give videos with faces, to measure what that moves"
         )
     drift = measure_drift(source, staged, blend, videos)
-    worst = max(drift, key=lambda name: drift[name])
-    if not drift[worst] <= DRIFT_LIMIT:
+    # Not "above the limit": a NaN is beyond it as well.
+    if beyond := [f"{name} by {moved:.4f}" for name, moved in drift.items() if not moved <= DRIFT_LIMIT]:
         raise DfdcError(
-            f"stored in fp16, {worst} moves prob_fake of a face by {drift[worst]:.4f}, more than {DRIFT_LIMIT}: train "
-            f"it with more weight_decay or a lower lr"
+            f"stored in fp16, prob_fake of a face moves by more than {DRIFT_LIMIT}: {', '.join(beyond)}; train with "
+            f"more weight_decay or a lower lr"
         )
     return drift
 

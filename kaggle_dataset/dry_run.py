@@ -36,7 +36,7 @@ LAYOUTS: dict[Layout, tuple[str, str]] = {
 LEAST = 300.0
 RESERVE = 120.0 / HOURS  # of the budget: the kernel's own 2 minutes of 9 hours
 GRACE = 60.0  # seconds over the budget, after which the kernel is late
-LINES = 20  # of the log, in an error
+LINES = 40  # of the log, in an error
 MISSING = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
 UNMET = re.compile(r"No matching distribution found for ([\w.\-]+)")
 
@@ -215,7 +215,10 @@ class Judgement:
             raise self._failed(f"the kernel failed with exit code {self.ended.code}{self._lacking()}")
 
     def _lacking(self) -> str:
-        """Which distribution the environment had to have, as far as the log says."""
+        """Which file the dataset lacks, or which distribution the environment, as far as the log says."""
+        dataset = self.program.folder / "dataset"
+        if gone := [e["name"] for e in self.program.manifest["files"] if not (dataset / e["name"]).exists()]:
+            return f": the dataset lacks {', '.join(gone)}, which its manifest names"
         text = last_lines(self.sandbox.err, 1000)
         if found := UNMET.findall(text):
             return f": pip found no wheel of {found[-1]} in the dataset"
@@ -269,6 +272,7 @@ class Judgement:
                 raise self._failed(f"submission.csv: the kernel's report does not speak of {name}")
 
     def _failed(self, what: str) -> DfdcError:
-        lines = [last_lines(path, LINES) for path in (self.sandbox.out, self.sandbox.err)]
-        log = "\n".join(f"  {line}" for text in lines for line in text.splitlines()) or "  (nothing)"
+        # The report goes to stdout, and would push out what is of interest.
+        lines = (last_lines(self.sandbox.err, LINES) or last_lines(self.sandbox.out, LINES)).splitlines()
+        log = "\n".join(f"  {line}" for line in lines) or "  (nothing)"
         return DfdcError(f"{what}\nthe kernel's last lines:\n{log}")

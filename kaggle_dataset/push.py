@@ -63,6 +63,7 @@ def push(
     sample: Path | None = None,
     most_prior: float = 0.1,
     adopt: int | None = None,
+    anew: bool = False,
     dry_run: bool = False,
     deadline: float = DEADLINE,
     poll: float = 30.0,
@@ -70,11 +71,12 @@ def push(
 ) -> Pushed:
     """Push the kernel in a folder, wait until its session is complete, put its submission and log into `output`.
 
-    Every push makes a version and runs a session, so it is sent once: after a lost answer or a kill the same call looks
-    what Kaggle has, and goes on waiting where this content was pushed. sample: a sample_submission.csv whose rows it
-    must have. most_prior: share of videos that may have the prior. adopt: the version that Kaggle's page shows, after
-    a push whose answer was lost. deadline, poll: seconds. Nothing but the log is put into `output` before it is
-    validated. Raises ValueError for metadata that must not be pushed, DfdcError for all that Kaggle does.
+    Every push makes a version and runs a session, so it is sent once: after a lost answer or a kill the same call
+    looks what Kaggle has, and goes on waiting where this content was pushed. sample: a sample_submission.csv whose
+    rows it must have. most_prior: share of videos that may have the prior. adopt: the version that Kaggle's page
+    shows, after a push whose answer was lost. anew: make another version though this content was pushed. deadline,
+    poll: seconds. Nothing but the log is put into `output` before it is validated. Raises ValueError for metadata that
+    must not be pushed, DfdcError for all that Kaggle does.
     """
     ref = check_metadata(kernel)
     if dry_run:
@@ -83,7 +85,7 @@ def push(
     state = kernel.parent / STATE
     timer = Timer(deadline, poll, say, f"the output of {ref}", "the same command goes on waiting and pushes nothing")
     with alone(kernel.parent):
-        sent = _sent_before(kernel, ref, state, kaggle, timer, adopt)
+        sent = None if anew else _sent_before(kernel, ref, state, kaggle, timer, adopt)
         if sent is None:
             sent = _send(kernel, ref, state, kaggle, timer)
             # Asked at once, Kaggle might still tell of the session before.
@@ -211,7 +213,7 @@ def _refuse_arrived(kernel: Path, ref: str, state: Path, kaggle: Kaggle, timer: 
     if _has(kernel, ref, kaggle, timer):
         raise DfdcError(
             f"Kaggle has this script as the latest version of {ref}, but its number is not known ({why}). Read it at "
-            f"{_page(ref)} and go on with: dfdc push --adopt NUMBER. Or push again: remove {state}"
+            f"{_page(ref)} and go on with: dfdc push --adopt NUMBER. Or make another version: dfdc push --anew"
         )
 
 

@@ -177,7 +177,7 @@ class Sandbox:
                 stderr=err,
                 start_new_session=True,
             )
-            watch = Watch(process.pid, (self.working, self.temporary, self.home))
+            watch = Watch(process.pid, self.home, (self.working, self.temporary, self.home))
             try:
                 code = self._wait(process, watch, began + seconds, say)
             finally:

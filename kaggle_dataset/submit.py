@@ -232,7 +232,8 @@ def _send(entry: Entry, work: Work) -> None:
             refusal("Kaggle did not take the submission", answer)
             if stays(answer)
             else Refused(
-                f"Kaggle did not take the submission: {why}. Is {entry.competition} still open? DFDC itself is closed"
+                f"Kaggle did not take the submission: {why.rstrip('.')}. Is {entry.competition} still open, and is a "
+                f"submission left for today? DFDC itself is closed"
             )
         )
         certain = stays(answer) or not UNKNOWN.search(why)
@@ -275,6 +276,6 @@ def _wait(entry: Entry, work: Work) -> Entry:
             raise DfdcError(
                 f"{name} ended in an error, and counts for today; Kaggle tells the reason only on its page: "
                 f"https://www.kaggle.com/competitions/{entry.competition}/submissions. Usual on hidden videos: time, "
-                f"memory, a video that cannot be read. A new attempt needs a new version: dfdc push"
+                f"memory, a video that cannot be read. A new attempt needs a new version: dfdc push --anew"
             )
         work.timer.pause(f"{name}: {entry.status}" if found else f"{name}: not in Kaggle's list yet")

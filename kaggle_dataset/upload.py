@@ -153,7 +153,7 @@ class _Errand:
         except KaggleTimeout as error:
             return str(error), 0.0
         if watcher.dropped:
-            self._forget_session(watcher.dropped)
+            self._forget_session("" if watcher.expired else watcher.dropped)
             return f"{watcher.dropped} did not arrive; the client would have gone on without it and was stopped", 0.0
         if watcher.pause is not None:
             return f"{reason(answer)}: stopped before the client itself sends it again", watcher.pause
@@ -193,8 +193,9 @@ class _Errand:
                 return False
 
     def _forget_session(self, name: str) -> None:
-        """Start a file anew: where the server has given up an upload, the client would ask for it again and again."""
-        for path in (self.kaggle.state / self.staged.sha256 / ".kaggle" / "uploads").glob(f"*_{name}.json"):
+        """Start a file anew, or all ('') where one had expired: the client would try each of them in vain."""
+        pattern = f"*_{name}.json" if name else "*.json"
+        for path in (self.kaggle.state / self.staged.sha256 / ".kaggle" / "uploads").glob(pattern):
             path.unlink(missing_ok=True)
 
     def _ready(self, before: int) -> int:
@@ -261,7 +262,7 @@ class _Watcher:
     """Looks over the client's shoulder, to stop it before it does what it would call a success."""
 
     def __init__(self, files: int, say: Say) -> None:
-        self.dropped = ""
+        self.dropped, self.expired = "", False
         self.pause: float | None = None
         self._left, self._say = files, say
 
@@ -270,6 +271,8 @@ class _Watcher:
         if line.startswith("Upload successful: "):
             self._left -= 1
             self._say(line)
+        elif re.match(r"Upload of .* expired", line):
+            self.expired = True
         elif line.startswith("Upload unsuccessful: "):
             self.dropped = line.removeprefix("Upload unsuccessful: ").strip()
         # With files left it is the start of an upload that is asked for again, which does no harm.

@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 PROC = Path("/proc")
+ROUNDS = 50  # of killing: a process may start another one meanwhile, and takes a moment to be gone
 
 
 class Watch:
     """The peaks of a tree of processes, as far as looks at it show them."""
 
-    def __init__(self, pid: int, folders: Sequence[Path]) -> None:
-        """pid: of the process at the top. folders: whose files count as disk that is written."""
-        self.pid, self.folders = pid, folders
+    def __init__(self, pid: int, home: Path, folders: Sequence[Path]) -> None:
+        """pid: of the process at the top. home: its HOME, which no other run has. folders: whose files are counted."""
+        self.pid, self.home, self.folders = pid, home, folders
         self.memory, self.disk = 0, 0  # bytes at the peak; memory stays 0 where there is no /proc
         self._resident = 0
         self._seen: dict[int, str] = {}  # every process of the tree, with its time of birth
@@ -38,12 +40,22 @@ class Watch:
         self.disk = max(self.disk, sum(bytes_below(folder) for folder in self.folders))
 
     def kill(self) -> None:
-        """End whatever is left of the tree, those included whose parents are gone."""
-        self.look_at_memory()
-        for pid, born in self._seen.items():
-            if _birth(pid)[1] == born:
+        """End whatever is left of the run: also those whose parents are gone, or that came between two looks."""
+        for _ in range(ROUNDS):
+            self._seen |= dict(_tree(self.pid))
+            births = ((pid, _birth(pid)[1]) for pid in _pids())
+            left = [pid for pid, born in births if born and (born == self._seen.get(pid) or self._has_home(pid))]
+            for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+            if not left:
+                return
+            time.sleep(0.02)
+
+    def _has_home(self, pid: int) -> bool:
+        with contextlib.suppress(OSError):
+            return f"HOME={self.home}".encode() in (PROC / str(pid) / "environ").read_bytes().split(b"\0")
+        return False
 
 
 def bytes_below(folder: Path) -> int:
@@ -78,12 +90,12 @@ def _pids() -> Iterable[int]:
 
 
 def _birth(pid: int) -> tuple[int, str]:
-    """Parent and time of birth; (0, "") for a process that is gone. See proc(5)."""
+    """Parent and time of birth; (0, "") for a process that is gone, or only waits to be collected. See proc(5)."""
     try:
         fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:
         return 0, ""
-    return int(fields[1]), fields[19]
+    return (0, "") if fields[0] == "Z" else (int(fields[1]), fields[19])
 
 
 def _resident(pid: int) -> int:

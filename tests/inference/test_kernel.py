@@ -12,7 +12,7 @@ from dfdc_common import DfdcError
 from inference.duration import clock, parse_duration
 from inference.finish import finish_from_journal
 from inference.journal import Journal
-from inference.kernel import find, supervise, verify
+from inference.kernel import ROOT, find, supervise, verify
 from inference.result import VideoResult
 from inference.videos import journal_of
 
@@ -39,6 +39,11 @@ def test_everything_is_found_by_walking(tmp_path):
     assert found.videos == tmp_path / "deepfake" / "test_videos"
     assert found.sample == tmp_path / "deepfake" / "sample_submission.csv"
     assert found.root == tmp_path / "dfdc"
+
+
+def test_a_manifest_without_code_beside_it_is_passed_over(tmp_path):
+    (kaggle(tmp_path) / "dfdc" / "dfdc.py").unlink()
+    assert find(tmp_path).root == ROOT
 
 
 def test_without_test_videos_the_folder_with_the_most_is_taken(tmp_path):

@@ -9,8 +9,9 @@ from ensemble.blend import Blend
 from models.checkpoint import find_cards
 from tests.kaggle_dataset.parcels import as_wheel, make_wheel
 from tests.kaggle_dataset.post import post
+from tests.kaggle_dataset.staging import dataset
 
-__all__ = ["post"]
+__all__ = ["dataset", "post"]
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 Modelled on the client's own schema (kagglesdk 0.1.37), not on the live service. `stand_in.py` puts it on a port.
 """
 
-import json
 import os
 import re
 import shutil
@@ -280,14 +279,10 @@ class Service:
             if blob["name"] not in self.options.lost_files:
                 shutil.copyfile(self.root / "blobs" / token, raw / blob["name"])
         mounted = _mount(raw, raw.with_name("mounted"))
-        names = [path for path in mounted.rglob("*") if path.is_file()]
-        listing = {
-            path.relative_to(mounted).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
-            for path in names
-        }
+        found = {p.relative_to(mounted).as_posix(): p for p in mounted.rglob("*") if p.is_file()}
+        listing = {name: {"bytes": p.stat().st_size, "sha256": sha256_of(p)} for name, p in found.items()}
         dataset["versions"].append({"number": number, "notes": notes, "files": listing})
         ref = dataset["ref"]
-        (raw.parent / "files.json").write_text(json.dumps(listing, indent=1))
         return {"ref": f"/{ref}", "url": f"https://www.kaggle.com/datasets/{ref}", "status": "ok", "error": ""}
 
 

@@ -106,7 +106,8 @@ def test_names_that_are_refused(tmp_path, name, says):
 def test_names_that_clash():
     assert name_problems(["a.json", "b.json", "av-1.whl.bin"]) == []
     assert name_problems(["a.json", "a.json"]) == ["two files are called a.json; rename one"]
-    assert "case does not count" in name_problems(["one.safetensors", "One.safetensors"])[0]
+    for pair in (["one.safetensors", "One.safetensors"], ["One.safetensors", "ONE.safetensors"]):
+        assert "case does not count" in name_problems(pair)[0]
 
 
 def test_links_and_folders_are_refused(tmp_path):

@@ -57,10 +57,11 @@ def test_push_wait_fetch(desk):
 def test_the_same_content_is_pushed_once_and_other_content_anew(desk):
     desk.push()
     assert desk.push().version == 1
+    assert desk.push(anew=True).version == 2
     (desk.kernel / "start.py").write_text("print('other')\n")
     with pytest.raises(ValueError, match="has not run on Kaggle to its end with this content"):
         last_push(desk.kernel)
-    assert desk.push().version == 2
+    assert desk.push().version == 3
 
 
 def test_a_dry_run_asks_nothing(desk):

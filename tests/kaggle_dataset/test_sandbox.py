@@ -1,4 +1,4 @@
-"""What a run in the sandbox can do, what it cannot, and what is seen of it: with namespaces, and with the hook alone."""
+"""What a run in the sandbox can do, what it cannot, what is seen of it: with namespaces, and with the hook alone."""
 
 import json
 import os
@@ -82,7 +82,7 @@ def ran(request, tmp_path_factory):
 
 
 def test_it_ends_as_the_script_does(ran):
-    sandbox, ended, said = ran
+    sandbox, ended, _ = ran
     assert ended.code == 7
     assert sandbox.out.read_text() == "to stdout\n"
     assert sandbox.err.read_text().splitlines()[-1] == "to stderr"
@@ -115,7 +115,7 @@ def test_connections_of_a_child_are_named(ran):
 
 
 def test_connections_of_other_code_are_named_where_strace_is(ran):
-    sandbox, ended, said = ran
+    sandbox, ended, _ = ran
     if not sandbox.means.tracer:
         pytest.skip("needs strace")
     assert [a.callers[0][:27] for a in ended.attempts if a.host == "192.0.2.3"] == ["code that is not Python, pr"]
@@ -146,8 +146,8 @@ def test_peaks_are_seen(ran):
 def test_nothing_runs_on(ran):
     sandbox, _, _ = ran
     deadline = time.monotonic() + 10
-    while sandboxed := [pid for pid in Path("/proc").glob("[0-9]*") if _has(pid, str(sandbox.home))]:
-        assert time.monotonic() < deadline, sandboxed
+    while left := [pid for pid in Path("/proc").glob("[0-9]*") if _has(pid, str(sandbox.home))]:
+        assert time.monotonic() < deadline, left
         time.sleep(0.1)
     assert str(sandbox.folder) not in Path("/proc/self/mounts").read_text()
 

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 import kaggle_dataset.start as script
-from kaggle_dataset.build import build
+from kaggle_dataset.build import ROOT, build
 from kaggle_dataset.start import StartError, inside
-from models.checkpoint import WEIGHTS_DIR
 from tests.kaggle_dataset.parcels import KERNEL, as_wheel, make_wheel, write_dataset, write_manifest
 
 LAYOUTS = ["dfdc-ensemble", "datasets/someone/dfdc-ensemble"]
@@ -136,7 +135,7 @@ def test_it_is_short_and_needs_the_standard_library_only():
 def test_the_shipped_ensemble_judges_a_clip_as_it_would_there(tmp_path, media, monkeypatch):
     wheel = make_wheel(tmp_path / "cache")
     monkeypatch.setattr("kaggle_dataset.build.gather", lambda *_: [as_wheel(wheel)])
-    built = build(WEIGHTS_DIR, tmp_path / "build", "someone")
+    built = build(ROOT / "models" / "weights", tmp_path / "build", "someone")
     mounted = tmp_path / "input" / "datasets" / "someone" / "dfdc-ensemble"
     shutil.copytree(built.dataset, mounted)
     (mounted / "dataset-metadata.json").unlink()

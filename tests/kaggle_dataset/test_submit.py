@@ -124,7 +124,7 @@ def test_a_stalled_submission_is_looked_for(desk, monkeypatch):
 def test_a_closed_competition(desk):
     desk.fault("CreateCodeSubmission", status=400, body={"code": 400, "message": "Submissions are closed."})
     with pytest.raises(
-        Refused, match=rf"not take the submission: Submissions are closed\.\. Is {COMPETITION} still open"
+        Refused, match=rf"not take the submission: Submissions are closed\. Is {COMPETITION} still open"
     ):
         desk.submit()
     assert [entry.status for entry in read_ledger(desk.ledger)] == ["refused"]

@@ -10,42 +10,16 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from safetensors.numpy import save
 
 from dfdc_common import DfdcError
 from kaggle_dataset.cli import NotSignedIn
 from kaggle_dataset.upload import Pace, Uploaded, upload
 from kaggle_dataset.waiting import Refused
+from tests.kaggle_dataset.staging import REF, files_of
 
-REF = "alice/dfdc-ensemble"
 MAKES = "CreateDatasetVersion$"
 QUICK = Pace(poll=0.1, settle=0.3, idle=20)
-
-
-def files_of(seed=0):
-    """The smallest dataset that has every kind of file."""
-    weights = np.random.default_rng(seed).standard_normal(50_000).astype(np.float32)
-    files = {"member.safetensors": save({"weight": weights}), "member.json": b'{"name": "member"}'}
-    files |= {"blend.json": b"{}\n", "source.json": b'{"dfdc.py": "print(1)"}'}
-    entries = [
-        {"name": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "path": ""}
-        for name, data in sorted(files.items())
-    ]
-    return {**files, "manifest.json": json.dumps({"format": 1, "files": entries}).encode()}
-
-
-@pytest.fixture
-def dataset(tmp_path):
-    """A folder as `dfdc build` leaves it."""
-    folder = tmp_path / "build" / "dataset"
-    folder.mkdir(parents=True)
-    for name, data in files_of().items():
-        (folder / name).write_bytes(data)
-    about = {"id": REF, "title": "DFDC ensemble", "licenses": [{"name": "apache-2.0"}]}
-    (folder / "dataset-metadata.json").write_text(json.dumps(about))
-    return folder
 
 
 class Desk:
@@ -116,38 +90,6 @@ def test_a_version_of_what_is_there(second):
     assert second.versions()[1] == second.staged()
     notes = second.post.asked("CreateDatasetVersion")[0]["json"]["body"]["versionNotes"]
     assert notes == f"manifest {second.staged()['manifest.json']}"
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        (lambda f: (f / "member.json").write_bytes(b'{"name": "mambar"}'), "SHA-256 .* it was changed after"),
-        (lambda f: (f / "member.json").write_bytes(b"{}"), "member.json has 2 bytes"),
-        (lambda f: (f / "blend.json").unlink(), "blend.json is missing"),
-        (lambda f: (f / ".env").write_text("KEY=1"), ".env is a dotfile"),
-        (lambda f: (f / "more.json").write_text("{}"), "more.json is not in manifest.json"),
-        (lambda f: (f / "more").mkdir(), "more is a folder"),
-        (
-            lambda f: ((f / "blend.json").rename(f.parent / "b"), (f / "blend.json").symlink_to(f.parent / "b")),
-            "a link",
-        ),
-    ],
-)
-def test_a_folder_that_is_not_its_manifests_is_not_sent(desk, change, says):
-    change(desk.dataset)
-    with pytest.raises(DfdcError, match=says):
-        desk()
-    assert not desk.post.service.log
-
-
-def test_no_dataset_and_too_long_a_path(desk, tmp_path):
-    with pytest.raises(ValueError, match="is no built dataset"):
-        upload(tmp_path, desk.post.kaggle)
-    long = tmp_path / ("x" * 120) / ("y" * 120)
-    long.parent.mkdir()
-    desk.dataset.rename(long)
-    with pytest.raises(ValueError, match="bytes, the client takes 250"):
-        upload(long, desk.post.kaggle)
 
 
 def test_401(second):
@@ -247,6 +189,7 @@ def test_a_session_that_expired(second):
         second(pace=Pace(0.1, 0.3, idle=3))
     second.post.service.blobs.clear()
     assert second() == Uploaded(REF, 2, True)
+    assert len([line for line in second.said if "did not arrive" in line]) == 1  # then all are started anew
     assert second.versions()[1:] == [second.staged()]
 
 
