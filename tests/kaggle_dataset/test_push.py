@@ -64,6 +64,15 @@ def test_the_same_content_is_pushed_once_and_other_content_anew(desk):
     assert desk.push().version == 3
 
 
+def test_another_build_has_been_pushed_since(desk, tmp_path):
+    desk.push()
+    other = write_kernel(tmp_path / "other" / "kernel")
+    (other / "start.py").write_text("print('other')\n")
+    push(other, tmp_path / "elsewhere", desk.kaggle, **QUICK)
+    with pytest.raises(DfdcError, match=f"{REF} has another script by now than version 1, .*--anew"):
+        desk.push()
+
+
 def test_a_dry_run_asks_nothing(desk):
     told = []
     assert desk.push(dry_run=True, say=told.append).version == 0
