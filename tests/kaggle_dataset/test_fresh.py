@@ -49,5 +49,5 @@ def test_a_shared_folder_shows_only_what_is_asked_for(installed, tmp_path):
 
 def test_a_distribution_without_a_list_of_its_files(installed, tmp_path):
     (installed / "d_one-1.dist-info" / "RECORD").unlink()
-    with pytest.raises(DfdcError, match="d-one in .* has no list of its files"):
+    with pytest.raises(DfdcError, match=r"d-one in .* has no list of its files"):
         fresh.make_fresh(tmp_path / "environment", ["d-one"], tmp_path / "connections")
