@@ -153,6 +153,11 @@ def _sent_before(kernel: Path, ref: str, state: Path, kaggle: Kaggle, timer: Tim
     if before is None or before.content != content:
         return None
     if before.phase != "sending":
+        if not _has(kernel, before.ref, kaggle, timer):
+            raise DfdcError(
+                f"{before.ref} has another script by now than version {before.version}, and Kaggle shows the latest "
+                f"session only; make another version of this one: dfdc push --anew"
+            )
         return before
     timer.say(f"an earlier push of {ref} was cut off: looking what Kaggle has")
     # What was sent by a process that was killed a moment ago may still be on its way.

@@ -64,6 +64,15 @@ def test_the_same_content_is_pushed_once_and_other_content_anew(desk):
     assert desk.push().version == 3
 
 
+def test_another_build_has_been_pushed_since(desk, tmp_path):
+    desk.push()
+    other = write_kernel(tmp_path / "other" / "kernel")
+    (other / "start.py").write_text("print('other')\n")
+    push(other, tmp_path / "elsewhere", desk.kaggle, **QUICK)
+    with pytest.raises(DfdcError, match=f"{REF} has another script by now than version 1, .*--anew"):
+        desk.push()
+
+
 def test_a_dry_run_asks_nothing(desk):
     told = []
     assert desk.push(dry_run=True, say=told.append).version == 0
@@ -130,9 +139,11 @@ def test_a_session_that_ends_badly_shows_its_log(desk, status):
     assert desk.push().version == 2
 
 
-def test_a_log_that_cannot_be_had_does_not_hide_the_failure(desk):
+@pytest.mark.parametrize("fault", [{"status": 500}, {"delay": 10, "drop": True}])
+def test_a_log_that_cannot_be_had_does_not_hide_the_failure(desk, monkeypatch, fault):
+    monkeypatch.setattr("kaggle_dataset.output.CALL", 2.0)
     desk.set(kernel_script=("ERROR",))
-    desk.fault("ListKernelSessionOutput", status=500)
+    desk.fault("ListKernelSessionOutput", **fault)
     with pytest.raises(SessionFailedError, match=r"ended with ERROR; its log could not be fetched"):
         desk.push()
 
@@ -152,6 +163,7 @@ def test_output_that_is_none_leaves_the_older_one(desk, data, says):
         desk.push()
     assert sorted(p.name for p in desk.output.iterdir()) == ["dfdc-ensemble.log", "submission.csv"]
     assert (desk.output / "submission.csv").read_text() == "an older one\n"
+    assert not desk.asked("scratch.bin")
     # Nothing is pushed anew: the same command only fetches again.
     desk.service.outputs = {"submission.csv": OUTPUT}
     assert desk.push().submission.read_bytes() == OUTPUT
