@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -51,6 +51,7 @@ def build(
     videos: Annotated[Path | None, typer.Option(help="clips with faces, for members that are not fp16 yet")] = None,
     openvino: OpenVino = True,
     other: Others = None,
+    competition: Competition = DFDC,
     output: Output = OUTPUT,
     dry_run: DryRun = False,
 ) -> None:
@@ -60,11 +61,11 @@ def build(
     """
     import tempfile
 
+    how = {"title": title, "license": license_, "competition": competition, "blend": blend, "openvino": openvino}
     with tempfile.TemporaryDirectory() as folder:
         into = Path(folder) if dry_run else output
-        _print_built(
-            _build(owner, slug, title, license_, members, blend, videos, openvino, other, into, output), dry_run
-        )
+        made = _build(into, output, members, videos, other, owner=owner, slug=slug, **how)
+        _print_built(made, dry_run)
 
 
 def rehearse(
@@ -85,7 +86,7 @@ def rehearse(
     """
     folder = _chosen(built, output)
     result = _rehearse(folder, videos, isolation, max_fallback, keep)
-    typer.echo(_json(result) if json else result["table"])
+    typer.echo((folder / REHEARSAL).read_text(encoding="utf-8").strip() if json else result)
 
 
 def upload(built: BuiltFolder = None, output: Output = OUTPUT, dry_run: DryRun = False) -> None:
@@ -105,13 +106,14 @@ def push(
     adopt: Annotated[
         int | None, typer.Option(help="the version that Kaggle's page shows, after a push whose answer was lost")
     ] = None,
+    anew: Annotated[bool, typer.Option("--anew", help="make another version though this one was pushed")] = False,
     dry_run: DryRun = False,
 ) -> None:
     """Push the kernel, wait until its session is complete, fetch its submission and validate it.
 
     Killed, the same command goes on waiting and pushes nothing. A session that fails shows the end of its log.
     """
-    _push(_chosen(built, output), _kaggle(output), sample, most_prior, dry_run, adopt)
+    _push(_chosen(built, output), _kaggle(output), sample, most_prior, dry_run, adopt, anew)
 
 
 def submit(
@@ -156,41 +158,29 @@ def ship(
 
     Each step knows what was done before, so the same command goes on where it stopped.
     """
-    made = _build(owner, slug, title, license_, members, blend, videos, openvino, other, output, output)
+    how = {"title": title, "license": license_, "competition": competition, "blend": blend, "openvino": openvino}
+    made = _build(output, output, members, videos, other, owner=owner, slug=slug, **how)
     _print_built(made, False)
     folder, kaggle = made.dataset.parent, _kaggle(output)
     if (folder / REHEARSAL).exists():
         _say(f"the dry run of {made.id} was passed before: {folder / REHEARSAL}")
     else:
-        typer.echo(_rehearse(folder, videos, "auto", max_fallback, False)["table"])
+        typer.echo(_rehearse(folder, videos, "auto", max_fallback, False))
     _upload(folder, kaggle, dry_run)
     _push(folder, kaggle, sample, most_prior, dry_run)
     _submit(folder, kaggle, competition, ledger, per_day, yes, dry_run)
 
 
 def _build(
-    owner: str,
-    slug: str,
-    title: str,
-    license_: str,
-    members: Path,
-    blend: Path | None,
-    videos: Path | None,
-    openvino: bool,
-    other: Sequence[str] | None,
-    into: Path,
-    output: Path,
+    into: Path, output: Path, members: Path, videos: Path | None, other: Sequence[str] | None, **how: Any
 ) -> Built:
     """Build, and remember which was the last. into: where to; the wheels stay in `output`."""
     from dfdc_common import write_text
     from inference.videos import find_videos
     from kaggle_dataset.build import build as run_build
 
-    clips = find_videos([videos]) if videos is not None and videos.exists() else []
-    made = run_build(
-        members, into, owner, slug, title=title, license=license_, blend=blend, videos=clips, openvino=openvino,
-        others=_sizes(other or ()), cache=output / "wheels", say=_say,
-    )  # fmt: skip
+    clips = find_videos([videos]) if videos is not None else []
+    made = run_build(members, into, videos=clips, others=_sizes(other or ()), cache=output / "wheels", say=_say, **how)
     write_text(into / LAST, made.id + "\n")
     return made
 
@@ -207,20 +197,20 @@ def _print_built(made: Built, dry_run: bool) -> None:
         typer.echo(f"{'written' if made.fresh else 'there already, the same'}: {made.dataset.parent}", err=True)
 
 
-def _rehearse(folder: Path, videos: Path, isolation: str, max_fallback: float, keep: bool) -> dict[str, object]:
-    """Run it and keep what it showed beside the build; that file is what `ship` believes."""
+def _rehearse(folder: Path, videos: Path, isolation: str, max_fallback: float, keep: bool) -> str:
+    """Run it, keep what it showed beside the build, which is what `ship` believes, and return that for people."""
+    import json
     from typing import cast
 
     from dfdc_common import write_text
     from kaggle_dataset.dry_run import dry_run
     from kaggle_dataset.sandbox import Isolation
 
-    shown = dry_run(
-        folder, videos, isolation=cast(Isolation, isolation), max_fallback=max_fallback, keep=keep, say=_say
-    )
-    result = {**shown.to_dict(), "table": shown.render()}
-    write_text(folder / REHEARSAL, _json(result) + "\n")
-    return result
+    means = cast(Isolation, isolation)
+    (folder / REHEARSAL).unlink(missing_ok=True)  # one that was passed before says nothing if this one fails
+    shown = dry_run(folder, videos, isolation=means, max_fallback=max_fallback, keep=keep, say=_say)
+    write_text(folder / REHEARSAL, json.dumps(shown.to_dict(), indent=1) + "\n")
+    return shown.render()
 
 
 def _upload(folder: Path, kaggle: Kaggle, dry_run: bool) -> None:
@@ -232,13 +222,19 @@ def _upload(folder: Path, kaggle: Kaggle, dry_run: bool) -> None:
 
 
 def _push(
-    folder: Path, kaggle: Kaggle, sample: Path | None, most_prior: float, dry_run: bool, adopt: int | None = None
+    folder: Path,
+    kaggle: Kaggle,
+    sample: Path | None,
+    most_prior: float,
+    dry_run: bool,
+    adopt: int | None = None,
+    anew: bool = False,
 ) -> None:
     from kaggle_dataset.push import push as run_push
 
     done = run_push(
         folder / "kernel", folder / "output", kaggle,
-        sample=sample, most_prior=most_prior, adopt=adopt, dry_run=dry_run, say=_say,
+        sample=sample, most_prior=most_prior, adopt=adopt, anew=anew, dry_run=dry_run, say=_say,
     )  # fmt: skip
     if not dry_run:
         typer.echo(f"kernel {done.ref} version {done.version}: {done.url}\nits output, validated: {done.submission}")
@@ -294,22 +290,11 @@ def _sizes(others: Sequence[str]) -> dict[str, int]:
     return sizes
 
 
-def _json(values: object) -> str:
-    import json
-
-    return json.dumps(values, indent=1)
-
-
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
 # Name and function, in the order in which they are used and `dfdc --help` lists them.
 COMMANDS: dict[str, Callable[..., None]] = {
-    "build": build,
-    "dry-run": rehearse,
-    "upload": upload,
-    "push": push,
-    "submit": submit,
-    "ship": ship,
-}
+    "build": build, "dry-run": rehearse, "upload": upload, "push": push, "submit": submit, "ship": ship,
+}  # fmt: skip

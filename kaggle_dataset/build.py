@@ -88,6 +88,7 @@ def build(
     *,
     title: str = "",
     license: str = "apache-2.0",
+    competition: str = COMPETITION,
     blend: Path | None = None,
     videos: Sequence[Path] = (),
     openvino: bool = True,
@@ -97,13 +98,14 @@ def build(
 ) -> Built:
     """Write output/<id>/dataset and output/<id>/kernel, whole or not at all; the same sources give the same bytes.
 
-    blend: a blend.json, default the one beside the members. videos: on which the drift of members that are not stored
-    in fp16 yet is measured. openvino: bundle it, for sessions without a GPU. others: other datasets that the kernel is
-    given, owner/slug -> bytes; they count against the limit. cache: folder of wheels, default output/wheels. Raises
-    ValueError for an address that Kaggle would not take, and for members to be stored anew without videos; DfdcError
-    for what the gate refuses, and when a folder of this id was changed.
+    competition: whose data the kernel is given. blend: a blend.json, default the one beside the members. videos: on
+    which the drift of members that are not stored in fp16 yet is measured. openvino: bundle it, for sessions without a
+    GPU. others: other datasets that the kernel is given, owner/slug -> bytes; they count against the limit. cache:
+    folder of wheels, default output/wheels. Raises ValueError for an address that Kaggle would not take, and for
+    members to be stored anew without videos; DfdcError for what the gate refuses, and when a folder of this id was
+    changed.
     """
-    address = Address(owner, slug, title, license)
+    address = Address(owner, slug, title, license, competition)
     output.mkdir(parents=True, exist_ok=True)
     say("wheels that the image lacks")
     wheels = gather(cache or output / "wheels", () if openvino else (OPTIONAL,))

@@ -27,7 +27,7 @@ def desk(post, blended, tiny, tmp_path, monkeypatch):
     def rehearse(folder, *_):
         rehearsed.append(folder)
         (folder / dfdc_kaggle.REHEARSAL).write_text("{}")
-        return {"table": "passed"}
+        return "passed"
 
     monkeypatch.setattr(dfdc_kaggle, "_rehearse", rehearse)
     post.service.outputs["submission.csv"] = OUTPUT
@@ -92,6 +92,8 @@ def test_each_step_by_itself(desk):
         assert done.exit_code == 0, done.output
     assert count(desk) == [1, 0, 1, 1]
     assert "complete, public 0.42, private 0.43" in done.output
+    assert "version 2" in desk.run("push", "--anew").output
+    assert count(desk) == [1, 0, 2, 1]
 
 
 def test_a_dry_run_of_each_step_sends_nothing(desk, tmp_path):
