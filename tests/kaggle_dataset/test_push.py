@@ -225,6 +225,14 @@ def test_faults_that_pass_are_outlasted(desk):
     assert pushes(desk) == 1
 
 
+def test_a_look_that_stalls_is_repeated(desk, monkeypatch):
+    monkeypatch.setattr("kaggle_dataset.waiting.CALL", 3.0)
+    desk.fault("GetKernelSessionStatus", delay=10, drop=True)
+    told = []
+    desk.push(say=told.append)
+    assert any("does not answer: kaggle kernels status" in line and "was not done after 3 s" in line for line in told)
+
+
 @pytest.mark.parametrize("status", [401, 404])
 def test_faults_that_stay_end_it_at_once(desk, status):
     desk.fault("GetKernelSessionStatus", status=status, times=-1)
