@@ -310,7 +310,7 @@ def test_killed_after_the_push_it_goes_on(desk, tmp_path):
     with subprocess.Popen(command, env=desk.environment, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert any("RUNNING" in line for line in process.stdout)
         with pytest.raises(DfdcError, match="another push or submit is at work"):
-            desk.push()
+            desk.push(deadline=0)
         process.kill()
     desk.service.kernels[REF]["script"] = ["COMPLETE"]
     assert desk.push().version == 1
