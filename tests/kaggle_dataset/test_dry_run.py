@@ -177,6 +177,7 @@ def packed(name, folder):
                 archive.write(file.locate(), str(file))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     sys.platform != "linux", reason="packs the installed wheels, which must be those of Kaggle's platform"
 )

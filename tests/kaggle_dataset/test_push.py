@@ -15,6 +15,8 @@ from kaggle_dataset.waiting import Refused
 from tests.kaggle_dataset.letters import OUTPUT, QUICK, REF, answer_pulls, write_kernel
 from tests.kaggle_dataset.post import post  # noqa: F401
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

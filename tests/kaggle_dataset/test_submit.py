@@ -15,6 +15,8 @@ from kaggle_dataset.waiting import Refused
 from tests.kaggle_dataset.letters import OUTPUT, QUICK, REF, write_kernel, write_manifest
 from tests.kaggle_dataset.post import post  # noqa: F401
 
+pytestmark = pytest.mark.slow
+
 EVENING = datetime(2026, 11, 23, 22, 30, tzinfo=UTC)
 
 

@@ -18,6 +18,8 @@ from kaggle_dataset.upload import Pace, Uploaded, upload
 from kaggle_dataset.waiting import Refused
 from tests.kaggle_dataset.staging import REF, files_of
 
+pytestmark = pytest.mark.slow
+
 MAKES = "CreateDatasetVersion$"
 QUICK = Pace(poll=0.1, settle=0.3, idle=20)
 
