@@ -108,7 +108,8 @@ def _namespaces_work() -> bool:
         return False
     with tempfile.TemporaryDirectory() as folder:
         sandbox = Sandbox(Path(folder), Means(True, ""))
-        command = sandbox.boxed([sys.executable, "-I", "-c", "open('/kaggle/working/here', 'w')"], [])
+        probe = [sys.executable, "-I", "-c", "open('/kaggle/working/here', 'w')"]
+        command = sandbox.boxed(probe, [Path(sys.prefix)])  # which may lie in /tmp, and that is another one inside
         done = _try(command)
         return done and (sandbox.folder / "kaggle" / "working" / "here").exists()
 
