@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -69,7 +70,7 @@ def draw_points(
     """The picture with sets of points: circles, or dots where a set is dense, and a legend below.
 
     image: (H, W, 3) uint8 RGB, not changed. points: (N, 2) pixels by the name of the set. box: x0, y0, x1, y1; the
-    picture is then a square of `side` pixels around it, with half of it again on each side. Returns uint8 RGB.
+    picture is then a square of `side` pixels around it, with 0.3 of the box on each side. Returns uint8 RGB.
     """
     out, scale, left, top = image.copy(), 1.0, 0.0, 0.0
     if box is not None:
@@ -117,7 +118,7 @@ def _cell(image: Image, caption: str, cell: tuple[int, int], strip: int, unit: f
 
 def _unit(image: Image) -> float:
     """Pixels of the picture that are about one pixel where it is shown 640 wide."""
-    return max(image.shape[:2]) / 640
+    return float(max(image.shape[:2])) / 640
 
 
 def _rectangle(image: Image, box: tuple[float, float, float, float], name: str, unit: float) -> None:
@@ -125,7 +126,7 @@ def _rectangle(image: Image, box: tuple[float, float, float, float], name: str, 
     corners = [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]
     # A dark line below makes the colour readable on skin and on a white wall alike.
     for colour, width in ((BLACK, 3.4), (COLOURS.get(name, GREY), 1.8)):
-        for begin, end in zip(corners, corners[1:], strict=False):
+        for begin, end in pairwise(corners):
             _line(image, begin, end, DASHES.get(name), colour, width * unit, unit)
 
 

@@ -207,7 +207,7 @@ def _kind(box: Floats, faces: Floats, iou: float) -> str:
 
 
 def _corners(rows: pd.DataFrame) -> Floats:
-    return rows[CORNERS].to_numpy(dtype=np.float64)
+    return np.asarray(rows[CORNERS], dtype=np.float64)
 
 
 def _ratio(part: int, whole: int) -> float:
