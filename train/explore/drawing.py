@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from faces.crop import CropSpec, Image, cut, square_around
+from faces.crop import CropSpec, Image, cut, reach
 
 Colour = tuple[int, int, int]
 
@@ -34,12 +34,13 @@ COLOURS: dict[str, Colour] = {
 }
 # Dash and gap in units (see _unit); boxes that lie on one another then show through each other. Others are solid.
 DASHES: dict[str, tuple[float, float]] = {
-    "mtcnn": (9, 7),
-    "blazeface_front": (3, 3),
+    "mtcnn": (9, 8),
+    "blazeface_front": (3, 5),
     "blazeface_back_tiles": (6, 10),
     "cascade": (2, 6),
-    "dlib_hog": (12, 4),
+    "dlib_hog": (12, 6),
 }
+WIDTHS = (2.4, 1.3)  # units: of the dark line below, of the colour
 GREY = (120, 120, 120)  # what has no colour of its own
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 CELL = (320, 180)  # pixels, of a contact sheet
@@ -49,19 +50,32 @@ def draw_boxes(image: Image, rows: pd.DataFrame, names: Sequence[str] | None = N
     """The picture with boxes, and a legend below it with the number of boxes of each detector.
 
     image: (H, W, 3) uint8 RGB, not changed. rows: columns detector, x0, y0, x1, y1 in pixels; a column `note` is
-    written above its box. names: the detectors in the legend, those of the rows if not given. Returns (H + legend, W,
-    3) uint8 RGB.
+    written above its box. names: the detectors drawn and in the legend, those of the rows if not given. Returns
+    (H + legend, W, 3) uint8 RGB.
     """
-    out, unit = image.copy(), _unit(image)
     names = list(dict.fromkeys(rows["detector"])) if names is None else names
-    for name in names:
-        for row in rows[rows["detector"] == name].itertuples():
-            box = (float(row.x0), float(row.y0), float(row.x1), float(row.y1))
-            _rectangle(out, box, name, unit)
-            if note := getattr(row, "note", ""):
-                _tag(out, str(note), box[0], box[1] - 3 * unit, unit, COLOURS.get(name, GREY))
     counts = rows["detector"].value_counts()
+    out, unit = _boxed(image, rows, names), _unit(image)
     return np.concatenate([out, _legend({name: f"{name} {counts.get(name, 0)}" for name in names}, out.shape[1], unit)])
+
+
+def draw_close(image: Image, rows: pd.DataFrame, box: Sequence[float], side: int = 240, times: float = 4) -> Image:
+    """What lies around one box, without a legend: a square of `side` pixels, `times` the box's own side.
+
+    image: (H, W, 3) uint8 RGB, not changed. rows: as for `draw_boxes`. box: x0, y0, x1, y1 in pixels.
+    """
+    view, scale, corner = _close_up(image, box, side, (times - 1) / 2)
+    moved = rows.copy()
+    moved[["x0", "x1"]] = (rows[["x0", "x1"]] - corner[0]) * scale
+    moved[["y0", "y1"]] = (rows[["y0", "y1"]] - corner[1]) * scale
+    return _boxed(view, moved, list(dict.fromkeys(rows["detector"])))
+
+
+def _close_up(image: Image, box: Sequence[float], side: int, margin: float) -> tuple[Image, float, tuple[int, int]]:
+    """A square around a box, how many of its pixels are one of the image's, and where its corner lies there."""
+    spec, corners = CropSpec("close-up", size=side, margin=margin), np.array(box, dtype=np.float32)
+    left, top, right, _ = reach(corners, spec)
+    return cut(image, corners, spec), side / (right - left), (left, top)
 
 
 def draw_points(
@@ -72,18 +86,14 @@ def draw_points(
     image: (H, W, 3) uint8 RGB, not changed. points: (N, 2) pixels by the name of the set. box: x0, y0, x1, y1; the
     picture is then a square of `side` pixels around it, with 0.3 of the box on each side. Returns uint8 RGB.
     """
-    out, scale, left, top = image.copy(), 1.0, 0.0, 0.0
-    if box is not None:
-        spec, corners = CropSpec("close-up", size=side, margin=0.3), np.array(box, dtype=np.float32)
-        x, y, whole = square_around(corners, spec)
-        out, scale, left, top = cut(image, corners, spec), side / whole, x - whole / 2, y - whole / 2
+    out, scale, corner = (image.copy(), 1.0, (0, 0)) if box is None else _close_up(image, box, side, 0.3)
     unit = _unit(out)
     for name, xy in sorted(points.items(), key=lambda item: -len(item[1])):
         radius = 0.9 * unit if len(xy) > 100 else 3.2 * unit
-        for point_x, point_y in (np.asarray(xy, dtype=np.float64) - (left, top)) * scale:
+        for point_x, point_y in (np.asarray(xy, dtype=np.float64) - corner) * scale:
             if math.isfinite(point_x) and math.isfinite(point_y):
                 _dot(out, point_x, point_y, radius, name)
-    return np.concatenate([out, _legend({name: f"{name}" for name in points}, out.shape[1], unit)])
+    return np.concatenate([out, _legend({name: name for name in points}, out.shape[1], unit)])
 
 
 def contact_sheet(
@@ -121,13 +131,27 @@ def _unit(image: Image) -> float:
     return float(max(image.shape[:2])) / 640
 
 
-def _rectangle(image: Image, box: tuple[float, float, float, float], name: str, unit: float) -> None:
+def _boxed(image: Image, rows: pd.DataFrame, names: Sequence[str]) -> Image:
+    out, unit = image.copy(), max(1.0, _unit(image))
+    mine = [(name, row) for name in names for row in rows[rows["detector"] == name].itertuples()]
+    # A dark line below all makes the colours readable on skin and on a white wall alike.
+    for dark in (True, False):
+        for name, row in mine:
+            _rectangle(out, (float(row.x0), float(row.y0), float(row.x1), float(row.y1)), name, unit, dark)
+    for name, row in mine:
+        if (note := str(getattr(row, "note", ""))) not in ("", "nan"):
+            _tag(out, note, float(row.x0), float(row.y0) - 4 * unit, unit, COLOURS.get(name, GREY))
+    return out
+
+
+def _rectangle(image: Image, box: tuple[float, float, float, float], name: str, unit: float, dark: bool) -> None:
     x0, y0, x1, y1 = box
     corners = [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]
-    # A dark line below makes the colour readable on skin and on a white wall alike.
-    for colour, width in ((BLACK, 3.4), (COLOURS.get(name, GREY), 1.8)):
-        for begin, end in pairwise(corners):
-            _line(image, begin, end, DASHES.get(name), colour, width * unit, unit)
+    for begin, end in pairwise(corners):
+        if dark:
+            _line(image, begin, end, None, BLACK, WIDTHS[0] * unit, unit)
+        else:
+            _line(image, begin, end, DASHES.get(name), COLOURS.get(name, GREY), WIDTHS[1] * unit, unit)
 
 
 def _line(
@@ -158,7 +182,9 @@ def _dot(image: Image, x: float, y: float, radius: float, name: str) -> None:
 
 
 def _legend(labels: Mapping[str, str], width: int, unit: float) -> Image:
-    """A white strip of the given width: a sample of each line with its label, in as many rows as it takes."""
+    """A white strip of the given width: a sample of each line with its label, in as many rows as it takes, or none."""
+    if not labels:
+        return np.zeros((0, width, 3), dtype=np.uint8)
     unit = min(max(unit, 0.8), max(width / 360, 0.5))  # a portrait picture is narrower than its unit says
     step, places, x, y = round(20 * unit), [], 6 * unit, 14 * unit
     for name, label in labels.items():
@@ -170,9 +196,9 @@ def _legend(labels: Mapping[str, str], width: int, unit: float) -> Image:
     strip = np.full((round(y + 8 * unit), width, 3), 255, dtype=np.uint8)
     for name, label, left, base in places:
         at = base - 4 * unit
-        # White on white needs the dark frame that it has in the picture.
-        for colour, thick in ((BLACK, 3.4), (COLOURS.get(name, GREY), 1.8)):
-            _line(strip, (left, at), (left + 20 * unit, at), DASHES.get(name), colour, thick * unit, unit)
+        begin, end = (left, at), (left + 20 * unit, at)
+        _line(strip, begin, end, None, BLACK, (WIDTHS[0] + 1) * unit, unit)
+        _line(strip, begin, end, DASHES.get(name), COLOURS.get(name, GREY), (WIDTHS[1] + 1) * unit, unit)
         _text(strip, label, left + 25 * unit, base, unit, BLACK)
     return strip
 

@@ -72,13 +72,14 @@ def matched(boxes: pd.DataFrame, faces: pd.DataFrame, iou: float = 0.4) -> pd.Se
     A face is given to one box of each detector, the pairs with the largest overlap first, so that a second box over
     the same face is false.
     """
-    answer = pd.Series(NOBODY, index=boxes.index, dtype=np.int64)
-    known = dict(iter(faces.groupby(["filename", "frame"])))
-    for (filename, frame, _), group in boxes.groupby(["filename", "frame", "detector"]):
-        if (mine := known.get((filename, frame))) is not None:
-            box, face = _pairs(iou_matrix(_corners(group), _corners(mine)), iou)
-            answer[group.index[box]] = mine["face"].to_numpy()[face]
-    return answer
+    answer = np.full(len(boxes), NOBODY, dtype=np.int64)
+    corners, theirs, numbers = _corners(boxes), _corners(faces), faces["face"].to_numpy(dtype=np.int64)
+    known = faces.groupby(["filename", "frame"]).indices
+    for (filename, frame, _), mine in boxes.groupby(["filename", "frame", "detector"]).indices.items():
+        if (here := known.get((filename, frame))) is not None:
+            box, face = _pairs(iou_matrix(corners[mine], theirs[here]), iou)
+            answer[mine[box]] = numbers[here[face]]
+    return pd.Series(answer, index=boxes.index)
 
 
 def summary(
@@ -119,8 +120,9 @@ def agreement(boxes: pd.DataFrame, names: Sequence[str], iou: float = 0.4) -> tu
     second: the mean intersection over union of those pairs. NaN where there is no box, or no pair.
     """
     pairs, total = np.zeros((len(names), len(names))), np.zeros((len(names), len(names)))
-    for _, group in boxes.groupby(["filename", "frame"]):
-        corners = [_corners(group[group["detector"] == name]) for name in names]
+    everything, detector = _corners(boxes), boxes["detector"].to_numpy()
+    for here in boxes.groupby(["filename", "frame"]).indices.values():
+        corners = [everything[here[detector[here] == name]] for name in names]
         for row, mine in enumerate(corners):
             for column, theirs in enumerate(corners):
                 overlap = iou_matrix(mine, theirs)
