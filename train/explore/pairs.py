@@ -11,17 +11,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 import pandas as pd
-from av.stream import Disposition
 
 from dfdc_common import write_text
 from faces.crop import Image
 from faces.detect import Detector
 from faces.video import VideoError, choose_frames
 from train.explore.difference import AMPLIFIED, CHANGED, PANEL, difference, draw_difference
+from train.explore.media import decoded, opened, packets_of, upright, videos_in
 
 Numbers = tuple[int, ...]
 
@@ -68,26 +67,20 @@ class PairOptions:
 def frames_at(path: Path, numbers: Numbers) -> tuple[tuple[Image, ...], tuple[float, ...]]:
     """The frames with these numbers, upright (H, W, 3) RGB, and their seconds, by decoding up to the last of them.
 
-    Fewer where the video ends sooner. VideoError where nothing can be read.
+    Fewer where the video ends sooner. VideoError for what is no video.
     """
     images, seconds, wanted = [], [], set(numbers)
-    try:
-        with av.open(f"file:{path}", metadata_errors="replace") as container:
-            known = [s for s in container.streams.video if s.codec_context]
-            stream = next((s for s in known if not s.disposition & Disposition.attached_pic), None)
-            if stream is None:
-                raise VideoError(f"{path}: has no video stream")
-            stream.thread_type = "AUTO"
-            for number, frame in enumerate(container.decode(stream)):
-                if number in wanted:
-                    turned = np.rot90(frame.to_ndarray(format="rgb24"), k=round(frame.rotation / 90))
-                    images.append(np.ascontiguousarray(turned, dtype=np.uint8))
-                    seconds.append(float(frame.time) if frame.time is not None else float("nan"))
-                if number >= numbers[-1]:
-                    break
-    except av.FFmpegError as error:
-        if not images:
-            raise VideoError(f"{path}: cannot be decoded ({error.strerror})") from error
+    with opened(path) as container:
+        stream = next(iter(videos_in(container)), None)
+        if stream is None or stream.codec_context is None:
+            raise VideoError(f"{path}: has no video stream known here")
+        stream.thread_type = "AUTO"
+        for number, frame in enumerate(decoded(stream, packets_of(container, stream))):
+            if number in wanted:
+                images.append(upright(frame))
+                seconds.append(float("nan") if frame.time is None else float(frame.time))
+            if number >= numbers[-1]:
+                break
     return tuple(images), tuple(seconds)
 
 
@@ -147,7 +140,7 @@ def look_at_pairs(
     cache: Path,
     detector: Detector,
     options: PairOptions | None = None,
-    progress: Callable[[int], object] = lambda _: None,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Hold every fake against its original; strips of pictures go to `folder`, what is done is kept in `cache`.
 
@@ -157,6 +150,7 @@ def look_at_pairs(
     (FRAME_FIELDS; whole and close name the strips original | fake | difference where one was drawn).
     """
     options = options or PairOptions()
+    table = table.astype(dict.fromkeys(("width", "height", "fps", "frames"), "float64"))  # missing numbers become NaN
     facts = {row["filename"]: row for row in table.to_dict("records")}
     pairs: list[dict[str, Any]] = []
     frames: list[dict[str, Any]] = []
