@@ -40,7 +40,7 @@ DASHES: dict[str, tuple[float, float]] = {
     "cascade": (2, 6),
     "dlib_hog": (12, 6),
 }
-WIDTHS = (2.4, 1.3)  # units: of the dark line below, of the colour
+WIDTHS = (2.6, 1.4)  # units: of the dark line below, of the colour
 GREY = (120, 120, 120)  # what has no colour of its own
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 CELL = (320, 180)  # pixels, of a contact sheet
@@ -147,11 +147,9 @@ def _boxed(image: Image, rows: pd.DataFrame, names: Sequence[str]) -> Image:
 def _rectangle(image: Image, box: tuple[float, float, float, float], name: str, unit: float, dark: bool) -> None:
     x0, y0, x1, y1 = box
     corners = [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]
+    colour, width = (BLACK, WIDTHS[0]) if dark else (COLOURS.get(name, GREY), WIDTHS[1])
     for begin, end in pairwise(corners):
-        if dark:
-            _line(image, begin, end, None, BLACK, WIDTHS[0] * unit, unit)
-        else:
-            _line(image, begin, end, DASHES.get(name), COLOURS.get(name, GREY), WIDTHS[1] * unit, unit)
+        _line(image, begin, end, DASHES.get(name), colour, width * unit, unit)
 
 
 def _line(
@@ -197,7 +195,7 @@ def _legend(labels: Mapping[str, str], width: int, unit: float) -> Image:
     for name, label, left, base in places:
         at = base - 4 * unit
         begin, end = (left, at), (left + 20 * unit, at)
-        _line(strip, begin, end, None, BLACK, (WIDTHS[0] + 1) * unit, unit)
+        _line(strip, begin, end, DASHES.get(name), BLACK, (WIDTHS[0] + 1) * unit, unit)
         _line(strip, begin, end, DASHES.get(name), COLOURS.get(name, GREY), (WIDTHS[1] + 1) * unit, unit)
         _text(strip, label, left + 25 * unit, base, unit, BLACK)
     return strip
