@@ -34,6 +34,9 @@ DAMAGE = (OSError, MemoryError, OverflowError, ValueError)
 SMALLEST = 40
 
 
+NO_DLIB = "dlib is not installed; run: pip install dlib-bin"
+
+
 class HaarDetector:
     """The frontal Haar cascade of OpenCV (Viola and Jones 2001; Lienhart 2002) with OpenCV's default settings.
 
@@ -70,10 +73,10 @@ class DlibDetector:
     step = "dlib_hog"
 
     def __init__(self) -> None:
-        if importlib.util.find_spec("dlib") is None:
-            raise DfdcError(ABSENT["dlib_hog"])
-        import dlib
-
+        try:
+            import dlib
+        except ImportError as error:
+            raise DfdcError(NO_DLIB) from error
         self._network = dlib.get_frontal_face_detector()
 
     def __call__(self, images: Sequence[Image]) -> list[FrameFaces]:
@@ -112,7 +115,7 @@ ABSENT: dict[str, str] = {}  # detectors that are not installed, with what to do
 if importlib.util.find_spec("dlib"):
     DETECTORS["dlib_hog"] = DlibDetector
 else:
-    ABSENT["dlib_hog"] = "dlib is not installed; run: pip install dlib-bin"
+    ABSENT["dlib_hog"] = NO_DLIB
 
 
 @dataclass(frozen=True, eq=False)

@@ -89,11 +89,12 @@ def draw_points(
     out, scale, corner = (image.copy(), 1.0, (0, 0)) if box is None else _close_up(image, box, side, 0.3)
     unit = _unit(out)
     for name, xy in sorted(points.items(), key=lambda item: -len(item[1])):
-        radius = 0.9 * unit if len(xy) > 100 else 3.2 * unit
+        radius = _radius(len(xy)) * unit
         for point_x, point_y in (np.asarray(xy, dtype=np.float64) - corner) * scale:
             if math.isfinite(point_x) and math.isfinite(point_y):
                 _dot(out, point_x, point_y, radius, name)
-    return np.concatenate([out, _legend({name: name for name in points}, out.shape[1], unit)])
+    radii = {name: _radius(len(xy)) for name, xy in points.items()}
+    return np.concatenate([out, _legend({name: name for name in points}, out.shape[1], unit, radii)])
 
 
 def contact_sheet(
@@ -127,12 +128,12 @@ def _cell(image: Image, caption: str, cell: tuple[int, int], strip: int, unit: f
 
 
 def _unit(image: Image) -> float:
-    """Pixels of the picture that are about one pixel where it is shown 640 wide."""
-    return float(max(image.shape[:2])) / 640
+    """Pixels of the picture that are about one pixel where it is shown 640 wide; a small one is shown as it is."""
+    return max(1.0, max(image.shape[:2]) / 640)
 
 
 def _boxed(image: Image, rows: pd.DataFrame, names: Sequence[str]) -> Image:
-    out, unit = image.copy(), max(1.0, _unit(image))
+    out, unit = image.copy(), _unit(image)
     mine = [(name, row) for name in names for row in rows[rows["detector"] == name].itertuples()]
     # A dark line below all makes the colours readable on skin and on a white wall alike.
     for dark in (True, False):
@@ -172,6 +173,11 @@ def _line(
         cv2.line(image, (ax, ay), (bx, by), colour, max(1, round(width)), cv2.LINE_AA)
 
 
+def _radius(count: int) -> float:
+    """Of the points of a set, in units: dots where they are so many that circles would hide the face."""
+    return 0.9 if count > 100 else 3.0
+
+
 def _dot(image: Image, x: float, y: float, radius: float, name: str) -> None:
     # Sixteenths of a pixel, so that dots of a small face do not snap to a grid.
     centre, fine = (round(x * 16), round(y * 16)), 4
@@ -179,11 +185,11 @@ def _dot(image: Image, x: float, y: float, radius: float, name: str) -> None:
     cv2.circle(image, centre, round(radius * 16), COLOURS.get(name, GREY), -1, cv2.LINE_AA, fine)
 
 
-def _legend(labels: Mapping[str, str], width: int, unit: float) -> Image:
-    """A white strip of the given width: a sample of each line with its label, in as many rows as it takes, or none."""
+def _legend(labels: Mapping[str, str], width: int, unit: float, radii: Mapping[str, float] | None = None) -> Image:
+    """A white strip of the given width: a sample of each line, or dot, with its label, in as many rows as it takes."""
     if not labels:
         return np.zeros((0, width, 3), dtype=np.uint8)
-    unit = min(max(unit, 0.8), max(width / 360, 0.5))  # a portrait picture is narrower than its unit says
+    unit = min(unit, max(width / 360, 0.5))  # a portrait picture is narrower than its unit says
     step, places, x, y = round(20 * unit), [], 6 * unit, 14 * unit
     for name, label in labels.items():
         wide = 34 * unit + _text_size(label, unit)[0]
@@ -194,10 +200,13 @@ def _legend(labels: Mapping[str, str], width: int, unit: float) -> Image:
     strip = np.full((round(y + 8 * unit), width, 3), 255, dtype=np.uint8)
     for name, label, left, base in places:
         at = base - 4 * unit
+        _text(strip, label, left + 25 * unit, base, unit, BLACK)
+        if radii:
+            _dot(strip, left + 16 * unit, at, radii[name] * unit, name)
+            continue
         begin, end = (left, at), (left + 20 * unit, at)
         _line(strip, begin, end, DASHES.get(name), BLACK, (WIDTHS[0] + 1) * unit, unit)
         _line(strip, begin, end, DASHES.get(name), COLOURS.get(name, GREY), (WIDTHS[1] + 1) * unit, unit)
-        _text(strip, label, left + 25 * unit, base, unit, BLACK)
     return strip
 
 

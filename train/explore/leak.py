@@ -76,8 +76,7 @@ def leak(table: pd.DataFrame, seed: int = 0) -> Leak | None:
             prob[held] = model.predict_proba(features.iloc[held])[:, 1]
             lost.append(_importance(model, features.iloc[held], label[held], prob[held], seed))
     estimate = bootstrap(label, prob, group, seed=seed)["auc"]
-    # A held-out fold of one class has no AUC.
-    importance = np.nan_to_num(np.nanmean(np.where(np.isfinite(lost), lost, np.nan), axis=0)) if lost else np.zeros(0)
+    importance = np.mean(np.nan_to_num(lost), axis=0)  # a held-out fold of one class has no AUC to lose
     columns = [
         Column(name, float(importance[at]), _alone(features[name], label)) for at, name in enumerate(features.columns)
     ]

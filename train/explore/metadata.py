@@ -91,15 +91,16 @@ def read_facts(path: Path) -> Facts:
     video_streams and audio_streams say how many there are.
 
     width, height: pixels as stored, before `rotation`, the degrees clockwise that make the picture upright. frames: the
-    header's count, else (Matroska, MPEG-TS) packets counted by reading the file through without decoding. fps: the
-    average. bit_rate: bits per second of the stream, only where the header says it. duration, start_time: seconds, of
-    the stream, else of its packets. audio_frames: packets of audio, counted like frames.
+    header's count where the file's index has an entry for each (mp4), else packets, counted by reading the file through
+    without decoding. fps: the average. bit_rate: bits per second of the stream, where known. duration, start_time:
+    seconds, of the stream, else of its packets. audio_frames: packets of audio, counted like frames.
     """
     facts: Facts = dict.fromkeys(FIELDS) | dict.fromkeys(TEXT, "")
     try:
         facts["bytes"] = path.stat().st_size if path.is_file() else None
         with opened(path) as container:
-            found = {"format": container.format.name} | _video(path, container) | _audio(container)
+            facts["format"] = container.format.name
+            found = _video(path, container) | _audio(container)
             _fill_gaps(path, found, container)
             return facts | found
     except (VideoError, OSError) as error:
@@ -150,7 +151,8 @@ def _audio(container: InputContainer) -> Facts:
 
 def _timing(stream: VideoStream | AudioStream, prefix: str) -> Facts:
     return {
-        f"{prefix}frames": stream.frames or None,
+        # AVI may claim more frames than there are, and what was cut off: an index with as many entries confirms it.
+        f"{prefix}frames": stream.frames if 0 < stream.frames <= len(stream.index_entries) else None,
         f"{prefix}bit_rate": stream.codec_context.bit_rate if stream.codec_context else None,
         f"{prefix}duration": _seconds(stream.duration, stream.time_base),
         f"{prefix}start_time": _seconds(stream.start_time, stream.time_base),
@@ -174,12 +176,9 @@ def _fill_gaps(path: Path, facts: Facts, container: InputContainer) -> None:
     if facts["status"] == "image":
         facts.update(frames=1, duration=None, start_time=None)
         return
-    streams = {"": videos_in(container)[:1], "audio_": audios_in(container)[:1]}
-    gaps = {
-        prefix: found[0]
-        for prefix, found in streams.items()
-        if found and (facts[f"{prefix}frames"] is None or facts[f"{prefix}duration"] is None)
-    }
+    described: list[tuple[str, VideoStream | AudioStream]] = [("", stream) for stream in videos_in(container)[:1]]
+    described += [("audio_", stream) for stream in audios_in(container)[:1]]
+    gaps = {prefix: s for prefix, s in described if None in (facts[f"{prefix}frames"], facts[f"{prefix}duration"])}
     if not gaps:
         return
     with opened(path) as fresh:  # from the start again: the first packets are gone
@@ -199,7 +198,8 @@ def _fill_gaps(path: Path, facts: Facts, container: InputContainer) -> None:
 
 
 def _kinds(container: InputContainer) -> str:
-    return ", ".join(sorted({str(stream.type) for stream in container.streams})) or "no stream"
+    kinds = {"cover art" if stream.type == "video" else str(stream.type) for stream in container.streams}
+    return ", ".join(sorted(kinds)) or "no stream"
 
 
 def _key(path: Path) -> str:
