@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     import pandas as pd
-    from typer._click.core import Context, HelpFormatter
+    from typer._click import Context, HelpFormatter
 
 DEFAULT = "page"
 
