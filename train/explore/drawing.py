@@ -129,7 +129,7 @@ def _cell(image: Image, caption: str, cell: tuple[int, int], strip: int, unit: f
 
 def _unit(image: Image) -> float:
     """Pixels of the picture that are about one pixel where it is shown 640 wide; a small one is shown as it is."""
-    return max(1.0, max(image.shape[:2]) / 640)
+    return max(1.0, float(max(image.shape[:2])) / 640)
 
 
 def _boxed(image: Image, rows: pd.DataFrame, names: Sequence[str]) -> Image:
