@@ -97,7 +97,7 @@ def _draw_bars(values: dict[str, Floats], unit: str) -> Figure:
     """A bar for each value and label, as share of the label: there are more fakes than reals."""
     distinct = np.unique(np.concatenate([found.round(2) for found in values.values()]))
     thick = 0.8 / len(values)
-    figure, (axes,) = _figure(0.75 + len(distinct) * (0.1 + 0.16 * len(values)))
+    figure, (axes,) = _figure(0.95 + len(distinct) * (0.1 + 0.16 * len(values)))
     for row, (label, found) in enumerate(values.items()):
         counts = np.array([(found.round(2) == value).sum() for value in distinct])
         at = np.arange(len(distinct)) + (row - (len(values) - 1) / 2) * thick
@@ -110,7 +110,7 @@ def _draw_bars(values: dict[str, Floats], unit: str) -> Figure:
     axes.set_xlim(0, 108)
     axes.set_xticks(range(0, 101, 20))
     axes.invert_yaxis()
-    axes.set_ylabel(unit)
+    axes.set_title(unit, loc="left", fontsize=9, color=SOFT)
     axes.set_xlabel("share of the label's videos, %; numbers are videos")
     _dress(axes, "x")
     figure.legend(loc="outside upper left", ncols=3, frameon=False)
@@ -171,7 +171,7 @@ def _draw_originals(table: pd.DataFrame, folder: Path) -> Picture:
     counts = np.bincount(fakes)
     figure, (axes,) = _figure(2.6)
     axes.bar(range(len(counts)), counts, 0.9, color=FAKE)
-    for at in np.flatnonzero(counts) if len(counts) <= 2 * FEW else ():
+    for at in np.flatnonzero(counts).tolist() if len(counts) <= 2 * FEW else ():
         axes.text(at, counts[at], f"{counts[at]}", ha="center", va="bottom", fontsize=8, color=FAKE)
     axes.margins(y=0.12)
     axes.xaxis.set_major_locator(MaxNLocator(20, integer=True))

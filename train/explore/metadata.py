@@ -64,7 +64,10 @@ def metadata_table(
             lines.write(json.dumps([keys[name], facts[name]]) + "\n")
             lines.flush()
             progress(1)
-    rows = pd.DataFrame([{"filename": name} | facts[name] for name in names], columns=["filename", *FIELDS])
+    # Objects: pandas' own text cannot hold a filename that is not UTF-8.
+    rows = pd.DataFrame(
+        [{"filename": name} | facts[name] for name in names], columns=["filename", *FIELDS], dtype=object
+    )
     return _with_labels(_typed(rows), labels)
 
 
@@ -230,14 +233,14 @@ def _read_cache(cache: Path) -> dict[str, Facts]:
 
 
 def _typed(rows: pd.DataFrame) -> pd.DataFrame:
-    kinds = dict.fromkeys(FIELDS, "Int64") | dict.fromkeys(SECONDS, "float64") | dict.fromkeys(TEXT, "str")
+    kinds = dict.fromkeys(FIELDS, "Int64") | dict.fromkeys(SECONDS, "float64") | dict.fromkeys(TEXT, "object")
     return rows.astype(kinds)
 
 
 def _with_labels(rows: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
-    of = labels.set_index("filename").reindex(rows["filename"])
+    known = {row["filename"]: row for row in labels.to_dict("records")}
     for name in ("label", "original", "split", "group"):
-        rows[name] = of[name].fillna("").astype("str").to_numpy()
+        rows[name] = pd.Series([known.get(file, {}).get(name, "") for file in rows["filename"]], rows.index, object)
     rows["group"] = rows["group"].where(rows["group"] != "", rows["filename"])
     named = labels.loc[(labels["label"] == "FAKE") & (labels["original"] != ""), "original"].value_counts()
     of_itself = rows["filename"].where(rows["label"] == "REAL", "")
