@@ -202,7 +202,8 @@ def _cached(path: Path, about: dict[str, int]) -> list[dict[str, Any]]:
         known = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (FileNotFoundError, ValueError):
         return []
-    return known if known and about.items() <= known[0].items() else []
+    head = known[0] if known else None
+    return known if isinstance(head, dict) and about.items() <= head.items() else []
 
 
 def _timed(name: str, images: Sequence[Image], built: dict[str, Detector]) -> dict[str, Any]:

@@ -170,7 +170,8 @@ def _line(
         (ax, ay), (bx, by) = [
             (round(begin[0] + t * (end[0] - begin[0])), round(begin[1] + t * (end[1] - begin[1]))) for t in part
         ]
-        cv2.line(image, (ax, ay), (bx, by), colour, max(1, round(width)), cv2.LINE_AA)
+        # Not smoothed: the lines are level or upright, and a thin smoothed one loses its colour.
+        cv2.line(image, (ax, ay), (bx, by), colour, max(1, round(width)))
 
 
 def _radius(count: int) -> float:

@@ -161,7 +161,8 @@ def missed_faces(boxes: pd.DataFrame, faces: pd.DataFrame, names: Sequence[str],
     of = matched(boxes, faces, iou)
     hits = set(zip(boxes["filename"], boxes["frame"], of, boxes["detector"], strict=True))
     keys = list(zip(faces["filename"], faces["frame"], faces["face"], strict=True))
-    parts = [faces[[(*key, name) not in hits for key in keys]].assign(missed_by=name) for name in names]
+    gone = {name: np.array([(*key, name) not in hits for key in keys], dtype=bool) for name in names}
+    parts = [faces[rows].assign(missed_by=name) for name, rows in gone.items()]
     return pd.concat(parts, ignore_index=True).sort_values(["filename", "frame", "face"], kind="stable")
 
 
