@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dfdc_common import atomic_path
 from faces.crop import CropSpec, Image, cut, square_around
 from faces.video import VideoError, decode
-from train.explore.drawing import draw_boxes, draw_points
+from train.explore.drawing import COLOURS, GREY, draw_boxes, draw_points
 from train.explore.markup import Drawn
 from train.explore.votes import CORNERS
 
@@ -24,7 +24,7 @@ Points = Callable[[Image, Sequence[float]], Mapping[str, NDArray[np.floating]]]
 
 WIDTH = 640  # pixels: the longer side of a drawn frame
 SIDE = 240  # pixels: a false box and what is around it
-SETTINGS = 1  # goes up when pictures are drawn differently, so that old ones are drawn anew
+SETTINGS = 2  # goes up when pictures are drawn differently, so that old ones are drawn anew
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def _tasks(
     seen, agreed = boxes[boxes["frame"] == frame], faces[faces["frame"] == frame]
     at = dict(zip(looked["frame"], looked["second"], strict=True))
     rows = pd.concat([seen[["detector", *CORNERS]], agreed[CORNERS].assign(detector="vote")])
-    words = f"{at[frame]:.1f} s, frame {frame}: {len(seen)} boxes, {len(agreed)} faces by the vote"
+    words = f"{at[frame]:.1f} s, frame {frame}: boxes {len(seen)}, faces by the vote {len(agreed)}"
     tasks = [_Task("frames", frame, name, words, rows)]
     for row in false.to_dict("records"):
         words = f"{row['kind']}, score {row['score']:.3g}, frame {row['frame']} of {name}"
@@ -163,11 +163,12 @@ def _picture(task: _Task, image: Image, points: Points, options: GalleryOptions)
     if task.part == "false":
         spec = CropSpec("false-box", size=SIDE, margin=0.8)
         x, y, whole = square_around(box, spec)
-        scale = SIDE / whole
-        left, top = x - whole / 2, y - whole / 2
-        inside = (box - np.array([left, top, left, top])) * scale
+        inside = (box - np.array([x - whole / 2, y - whole / 2] * 2)) * (SIDE / whole)
+        low, high = ([round(float(value)) for value in corner] for corner in (inside[:2], inside[2:]))
         view = cut(image, box, spec)
-        return draw_boxes(view, pd.DataFrame([[task.title, *inside.tolist()]], columns=["detector", *CORNERS]))[:SIDE]
+        for colour, width in (((0, 0, 0), 5), (COLOURS.get(task.title, GREY), 3)):  # the dark line shows on any skin
+            cv2.rectangle(view, low, high, colour, width)
+        return view
     scale = min(1.0, WIDTH / max(image.shape[:2]))
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,9 +117,9 @@ def _files(found: Findings, anchors: Mapping[str, str]) -> str:
 def _facts(table: pd.DataFrame) -> list[tuple[str, str, str]]:
     labels, ok = table["label"].value_counts(), table[table["status"] == "ok"]
     unlabelled = int((table["label"] == "").sum())
-    hours = float(ok["duration"].sum()) / 60
-    sizes = [f"{int(w)}x{int(h)} ({n})" for (w, h), n in ok[["width", "height"]].value_counts().items()]
-    codecs = ", ".join(f"{codec} {count}" for codec, count in ok["video_codec"].value_counts().items())
+    minutes = float(ok["duration"].sum()) / 60
+    sizes = [f"{int(w)}x{int(h)} ({n})" for (w, h), n in _counts(list(zip(ok["width"], ok["height"], strict=True)))]
+    codecs = ", ".join(f"{codec} {count}" for codec, count in _counts(ok["video_codec"].tolist()))
     more = f" and {len(sizes) - 3} more" if len(sizes) > 3 else ""
     other = len(table) - len(ok)
     kinds = ", ".join(f"{n} {kind}" for kind, n in table["status"].value_counts().sort_index().items() if kind != "ok")
@@ -126,19 +127,25 @@ def _facts(table: pd.DataFrame) -> list[tuple[str, str, str]]:
         ("Videos", str(len(ok)), f"of {len(table)} files"),
         ("Real", str(labels.get("REAL", 0)), f"{unlabelled} files without a label" if unlabelled else "by the labels"),
         ("Fake", str(labels.get("FAKE", 0)), "by the labels"),
-        ("Minutes", f"{hours:.1f}", f"{float(table['bytes'].sum()) / 1e6:.1f} MB"),
-        ("Frame sizes", str(len(sizes)), ", ".join(sorted(sizes[:3])) + more),
+        ("Minutes", f"{minutes:.1f}", f"{float(table['bytes'].sum()) / 1e6:.1f} MB"),
+        ("Frame sizes", str(len(sizes)), ", ".join(sizes[:3]) + more),
         ("Codecs", str(ok["video_codec"].nunique()), codecs or "none"),
         ("With sound", str(int((ok["audio_streams"] > 0).sum())), f"of {len(ok)} videos"),
         ("No video", str(other), kinds or "all could be read"),
     ]
 
 
+def _counts(values: Sequence[Any]) -> list[tuple[Any, int]]:
+    """Each value with its count, the most frequent first, then in order."""
+    return sorted(Counter(values).items(), key=lambda item: (-item[1], item[0]))
+
+
 def _table(table: pd.DataFrame, anchors: Mapping[str, str]) -> str:
     rows = [dict(row) for row in table.to_dict("records")]
     filled = [{column: _value(column, row) for column in COLUMNS} for row in rows]
     # A column that says nothing of any file would only make the table wide.
-    shown = [column for column in COLUMNS if any(cells[column][0] for cells in filled)]
+    empty = {name for name in ("status", "format") if table[name].nunique() == 1}
+    shown = [column for column in COLUMNS if column not in empty and any(cells[column][0] for cells in filled)]
     heads = "".join(
         f'<th scope="col"{" class=number" * number} aria-sort="none"><button type="button">{text(name)}</button></th>\n'
         for name, number in [("file", False), *(COLUMNS[column] for column in shown)]
@@ -188,7 +195,7 @@ def _charts(found: Findings, folder: Path) -> str:
     images = []
     for picture in found.charts:
         source, title, caption = markup.link(picture.file, folder), text(picture.title), text(picture.caption)
-        image = f'<img loading="lazy" decoding="async" alt="{title}" src="{source}">'
+        image = f'<img loading="lazy" alt="{title}" src="{source}">'
         images.append(f"<figure><figcaption>{title}</figcaption>{image}<small>{caption}</small></figure>\n")
     lead = "How labels, sizes, rates and lengths are distributed."
     body = f'<div class="charts">{"".join(images)}</div>' if images else markup.note("There is nothing to draw.")
@@ -206,7 +213,7 @@ def _leak(found: Findings) -> str:
         f"{known} ({leak.videos} videos in {leak.groups} groups; 0.5 is chance)."
     )
     warning = f'<p class="warning" role="alert">{text(leak.warning)}</p>' if leak.warning else ""
-    rows = [[text(c.name), f"{c.importance:+.3f}", markup.number(c.alone)] for c in leak.columns[:10]]
+    rows = [[text(c.name), f"{round(c.importance, 3) + 0:.3f}", markup.number(c.alone)] for c in leak.columns[:10]]
     head = ("column", "AUC lost when shuffled", "AUC of it alone")
     return section(
         title, lead, warning or markup.note("No clear sign of it."), markup.cells(head, rows, "numbers", title)
