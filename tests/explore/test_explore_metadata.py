@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 
 import av
 import numpy as np
@@ -49,15 +50,17 @@ def clip(tmp_path_factory):
 def test_metadata_json_is_read_beside_the_videos(tmp_path):
     entries = {
         "real.mp4": {"label": "REAL", "split": "train", "original": None},
+        "self.mp4": {"label": "REAL", "original": "other.mp4"},
         "fake.mp4": {"label": "FAKE", "split": "train", "original": "real.mp4"},
         "gone.mp4": {"label": "FAKE", "split": "train", "original": "real.mp4"},
         "odd.mp4": {"label": "FAKE", "original": "NAN"},
     }
     (tmp_path / "metadata.json").write_text(json.dumps(entries))
-    videos = [tmp_path / name for name in ("real.mp4", "fake.mp4", "odd.mp4", "new.mp4")]
+    videos = [tmp_path / name for name in ("real.mp4", "self.mp4", "fake.mp4", "odd.mp4", "new.mp4")]
     labels = read_labels(None, videos).set_index("filename")
     assert labels.loc["fake.mp4"].tolist() == ["FAKE", "real.mp4", "train", "real.mp4"]
     assert labels.loc["real.mp4"].tolist() == ["REAL", "", "train", "real.mp4"]
+    assert labels.loc["self.mp4"].tolist() == ["REAL", "", "", "self.mp4"]
     assert labels.loc["odd.mp4"].tolist() == ["FAKE", "", "", "odd.mp4"]
     assert labels.loc["new.mp4"].tolist() == ["", "", "", "new.mp4"]
     counts = unmatched(labels.reset_index(), videos)
@@ -152,8 +155,26 @@ def test_rotation_is_told_and_sizes_are_as_stored(tmp_path):
 
 
 def test_the_codec_is_named_not_its_decoder(tmp_path):
-    path = write_video(tmp_path / "v.webm", frames=5, codec="libvpx-vp9", options={"cpu-used": "8"})
-    assert read_facts(path)["video_codec"] == "vp9"
+    with av.open(str(tmp_path / "a.mp3"), "w") as container:
+        stream = container.add_stream("mp3", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4608), np.int16), format="s16p", layout="mono")
+        frame.sample_rate = 16000
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    assert read_facts(tmp_path / "a.mp3")["audio_codec"] == "mp3"  # libav decodes it by "mp3float"
+
+
+def test_a_codec_that_is_not_known_is_told_and_another_stream_preferred(tmp_path):
+    small = write_video(tmp_path / "small.mp4", frames=10, size=(64, 48))
+    large = write_video(tmp_path / "large.mp4", frames=10, size=(128, 96))
+    two = remux(tmp_path / "two.mp4", small, large)
+    for path in (small, two):
+        data = path.read_bytes()
+        at = data.index(b"avc1", data.index(b"stsd"))  # of the first stream
+        path.write_bytes(data[:at] + b"zzzz" + data[at + 4 :])
+    facts = read_facts(small)
+    assert (facts["status"], facts["width"]) == ("unreadable", None) and "codec is not known" in facts["reason"]
+    facts = read_facts(two)
+    assert (facts["status"], facts["video_streams"], facts["width"]) == ("ok", 2, 128)
 
 
 def test_matroska_says_no_count_so_packets_are_counted(clip, tmp_path):
@@ -207,10 +228,15 @@ def test_what_cannot_be_read_is_a_row_with_a_reason(tmp_path, kind, reason):
     assert row[["width", "frames", "duration", "video_streams"]].isna().all()
 
 
-def test_a_playlist_named_like_a_video_fetches_nothing(tmp_path):
+def test_a_playlist_fetches_nothing(tmp_path):
     path = tmp_path / "list.m3u8"
-    path.write_text("#EXTM3U\n#EXT-X-VERSION:3\n#EXTINF:3,\nhttp://127.0.0.1:9/x.ts\n#EXT-X-ENDLIST\n")
-    assert read_facts(path)["status"] == "unreadable"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/x.ts"
+        path.write_text(f"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\n{address}\n#EXT-X-ENDLIST\n")
+        assert read_facts(path)["status"] == "unreadable"
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
 
 
 def test_the_table_is_joined_with_labels_and_counts_fakes(clip, tmp_path):
