@@ -68,6 +68,8 @@ def test_notes_stay_in_the_picture(box):
     noted = draw_boxes(grey(SMALL), rows(("mtcnn", box), note="0.93"))[:360]
     plain = draw_boxes(grey(SMALL), rows(("mtcnn", box)))[:360]
     assert is_colour(noted, "mtcnn").sum() > is_colour(plain, "mtcnn").sum() + 100
+    other = draw_boxes(grey(SMALL), rows(("mtcnn", box), note="0.39"))[:360]
+    assert not np.array_equal(noted, other)  # the words themselves are on it
 
 
 def test_a_close_look_keeps_the_box_in_the_middle():

@@ -125,6 +125,16 @@ def test_where_no_face_is_the_sets_are_left_out(five):
     assert all_points(grey, five[1][0]) == {}
 
 
+def test_the_face_of_another_box_is_not_taken(five):
+    """Each network sees more than the box, and there the neighbour."""
+    image, boxes = five
+    left, top, right, bottom = boxes[0]
+    beside = (right + 5, top, 2 * right - left + 5, bottom)
+    for name, xy in all_points(image, beside, ["mtcnn5", "blazeface6"]).items():
+        middle = xy.mean(axis=0)
+        assert (middle > beside[:2]).all() and (middle < beside[2:]).all(), (name, middle)
+
+
 def test_only_what_is_asked_for(five):
     assert set(all_points(five[0], five[1][0], ["blazeface6"])) == {"blazeface6"}
 
