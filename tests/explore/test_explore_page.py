@@ -2,6 +2,8 @@
 
 import re
 
+import cv2
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -59,6 +61,9 @@ def paired(name):
 
 
 def findings(folder, name="fake.mp4", **changes):
+    chart = folder / "pictures" / "charts" / "fps.png"
+    chart.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(chart), np.zeros((30, 70, 3), np.uint8))
     table = table_of(
         row("real.mp4", label="REAL", audio_streams=1, audio_codec="aac"),
         row(name, label="FAKE", original="real.mp4", video_streams=2),
@@ -67,7 +72,7 @@ def findings(folder, name="fake.mp4", **changes):
     pairs, frames = paired(name)
     facts = {
         "title": f"Explored: {name}", "videos": {n: folder / "videos" / n for n in table["filename"]}, "table": table,
-        "charts": [Picture(folder / "pictures" / "charts" / "fps.png", "Frames <b>", "per second")], "leak": None,
+        "charts": [Picture(chart, "Frames <b>", "per second")], "leak": None,
         "why_no_leak": "2 groups, 5 are needed", "detected": detected(name), "no_points": {"dlib68": "no model"},
         "pairs": pairs, "pair_frames": frames,
     }  # fmt: skip
@@ -98,6 +103,8 @@ def test_nothing_reaches_for_a_network_and_pictures_wait(tmp_path):
     assert "@import" not in html and "url(" not in html
     images = page.all("img")
     assert len(images) == 5 and all(image["loading"] == "lazy" and image["alt"] for image in images)
+    # The place of each is kept free, so that what stands below does not jump.
+    assert all("width" in image or "aspect-ratio" in (image["style"] or "") for image in images)
 
 
 def test_the_same_findings_give_the_same_bytes(tmp_path):

@@ -24,7 +24,7 @@ Points = Callable[[Image, Sequence[float]], Mapping[str, NDArray[np.floating]]]
 
 WIDTH = 640  # pixels: the longer side of a drawn frame
 SIDE = 240  # pixels: a false box and what is around it
-SETTINGS = 2  # goes up when pictures are drawn differently, so that old ones are drawn anew
+SETTINGS = 3  # goes up when pictures are drawn differently, so that old ones are drawn anew
 
 
 @dataclass(frozen=True)

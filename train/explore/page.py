@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pandas as pd
 
 from dfdc_common import write_text
@@ -195,7 +197,8 @@ def _charts(found: Findings, folder: Path) -> str:
     images = []
     for picture in found.charts:
         source, title, caption = markup.link(picture.file, folder), text(picture.title), text(picture.caption)
-        image = f'<img loading="lazy" alt="{title}" src="{source}">'
+        height, width = np.asarray(cv2.imread(str(picture.file))).shape[:2]  # its place is kept free until it is loaded
+        image = f'<img loading="lazy" width="{width}" height="{height}" alt="{title}" src="{source}">'
         images.append(f"<figure><figcaption>{title}</figcaption>{image}<small>{caption}</small></figure>\n")
     lead = "How labels, sizes, rates and lengths are distributed."
     body = f'<div class="charts">{"".join(images)}</div>' if images else markup.note("There is nothing to draw.")

@@ -122,4 +122,4 @@ def landmarks_section(found: Detected | None, absent: Mapping[str, str]) -> str:
         "Five points of MTCNN, six of BlazeFace, and a dense mesh of 468, on the face with the most votes of the first "
         "videos."
     )
-    return markup.section(title, lead, missing, f'<div class="gallery medium">{images}</div>')
+    return markup.section(title, lead, missing, f'<div class="gallery">{images}</div>')
