@@ -108,6 +108,7 @@ def test_a_sheet_holds_every_picture_whole():
         cell = out[number // 3 * 196 :][:180, number % 3 * 320 :][:, :320]
         assert (cell == value).all(axis=2).sum() > 0.3 * 180 * 320
     assert (out[196:, 640:] == 255).all()
+    assert (contact_sheet([grey((100, 1000), 50)], [""], 1)[90, 160] == 50).all()  # in the middle of its cell
 
 
 @pytest.mark.parametrize(("count", "captions", "columns"), [(0, [], 4), (2, ["a"], 4), (1, ["a"], 0)])
