@@ -40,7 +40,6 @@ DASHES: dict[str, tuple[float, float]] = {
     "cascade": (2, 6),
     "dlib_hog": (12, 6),
 }
-WIDTHS = (2.6, 1.4)  # units: of the dark line below, of the colour
 GREY = (120, 120, 120)  # what has no colour of its own
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 CELL = (320, 180)  # pixels, of a contact sheet
@@ -148,20 +147,17 @@ def _boxed(image: Image, rows: pd.DataFrame, names: Sequence[str]) -> Image:
 def _rectangle(image: Image, box: tuple[float, float, float, float], name: str, unit: float, dark: bool) -> None:
     x0, y0, x1, y1 = box
     corners = [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]
-    colour, width = (BLACK, WIDTHS[0]) if dark else (COLOURS.get(name, GREY), WIDTHS[1])
     for begin, end in pairwise(corners):
-        _line(image, begin, end, DASHES.get(name), colour, width * unit, unit)
+        _line(image, begin, end, name, unit, dark)
 
 
 def _line(
-    image: Image,
-    begin: tuple[float, float],
-    end: tuple[float, float],
-    dash: tuple[float, float] | None,
-    colour: Colour,
-    width: float,
-    unit: float,
+    image: Image, begin: tuple[float, float], end: tuple[float, float], name: str, unit: float, dark: bool
 ) -> None:
+    """A level or upright line in a detector's dashes: its colour, or the dark rim that lies below."""
+    dash = DASHES.get(name)
+    width = max(2, round(1.4 * unit))
+    colour, width = (BLACK, width + 2 * max(1, round(0.4 * unit))) if dark else (COLOURS.get(name, GREY), width)
     length = math.dist(begin, end)
     period = (dash[0] + dash[1]) * unit if dash else max(length, 1.0)
     drawn = dash[0] * unit if dash else period
@@ -170,8 +166,7 @@ def _line(
         (ax, ay), (bx, by) = [
             (round(begin[0] + t * (end[0] - begin[0])), round(begin[1] + t * (end[1] - begin[1]))) for t in part
         ]
-        # Not smoothed: the lines are level or upright, and a thin smoothed one loses its colour.
-        cv2.line(image, (ax, ay), (bx, by), colour, max(1, round(width)))
+        cv2.line(image, (ax, ay), (bx, by), colour, width)  # not smoothed: a thin line would lose its colour
 
 
 def _radius(count: int) -> float:
@@ -205,9 +200,8 @@ def _legend(labels: Mapping[str, str], width: int, unit: float, radii: Mapping[s
         if radii:
             _dot(strip, left + 16 * unit, at, radii[name] * unit, name)
             continue
-        begin, end = (left, at), (left + 20 * unit, at)
-        _line(strip, begin, end, DASHES.get(name), BLACK, (WIDTHS[0] + 1) * unit, unit)
-        _line(strip, begin, end, DASHES.get(name), COLOURS.get(name, GREY), (WIDTHS[1] + 1) * unit, unit)
+        for dark in (True, False):
+            _line(strip, (left, at), (left + 20 * unit, at), name, unit, dark)
     return strip
 
 
