@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import typer
 
 import dfdc_ensemble
+import dfdc_explore
 import dfdc_kaggle
 import dfdc_train
 from dfdc_common import DfdcError
@@ -145,6 +146,7 @@ for command in (*dfdc_train.COMMANDS, *dfdc_ensemble.COMMANDS):
     app.command()(command)
 for name, named in dfdc_kaggle.COMMANDS.items():
     app.command(name)(named)
+app.add_typer(dfdc_explore.app, name="explore")
 
 
 def _dump(values: dict[str, Any]) -> str:

@@ -20,7 +20,17 @@ SHARED = {"dfdc_common", "dfdc_runtime"}
 OURS = (
     set(ARROWS)
     | SHARED
-    | {"dfdc", "dfdc_ensemble", "dfdc_kaggle", "dfdc_options", "dfdc_train", "tests", "scripts", "benchmarks"}
+    | {
+        "dfdc",
+        "dfdc_ensemble",
+        "dfdc_explore",
+        "dfdc_kaggle",
+        "dfdc_options",
+        "dfdc_train",
+        "tests",
+        "scripts",
+        "benchmarks",
+    }
 )
 
 
@@ -61,7 +71,7 @@ def test_rooms_have_code():
 
 
 @pytest.mark.parametrize(
-    "module", ["dfdc", "dfdc_common", "dfdc_ensemble", "dfdc_kaggle", "dfdc_options", "dfdc_train"]
+    "module", ["dfdc", "dfdc_common", "dfdc_ensemble", "dfdc_explore", "dfdc_kaggle", "dfdc_options", "dfdc_train"]
 )
 def test_the_command_starts_without_heavy_imports(module):
     """`dfdc --help` is instant because torch and friends are imported inside commands."""

@@ -1,0 +1,230 @@
+"""Pictures of the metadata table: how labels differ in what the files are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from dfdc_common import atomic_path
+from ensemble.metrics import Floats
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+REAL, FAKE, UNKNOWN = "#0a6ab5", "#c4500a", "#7a828c"  # blue and vermilion stay apart for the colour-blind
+COLOURS = {"REAL": REAL, "FAKE": FAKE, "": UNKNOWN}
+NAMES = {"REAL": "real", "FAKE": "fake", "": "no label"}
+INK, SOFT, LINE = "#1b2027", "#5a6572", "#dde1e6"
+WIDTH = 7.0  # inches
+FEW = 10  # so many different values are bars with names, more are a scale
+DOTS = 60  # so few videos are dots, more are a histogram
+SPREAD = 20.0  # a scale whose ends are further apart than this factor is logarithmic
+TITLES = {
+    "fps": ("Frames per second", "frames per second, average", 1.0),
+    "duration": ("Duration", "duration in seconds", 1.0),
+    "width": ("Width", "width in pixels, as stored", 1.0),
+    "height": ("Height", "height in pixels, as stored", 1.0),
+    "frames": ("Frames", "frames of the video", 1.0),
+    "bit_rate": ("Bit rate", "bit rate of the video stream in kbit per second", 1e-3),
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture on the disk and what to say beside it."""
+
+    file: Path
+    title: str
+    caption: str  # plain text
+
+
+def draw_charts(table: pd.DataFrame, folder: Path) -> list[Picture]:
+    """Draw `metadata_table` into PNG files in `folder`: labels, distributions by label, fakes per original.
+
+    Distributions are of readable videos; a column without any value, and fakes per original where no original is known,
+    have no picture. The same table gives the same bytes. Raises ValueError for a table without rows.
+    """
+    if table.empty:
+        raise ValueError("there is no video to draw; give a folder that holds one")
+    pictures = [_draw_labels(table, folder)]
+    ok = table[table["status"] == "ok"]
+    pictures += [_draw_column(ok, name, folder) for name in TITLES if ok[name].notna().any()]
+    return pictures + ([_draw_originals(table, folder)] if table["fakes_of_original"].notna().any() else [])
+
+
+def _draw_labels(table: pd.DataFrame, folder: Path) -> Picture:
+    counts = {label: int((table["label"] == label).sum()) for label in COLOURS}
+    parts = {label: count for label, count in counts.items() if count}
+    figure, (axes,) = _figure(1.15)
+    left = 0
+    for label, count in parts.items():
+        axes.barh(0, count, left=left, color=COLOURS[label], edgecolor="white", linewidth=1.5)
+        left += count
+    # Under the bar, evenly: a name does not fit into a narrow part.
+    for at, (label, count) in enumerate(parts.items()):
+        text = f"{NAMES[label]}: {count} ({100 * count / len(table):.1f} %)"
+        axes.text(at / 3, -0.3, "\u25a0 " + text, color=COLOURS[label], transform=axes.transAxes, fontweight="bold")
+    axes.set_xlim(0, len(table))
+    axes.axis("off")
+    caption = f"{len(table)} files" + (f", {counts['']} of them without a label." if counts[""] else ".")
+    return _save(figure, folder / "labels.png", "Share of labels", caption)
+
+
+def _draw_column(ok: pd.DataFrame, name: str, folder: Path) -> Picture:
+    title, unit, scale = TITLES[name]
+    values = {
+        label: np.sort((ok.loc[ok["label"] == label, name].dropna().astype("float64") * scale).to_numpy())
+        for label in COLOURS
+    }
+    values = {label: found for label, found in values.items() if len(found)}
+    every = np.concatenate(list(values.values()))
+    distinct = np.unique(every.round(2))
+    # Names for values that repeat: fps, sizes. Five files of five lengths are rather points on a scale.
+    draw = _draw_bars if len(distinct) <= FEW and 2 * len(distinct) <= max(len(every), 2) else _draw_scale
+    figure = draw(values, unit)
+    missing = len(ok) - len(every)
+    medians = "; ".join(f"{NAMES[label]} {_number(float(np.median(found)))}" for label, found in values.items())
+    caption = f"Median {unit}: {medians}." + (f" {missing} videos do not say." if missing else "")
+    return _save(figure, folder / f"{name}.png", f"{title} by label", caption)
+
+
+def _draw_bars(values: dict[str, Floats], unit: str) -> Figure:
+    """A bar for each value and label, as share of the label: there are more fakes than reals."""
+    distinct = np.unique(np.concatenate([found.round(2) for found in values.values()]))
+    thick = 0.8 / len(values)
+    figure, (axes,) = _figure(0.95 + len(distinct) * (0.1 + 0.16 * len(values)))
+    for row, (label, found) in enumerate(values.items()):
+        counts = np.array([(found.round(2) == value).sum() for value in distinct])
+        at = np.arange(len(distinct)) + (row - (len(values) - 1) / 2) * thick
+        shares = 100 * counts / len(found)
+        axes.barh(at, shares, thick * 0.92, color=COLOURS[label], label=_count(label, found))
+        for y, share, count in zip(at, shares, counts, strict=True):
+            if count:
+                axes.text(share + 0.8, y, f"{count}", va="center", fontsize=8, color=COLOURS[label])
+    axes.set_yticks(range(len(distinct)), [_number(value) for value in distinct])
+    axes.set_xlim(0, 108)
+    axes.set_xticks(range(0, 101, 20))
+    axes.invert_yaxis()
+    axes.set_title(unit, loc="left", fontsize=9, color=SOFT)
+    axes.set_xlabel("share of the label's videos, %; numbers are videos")
+    _dress(axes, "x")
+    figure.legend(loc="outside upper left", ncols=3, frameon=False)
+    return figure
+
+
+def _draw_scale(values: dict[str, Floats], unit: str) -> Figure:
+    """A row for each label over one scale: dots for few videos, else histograms as share of the label."""
+    every = np.concatenate(list(values.values()))
+    low, high = float(every.min()), float(every.max())
+    logarithmic = low > 0 and high / low > SPREAD
+    dots = len(every) <= DOTS
+    figure, rows = _figure(0.7 + (0.75 if dots else 1.15) * len(values), len(values))
+    spread = (
+        (np.geomspace if logarithmic else np.linspace)(low, high, 31) if high > low else np.array([low - 1, high + 1])
+    )
+    top = 0.0
+    for axes, (label, found) in zip(rows, values.items(), strict=True):
+        if dots:
+            # Up and down in turn, so that equal values are seen beside each other.
+            axes.scatter(
+                found,
+                (np.arange(len(found)) * 2 % 5 - 2 * (len(found) > 1)) / 6,
+                s=28,
+                color=COLOURS[label],
+                alpha=0.75,
+                linewidth=0,
+            )
+            axes.set_ylim(-0.8, 0.8)
+            axes.set_yticks([])
+        else:
+            heights, *_ = axes.hist(
+                found, list(spread), weights=np.full(len(found), 100 / len(found)), color=COLOURS[label]
+            )
+            top = max(top, float(np.max(heights)))
+            axes.set_ylabel("%")
+        if len(found) > 2:
+            axes.axvline(float(np.median(found)), color=INK, linewidth=1, linestyle="--", zorder=0.5 if dots else 3)
+        title = f"{_count(label, found)}, median {_number(float(np.median(found)))}"
+        axes.set_title(title, loc="left", fontsize=9, color=COLOURS[label], fontweight="bold")
+        _dress(axes, "x" if dots else "both")
+        if logarithmic:
+            _logarithmic(axes)
+    for axes in rows:
+        if not dots:
+            axes.set_ylim(0, top * 1.08)  # one height for all, or shares could not be compared
+    rows[-1].set_xlabel(unit + (", logarithmic" if logarithmic else ""))
+    return figure
+
+
+def _draw_originals(table: pd.DataFrame, folder: Path) -> Picture:
+    """How many originals have how many fakes, each original counted once."""
+    from matplotlib.ticker import MaxNLocator
+
+    known = table[table["fakes_of_original"].notna()]
+    original = known["original"].where(known["original"] != "", known["filename"])
+    fakes = known["fakes_of_original"].astype(int).groupby(original).first().to_numpy()
+    counts = np.bincount(fakes)
+    figure, (axes,) = _figure(2.6)
+    axes.bar(range(len(counts)), counts, 0.9, color=FAKE)
+    for at in np.flatnonzero(counts).tolist() if len(counts) <= 2 * FEW else ():
+        axes.text(at, counts[at], f"{counts[at]}", ha="center", va="bottom", fontsize=8, color=FAKE)
+    axes.margins(y=0.12)
+    axes.xaxis.set_major_locator(MaxNLocator(20, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.set_xlabel("fakes of one original")
+    axes.set_ylabel("originals")
+    _dress(axes, "y")
+    caption = (
+        f"{len(fakes)} originals, {int(fakes.sum())} fakes, {fakes.mean():.1f} for each; files that are not here count."
+    )
+    return _save(figure, folder / "fakes_per_original.png", "Fakes per original", caption)
+
+
+def _figure(height: float, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    # Not pyplot: it keeps a global list of figures.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
+
+
+def _dress(axes: Axes, grid: str) -> None:
+    axes.set_axisbelow(True)
+    axes.grid(axis=grid, color=LINE, linewidth=0.8)  # type: ignore[arg-type]
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(LINE)
+    axes.tick_params(which="both", colors=SOFT, length=0, labelsize=9)
+    axes.xaxis.label.set(color=SOFT, size=9)
+    axes.yaxis.label.set(color=SOFT, size=9)
+
+
+def _logarithmic(axes: Axes) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _number(value)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _count(label: str, found: Floats) -> str:
+    return f"{NAMES[label]}, {len(found)} video{'s' * (len(found) != 1)}"
+
+
+def _number(value: float) -> str:
+    """Two places for small numbers, none for large ones, no zeros at the end."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def _save(figure: Figure, path: Path, title: str, caption: str) -> Picture:
+    with atomic_path(path) as temporary:
+        # The software's name and version would make the bytes depend on it.
+        figure.savefig(temporary, format="png", metadata={"Software": None}, facecolor="white")
+    return Picture(path, title, caption)

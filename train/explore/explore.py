@@ -1,0 +1,149 @@
+"""Everything that `dfdc explore` does, in order: each part keeps what it has found, so a stopped run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from dfdc_common import atomic_path
+from faces.detect import BlazeDetector
+from faces.tiles import letterbox
+from train.explore import landmarks
+from train.explore.charts import draw_charts
+from train.explore.detectors import ABSENT, CPU, DETECTORS, compare
+from train.explore.gallery import GalleryOptions, draw_gallery
+from train.explore.labels import read_labels
+from train.explore.leak import leak, why_none
+from train.explore.metadata import metadata_table, write_table
+from train.explore.page import Findings, write_page
+from train.explore.page_faces import Detected
+from train.explore.pairs import FRAME_FIELDS, PairOptions, look_at_pairs
+from train.explore.votes import agreement, false_boxes, summary, vote
+from train.metadata import VIDEO_ENDINGS
+
+# Of a folder, what is no video is told rather than passed over; other files (metadata.json) are none of ours.
+PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+SOUND_ENDINGS = (".m4a", ".aac", ".mp3", ".wav", ".ogg", ".opus", ".flac")
+MEDIA_ENDINGS = (*VIDEO_ENDINGS, *PICTURE_ENDINGS, *SOUND_ENDINGS)
+
+# Called with a stage and how many steps it has; gives what is called with the number of steps done.
+Progress = Callable[[str, int], Callable[[int], None]]
+
+
+@dataclass(frozen=True)
+class ExploreOptions:
+    """How closely the videos are looked at."""
+
+    frames: int = 4  # per video, under each detector
+    detectors: tuple[str, ...] = ()  # names of detectors.DETECTORS, all that are installed when empty
+    least: int = 2  # kinds of detector that must agree on a face
+    iou: float = 0.4  # intersection over union from which on they do
+    pairs: PairOptions = field(default_factory=PairOptions)
+
+
+def find_media(inputs: Sequence[Path]) -> list[Path]:
+    """Files of `inputs`, sorted by name: a file as it is, of a folder all that end like media.
+
+    Raises ValueError for an input that does not exist, for a folder without media, and when nothing was given.
+    """
+    found: list[Path] = []
+    for source in inputs:
+        if source.is_dir():
+            inside = [path for path in source.iterdir() if path.suffix.lower() in MEDIA_ENDINGS]
+            if not inside:
+                raise ValueError(f"{source} holds no video ({', '.join(VIDEO_ENDINGS)}); sub-folders are not searched")
+            found += inside
+        elif source.exists() or source.is_symlink():
+            found.append(source)
+        else:
+            raise ValueError(f"{source} does not exist; give videos, or folders of videos")
+    if not found:
+        raise ValueError("no videos were given; give videos, or folders of videos")
+    return sorted(dict.fromkeys(found), key=lambda path: (path.name, str(path)))
+
+
+def explore(
+    videos: Sequence[Path],
+    labels: Path | None,
+    output: Path,
+    options: ExploreOptions | None = None,
+    progress: Progress = lambda _stage, _total: lambda _done: None,
+) -> Path:
+    """Look at `videos` and write output/index.html with its tables and pictures beside it; returns the page's path.
+
+    videos: files, as of `find_media`. labels: metadata.json or a CSV; None takes the metadata.json beside the videos
+    where there is one. What is missing (labels, an extra package) is said in the page, a file that cannot be read is a
+    row with a reason. Run again, it goes on where it was stopped, and the same input gives the same page. Raises
+    ValueError for two files of one name, labels that cannot be read, and a detector that is not known.
+    """
+    options = options or ExploreOptions()
+    cache, paths = output / "cache", {video.name: video for video in videos}
+    named = read_labels(labels, videos)
+    table = metadata_table(videos, named, cache / "metadata.jsonl", progress("metadata", len(videos)))
+    write_table(table, output)
+    charts = draw_charts(table, output / "pictures" / "charts")
+    readable = [paths[name] for name in table.loc[table["status"] == "ok", "filename"]]
+    detected = _detect(readable, output, options, progress)
+    pairs, pair_frames = _pair(table, paths, output, options, progress)
+    findings = Findings(
+        title=f"Explored: {', '.join(dict.fromkeys(video.absolute().parent.name for video in videos))}",
+        videos=paths,
+        table=table,
+        charts=charts,
+        leak=leak(table),
+        why_no_leak=why_none(table),
+        detected=detected,
+        no_points=landmarks.absent(),
+        pairs=pairs,
+        pair_frames=pair_frames,
+    )
+    return write_page(output, findings)
+
+
+def _detect(videos: Sequence[Path], output: Path, options: ExploreOptions, progress: Progress) -> Detected | None:
+    """Compare detectors, let them vote, draw what they saw; None where there is nothing to look at."""
+    names = options.detectors or tuple(DETECTORS)
+    if not videos:
+        return None
+    found = compare(videos, options.frames, names, output / "cache" / "detectors", progress("detectors", len(videos)))
+    faces = vote(found.boxes, found.looked, options.least, options.iou)
+    false = false_boxes(found.boxes, faces, options.iou)
+    counts = summary(found.boxes, found.looked, found.timing, faces, options.iou)
+    alike, overlap = agreement(found.boxes, names, options.iou)
+    gallery = draw_gallery(
+        videos, found.boxes, found.looked, faces, false, landmarks.all_points, output,
+        GalleryOptions(options.frames, names), progress("pictures", len(videos)),
+    )  # fmt: skip
+    tables = {"boxes": found.boxes, "faces": faces, "false_boxes": false, "detectors": counts}
+    for name, rows in tables.items():
+        _write(rows, output / f"{name}.csv")
+    _write(alike.rename_axis("detector").reset_index(), output / "agreement.csv")
+    return Detected(
+        names, options.frames, options.least, options.iou, found.looked, faces, counts, alike, overlap, false, gallery,
+        ABSENT,
+    )  # fmt: skip
+
+
+def _pair(
+    table: pd.DataFrame, paths: dict[str, Path], output: Path, options: ExploreOptions, progress: Progress
+) -> tuple[pd.DataFrame | None, pd.DataFrame]:
+    """Hold fakes against their originals; nothing without labels."""
+    if not (table["label"] != "").any():
+        return None, pd.DataFrame(columns=FRAME_FIELDS)
+    fakes = int((table["label"] == "FAKE").sum())
+    detector = BlazeDetector("back", letterbox, CPU)
+    pairs, frames = look_at_pairs(
+        table, paths, output / "pictures" / "pairs", output / "cache" / "pairs", detector, options.pairs,
+        progress("real beside fake", fakes),
+    )  # fmt: skip
+    _write(pairs, output / "pairs.csv")
+    _write(frames, output / "pair_frames.csv")
+    return pairs, frames
+
+
+def _write(rows: pd.DataFrame, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        rows.to_csv(temporary, index=False, lineterminator="\n")
