@@ -58,7 +58,7 @@ def test_five_videos_without_labels_are_drawn(tmp_path):
     pictures = {picture.file.stem: picture for picture in draw_charts(table, tmp_path)}
     assert "bit_rate" not in pictures and "fakes_per_original" not in pictures
     assert "5 of them without a label" in pictures["labels"].caption
-    assert "1 videos do not say" in pictures["duration"].caption
+    assert "Not known of 1." in pictures["duration"].caption
     assert has_colour(pictures["labels"], charts.UNKNOWN)
 
 

@@ -147,6 +147,7 @@ def test_an_image_is_called_one_whatever_its_name(tmp_path):
     for path in (cover, shutil.copy(cover, tmp_path / "image.mp4")):
         facts = read_facts(tmp_path / path)
         assert (facts["status"], facts["width"], facts["fps"], facts["duration"]) == ("image", 96, None, None)
+        assert (facts["frames"], facts["video_streams"]) == (1, 0)
 
 
 def test_rotation_is_told_and_sizes_are_as_stored(tmp_path):
@@ -287,6 +288,7 @@ def test_written_tables_are_equal_and_the_same_each_time(clip, tmp_path):
     assert [path.read_bytes() for path in (csv, parquet)] == [path.read_bytes() for path in again]
     pd.testing.assert_frame_equal(pd.read_parquet(parquet).astype(table.dtypes), table)
     assert pd.read_csv(csv)["frames"].tolist() == [30, 5]
+    assert csv.read_text().splitlines()[0] == ",".join(COLUMNS)
     assert ",,0," in csv.read_text().splitlines()[2]  # no sound: empty fields, then no stream
 
 

@@ -59,6 +59,9 @@ def test_the_changed_region_is_found_and_nothing_else():
     assert found.box_xyxy == (50, 20, 80, 40)
     assert found.share == pytest.approx(600 / (96 * 64))
     assert found.share_inside(np.array([50, 20, 65, 40], np.float32)) == pytest.approx(0.5)
+    speck = swapped(3, 96, 64)
+    speck[60:63, 5:8] = 255 - speck[60:63, 5:8]  # as compression leaves them
+    assert difference(original, speck).box_xyxy == (50, 20, 80, 40)
     same = difference(original, original)
     assert same.box_xyxy is None and same.share == 0 and np.isnan(same.share_inside(np.zeros(4, np.float32)))
     with pytest.raises(ValueError, match="one size"):

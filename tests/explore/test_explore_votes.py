@@ -114,6 +114,16 @@ def test_the_summary_counts():
     assert np.isnan(absent.median_side)
 
 
+def test_the_largest_face_of_a_frame_counts_apart():
+    both = table(*[(0, name, box) for name in ("mtcnn", "dlib_hog") for box in (FACE, OTHER)], (0, "haar", OTHER))
+    rows = summary(both, LOOKED, TIMING, vote(both, LOOKED)).set_index("detector")
+    assert rows["missed"].to_dict() == {"haar": 1, "blazeface_back_tiles": 2, "dlib_hog": 0}
+    assert rows["missed_largest"].to_dict() == {"haar": 1, "blazeface_back_tiles": 1, "dlib_hog": 0}
+    small = table(*[(0, name, box) for name in ("mtcnn", "dlib_hog") for box in (FACE, OTHER)], (0, "haar", FACE))
+    rows = summary(small, LOOKED, TIMING, vote(small, LOOKED)).set_index("detector")
+    assert (rows.loc["haar", "missed"], rows.loc["haar", "missed_largest"]) == (1, 0)
+
+
 def test_missed_faces_name_who_missed_them():
     missed = missed_faces(BOXES, vote(BOXES, LOOKED), ["haar", "mtcnn", "dlib_hog", "cascade"])
     assert missed["missed_by"].tolist() == ["dlib_hog", "cascade"]

@@ -89,7 +89,7 @@ def _draw_column(ok: pd.DataFrame, name: str, folder: Path) -> Picture:
     figure = draw(values, unit)
     missing = len(ok) - len(every)
     medians = "; ".join(f"{NAMES[label]} {_number(float(np.median(found)))}" for label, found in values.items())
-    caption = f"Median {unit}: {medians}." + (f" {missing} videos do not say." if missing else "")
+    caption = f"Median {unit}: {medians}." + (f" Not known of {missing}." if missing else "")
     return _save(figure, folder / f"{name}.png", f"{title} by label", caption)
 
 

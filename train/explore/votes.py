@@ -89,10 +89,14 @@ def summary(
 
     Columns: detector, frames, frames_with_face and videos_with_face (where it gave a box), boxes, faces_per_frame,
     faces_per_video (frames added up), median_side (pixels, the root of a box's area), median_score (on the detector's
-    own scale), ms_per_frame; and by the vote found, missed, false, precision = found / boxes and recall = found /
-    faces, NaN where nothing is divided.
+    own scale), ms_per_frame; and by the vote found, missed, false, missed_largest (frames whose largest face
+    was missed), precision = found / boxes and recall = found / faces, NaN where nothing is divided.
     """
     of = matched(boxes, faces, iou)
+    hits = set(zip(boxes["filename"], boxes["frame"], of, boxes["detector"], strict=True))
+    area = pd.Series(_area(_corners(faces)), index=faces.index)
+    largest = faces.loc[area.groupby([faces["filename"], faces["frame"]]).idxmax()]
+    first = list(zip(largest["filename"], largest["frame"], largest["face"], strict=True))
     videos = looked["filename"].nunique()
     rows = []
     for name, cost in zip(timing["detector"], timing["ms_per_frame"], strict=True):
@@ -108,6 +112,7 @@ def summary(
             "median_side": float(np.median(sides)) if len(mine) else np.nan,
             "median_score": float(mine["score"].median()) if len(mine) else np.nan, "ms_per_frame": cost,
             "found": found, "missed": len(faces) - found, "false": len(mine) - found,
+            "missed_largest": sum((*key, name) not in hits for key in first),
             "precision": _ratio(found, len(mine)), "recall": _ratio(found, len(faces)),
         })  # fmt: skip
     return pd.DataFrame(rows)
