@@ -63,6 +63,9 @@ def page(
     detectors: Annotated[
         str | None, typer.Option(help="names with commas between them (default: all that are installed)")
     ] = None,
+    dlib_points: Annotated[
+        Path | None, typer.Option(help="dlib's shape_predictor_68_face_landmarks.dat, to draw its points as well")
+    ] = None,
 ) -> None:
     """What `dfdc explore VIDEOS` does: all of it in one page, with tables and pictures beside it.
 
@@ -73,7 +76,9 @@ def page(
     from train.explore.explore import explore as run_explore
 
     names = tuple(name.strip() for name in detectors.split(",") if name.strip()) if detectors else ()
-    written = run_explore(find_media(videos), labels, output, ExploreOptions(frames, names), _bar)
+    written = run_explore(
+        find_media(videos), labels, output, ExploreOptions(frames, names, dlib_points=dlib_points), _bar
+    )
     typer.echo(written)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -42,6 +43,7 @@ class ExploreOptions:
     least: int = 2  # kinds of detector that must agree on a face
     iou: float = 0.4  # intersection over union from which on they do
     pairs: PairOptions = field(default_factory=PairOptions)
+    dlib_points: Path | None = None  # dlib's model of 68 points, which comes with no package
 
 
 def find_media(inputs: Sequence[Path]) -> list[Path]:
@@ -96,7 +98,7 @@ def explore(
         leak=leak(table),
         why_no_leak=why_none(table),
         detected=detected,
-        no_points=landmarks.absent(),
+        no_points=landmarks.absent(options.dlib_points),
         pairs=pairs,
         pair_frames=pair_frames,
     )
@@ -114,7 +116,8 @@ def _detect(videos: Sequence[Path], output: Path, options: ExploreOptions, progr
     counts = summary(found.boxes, found.looked, found.timing, faces, options.iou)
     alike, overlap = agreement(found.boxes, names, options.iou)
     gallery = draw_gallery(
-        videos, found.boxes, found.looked, faces, false, landmarks.all_points, output,
+        videos, found.boxes, found.looked, faces, false,
+        partial(landmarks.all_points, predictor=options.dlib_points), output,
         GalleryOptions(options.frames, names), progress("pictures", len(videos)),
     )  # fmt: skip
     tables = {"boxes": found.boxes, "faces": faces, "false_boxes": false, "detectors": counts}

@@ -74,7 +74,8 @@ def absent(predictor: Path | None = None) -> dict[str, str]:
     if importlib.util.find_spec("dlib") is None:
         missing["dlib68"] = "dlib is not installed; run: pip install dlib-bin"
     elif predictor is None or not predictor.is_file():
-        missing["dlib68"] = f"no model of dlib's 68 points at {predictor}; give shape_predictor_68_face_landmarks.dat"
+        where = "none was given" if predictor is None else f"{predictor} is not there"
+        missing["dlib68"] = f"its model comes with no package, and {where}: --dlib-points FILE"
     return missing
 
 
