@@ -22,7 +22,7 @@ def dfdc(*arguments, cwd=ROOT):
     return subprocess.run(command, check=False, capture_output=True, text=True, cwd=cwd, timeout=300)
 
 
-@pytest.mark.parametrize("command", ["", "predict", "evaluate", "train", "tune", "blend", "doctor"])
+@pytest.mark.parametrize("command", ["", "predict", "explore", "evaluate", "train", "tune", "blend", "ship", "doctor"])
 def test_help_teaches(command):
     done = dfdc(*([command] if command else []), "--help")
     assert done.returncode == 0
