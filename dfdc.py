@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
@@ -166,6 +167,9 @@ def _dump(values: dict[str, Any]) -> str:
 
 def main() -> None:
     """Run the command; mistakes of the user and our own errors are one line, anything else is a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")  # names of files are shown whatever their bytes are
     try:
         app()
     except (ValueError, DfdcError) as error:

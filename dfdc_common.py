@@ -47,9 +47,12 @@ def _sync(path: Path) -> None:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write `text` to `target` as UTF-8 with unix line ends, whole or not at all."""
+    """Write `text` to `target` as UTF-8 with unix line ends, whole or not at all.
+
+    Bytes of file names that are no UTF-8, which Python keeps as surrogates, are written as they were.
+    """
     with atomic_path(target) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
 
 
 def sha256_of(path: Path) -> str:

@@ -13,15 +13,16 @@ from dfdc_common import DfdcError, atomic_path
 from inference.result import PRIOR
 
 HEADER = ("filename", "label")
+RAW = "surrogateescape"  # file names are bytes: those that are no UTF-8 go through as they are
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def read_sample(path: Path) -> list[str]:
     """The file names of a sample_submission.csv in its order; ValueError for another header or a repeated name."""
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table = pd.read_csv(path, dtype=object, keep_default_na=False, encoding_errors=RAW)
     if tuple(table.columns) != HEADER:
         raise ValueError(f"{path} has the columns {list(table.columns)}, a sample submission has {list(HEADER)}")
-    names = list(table["filename"])
+    names = [str(name) for name in table["filename"]]
     if len(set(names)) < len(names):
         twice = table["filename"][table["filename"].duplicated()].iloc[0]
         raise ValueError(f"{path} names {twice!r} more than once")
@@ -42,8 +43,9 @@ def write_submission(path: Path, prob_fake: Mapping[str, float], order: list[str
             raise DfdcError(f"{path} was not written: {name!r} has the probability {value}, not in [{low}, {high}]")
     if extra := sorted(prob_fake.keys() - set(order)):
         raise DfdcError(f"{path} was not written: {len(extra)} videos are not in its order, the first is {extra[0]!r}")
-    table = pd.DataFrame({"filename": order, "label": [prob_fake[name] for name in order]})
-    text = table.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode("utf-8")
+    names = pd.Series(order, dtype=object)  # pandas' own text refuses what is no UTF-8
+    table = pd.DataFrame({"filename": names, "label": [prob_fake[name] for name in order]})
+    text = table.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode("utf-8", RAW)
     try:
         with atomic_path(path) as temporary:
             temporary.write_bytes(text)
@@ -89,7 +91,7 @@ def refuse_unjudged(path: Path, most_prior: float) -> None:
 
 def _read(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, dtype={"filename": str}, na_filter=False)
+        table = pd.read_csv(path, dtype={"filename": object}, na_filter=False, encoding_errors=RAW)
     except ValueError as error:  # of the parser, of the encoding
         raise DfdcError(f"{path} is not a CSV: {error}") from error
     if tuple(table.columns) != HEADER or not isinstance(table.index, pd.RangeIndex):  # another index: too many fields

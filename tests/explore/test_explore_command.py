@@ -1,5 +1,6 @@
 """`dfdc explore` from videos to a page: whatever lies in the folder, in one go or in two."""
 
+import os
 import shutil
 
 import av
@@ -160,3 +161,10 @@ def test_media_are_found_by_their_endings(folder, tmp_path):
     with pytest.raises(ValueError, match="no videos were given"):
         find_media([])
     assert ".mp4" in module.MEDIA_ENDINGS
+
+
+def test_a_name_that_is_no_utf_8_ends_nothing(tmp_path, media):
+    shutil.copy(media / "single_face.mp4", tmp_path / os.fsdecode(b"caf\xe9.mp4"))
+    page = explore(find_media([tmp_path]), None, tmp_path / "report", QUICK)
+    assert "caf?.mp4" in page.read_text(encoding="utf-8")
+    assert b"caf\xe9.mp4" in (tmp_path / "report" / "boxes.csv").read_bytes()

@@ -1,3 +1,5 @@
+import os
+
 import pandas as pd
 import pytest
 
@@ -59,3 +61,10 @@ def test_a_bad_sample_is_refused(tmp_path, text):
     (tmp_path / "sample.csv").write_text(text)
     with pytest.raises(ValueError, match=r"sample\.csv"):
         read_sample(tmp_path / "sample.csv")
+
+
+def test_a_name_that_is_no_utf_8_goes_through_as_it_is(tmp_path):
+    name = os.fsdecode(b"caf\xe9.mp4")
+    write_submission(tmp_path / "s.csv", {name: 0.5}, [name], CLIP)
+    assert (tmp_path / "s.csv").read_bytes() == b"filename,label\ncaf\xe9.mp4,0.500000\n"
+    assert read_sample(tmp_path / "s.csv") == [name]

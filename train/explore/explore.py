@@ -67,6 +67,7 @@ def find_media(inputs: Sequence[Path]) -> list[Path]:
     return sorted(dict.fromkeys(found), key=lambda path: (path.name, str(path)))
 
 
+@pd.option_context("future.infer_string", False)  # pandas' own text refuses names that are no UTF-8
 def explore(
     videos: Sequence[Path],
     labels: Path | None,
@@ -149,4 +150,4 @@ def _pair(
 
 def _write(rows: pd.DataFrame, path: Path) -> None:
     with atomic_path(path) as temporary:
-        rows.to_csv(temporary, index=False, lineterminator="\n")
+        rows.to_csv(temporary, index=False, lineterminator="\n", errors="surrogateescape")
