@@ -1,4 +1,4 @@
-"""What every room needs and none owns: the root of our errors, atomic writes, file hashes."""
+"""What every room needs and none owns: the root of our errors, atomic writes, file hashes, text for a page."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 
 
@@ -53,6 +54,11 @@ def write_text(target: Path, text: str) -> None:
     """
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
+
+
+def html(value: object) -> str:
+    """Escaped for HTML text and attributes; bytes of a file name that are no UTF-8 become question marks."""
+    return escape(str(value).encode("utf-8", "replace").decode("utf-8"))
 
 
 def sha256_of(path: Path) -> str:

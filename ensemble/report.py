@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from html import escape
 from pathlib import Path
 
 import numpy as np
 
-from dfdc_common import write_text
+from dfdc_common import html, write_text
 from ensemble import pictures, summary
 from ensemble.blend import TEST_PRIOR
 from ensemble.convex import Mix
@@ -40,23 +39,18 @@ def _page(outcome: Outcome, command: str) -> str:
     body = "\n".join(filter(None, (part(outcome) for part in (*parts, _ladder))))
     title = f"Blend of {len(outcome.blend.members)}: {outcome.chosen}"
     return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title>
+<html lang="en"><head><meta charset="utf-8"><title>{html(title)}</title>
 <meta http-equiv="Content-Security-Policy" content="{CONTENT_POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
 <style>
 {css}</style></head>
-<body><header><h1>What ships: {_text(outcome.chosen)}</h1>
-<p class="lead">{_text(outcome.why[:1].upper() + outcome.why[1:])}. {summary.doubt(outcome)}</p></header>
+<body><header><h1>What ships: {html(outcome.chosen)}</h1>
+<p class="lead">{html(outcome.why[:1].upper() + outcome.why[1:])}. {summary.doubt(outcome)}</p></header>
 <main>
 {body}
 {_run(outcome, command)}
 </main></body></html>
 """
-
-
-def _text(value: object) -> str:
-    """Escaped for HTML text and attributes; bytes of a filename that are not UTF-8 become question marks."""
-    return escape(str(value).encode("utf-8", "replace").decode("utf-8"))
 
 
 def _section(title: str, lead: str, *body: str) -> str:
@@ -86,7 +80,7 @@ def _facts(rows: Iterable[tuple[str, str]]) -> str:
 
 def _name(member: str) -> str:
     """A name from a file: letters that are written from right to left must not turn what stands beside it."""
-    return f"<bdi>{_text(member)}</bdi>"
+    return f"<bdi>{html(member)}</bdi>"
 
 
 def _verdict(outcome: Outcome) -> str:
@@ -103,7 +97,7 @@ def _verdict(outcome: Outcome) -> str:
         ("Temperature", number(blend.mix.temperature, 3), f"{blend.space} space; {blend.aggregation}"),
         ("Prior", number(blend.mix.shift, 3, "+"), f"{prior}{100 * TEST_PRIOR:g} %"),
     )
-    tiles = (f"<div><dt>{name}</dt><dd>{value}<small>{_text(note)}</small></dd></div>\n" for name, value, note in cards)
+    tiles = (f"<div><dt>{name}</dt><dd>{value}<small>{html(note)}</small></dd></div>\n" for name, value, note in cards)
     order = np.argsort(-blend.mix.weights, kind="stable")
     rows = ((_name(blend.members[m]), pictures.bar(blend.mix.weights[m])) for m in order)
     return f"""<section><dl class="cards">
@@ -117,7 +111,7 @@ def _blends(outcome: Outcome) -> str:
     of, ships = outcome.losses.of, " <b>ships</b>"
     gains = [(f"{a} - {b}", gain) for (a, b), gain in outcome.losses.difference.items()]
     clear = [name for name, gain in gains if verdict_of(gain) == "better"]
-    losses = [[_text(name) + ships * (name == outcome.chosen), *rest] for name, *rest in summary.loss_rows(outcome)]
+    losses = [[html(name) + ships * (name == outcome.chosen), *rest] for name, *rest in summary.loss_rows(outcome)]
     above = pictures.forest(list(of.items()), NATS, [outcome.chosen])
     below = pictures.forest(gains, f"difference of {NATS}", clear, zero=True)
     return _section(
@@ -202,7 +196,7 @@ def _line_ups(outcome: Outcome) -> str:
         tables.append(_table((axis, "log loss", "frames", "limits", "members"), rows, "names"))
     words = "Log loss: tuned weights, on other folds, not clipped. Tables: those than which no cheaper one is better."
     return _section(
-        title, f"{_text(summary.how_searched(outcome))} {words}", f'<div class="pair">{images}</div>', *tables
+        title, f"{html(summary.how_searched(outcome))} {words}", f'<div class="pair">{images}</div>', *tables
     )
 
 
@@ -215,7 +209,7 @@ def _disagreements(outcome: Outcome) -> str:
     members = outcome.blend.members
     rows = [
         (
-            *(_name(video.filename), _text(video.label), number(video.prob_fake, 3)),
+            *(_name(video.filename), html(video.label), number(video.prob_fake, 3)),
             *(pictures.shade(1 - 2 * video.of[m], number(video.of[m], 3)) for m in members),
         )
         for video in outcome.worth.disagreements
@@ -231,7 +225,7 @@ def _slices(outcome: Outcome) -> str:
     rows = []
     for part in outcome.worth.slices:
         scores = (number(score, 4) for score in (part.log_loss, part.auc, part.accuracy))
-        rows.append((_text(part.name), str(part.videos), *scores, str(part.missed), str(part.accused)))
+        rows.append((html(part.name), str(part.videos), *scores, str(part.missed), str(part.accused)))
     head = ("degradation", "videos", "log loss", "AUC", "accuracy", "fakes called real", "reals called fake")
     return _section("By degradation", "What ships, on videos to which this was done.", _table(head, rows))
 
@@ -241,7 +235,7 @@ def _study(outcome: Outcome) -> str:
     how = "weights, temperature and shift" if tuned.structure.space == "logit" else "weights at its temperature, shift"
     taken = "further than that, so the optimum was taken over" if tuned.polished else "close enough, so it was kept"
     facts = (
-        ("structure", _text(f"{tuned.structure.space} space, {tuned.structure.aggregation}")),
+        ("structure", html(f"{tuned.structure.space} space, {tuned.structure.aggregation}")),
         ("trials", f"{tuned.trials}, of them {tuned.pruned} ended early"),
         ("shrinkage (ridge)", f"{outcome.fitted.ridge:g}, towards equal weights; chosen on held-out folds"),
         ("certificate", f"{tuned.gap:.1e} nats above the proven best {how}; {GAP:g} is allowed: {taken}"),
@@ -259,7 +253,7 @@ def _study(outcome: Outcome) -> str:
 
 def _fit(fitted: Fitted, members: Sequence[str]) -> list[str]:
     structure, mix = fitted.tuned.structure, _mix(fitted.line_up.members, fitted.tuned.mix, members)
-    return [f"{fitted.ridge:g}", structure.space, *mix, _text(structure.aggregation)]
+    return [f"{fitted.ridge:g}", structure.space, *mix, html(structure.aggregation)]
 
 
 def _mix(have: Sequence[str], mix: Mix, members: Sequence[str]) -> list[str]:
@@ -286,12 +280,12 @@ def _ladder(outcome: Outcome) -> str:
 def _run(outcome: Outcome, command: str) -> str:
     faces, truth = outcome.faces, outcome.faces.known()
     fakes, groups = int(truth.label.sum()), len(set(truth.group.tolist()))
-    rows = [("note", _text(note)) for note in outcome.notes]
+    rows = [("note", html(note)) for note in outcome.notes]
     rows += [
         ("videos", f"{len(truth.label)}: {fakes} fake, {len(truth.label) - fakes} real, in {groups} groups"),
         ("faces", f"{len(faces.logit)} judged by each member; {len(faces.unjudged)} videos without"),
         ("members", ", ".join(map(_name, faces.members))),
-        ("SHA-256 of the tables", f"<code>{_text(faces.sha256) or 'n/a'}</code>"),
-        ("command", f"<code>{_text(command) or 'n/a'}</code>"),
+        ("SHA-256 of the tables", f"<code>{html(faces.sha256) or 'n/a'}</code>"),
+        ("command", f"<code>{html(command) or 'n/a'}</code>"),
     ]
     return f"<section><h2>Notes, data, command</h2>\n{_facts(rows)}</section>"

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from html import escape
-
-
-def text(value: object) -> str:
-    """Escaped for HTML text and attributes; bytes of a filename that are not UTF-8 become question marks."""
-    return escape(str(value).encode("utf-8", "replace").decode("utf-8"))
 
 
 def number(value: float, digits: int, unit: str = "") -> str:

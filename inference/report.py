@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from dfdc_common import write_text
-from inference.markup import number, percent, small_table, text
+from dfdc_common import html, write_text
+from inference.markup import number, percent, small_table
 from inference.result import PRIOR, JudgedFace, PersonResult, Thumbnail, VideoResult
 from inference.run_section import RunFacts, run_section
 
@@ -39,12 +39,12 @@ def _page(results: Sequence[VideoResult], run: RunFacts, chosen: Sequence[int]) 
     part = f"{len(chosen)} of {len(results)} videos (the table has all)" if len(chosen) < len(results) else "All videos"
     sections = "\n".join(_section(index, results[index], run) for index in chosen)
     return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{text(run.title)}</title>
+<html lang="en"><head><meta charset="utf-8"><title>{html(run.title)}</title>
 <meta http-equiv="Content-Security-Policy" content="{CONTENT_POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
 <style>
 {css}</style></head>
-<body><header><h1>{text(run.title)}</h1>
+<body><header><h1>{html(run.title)}</h1>
 <p class="lead">P(fake) is a probability from an ensemble of neural networks, not proof: it can be wrong in either
 direction, most of all on videos unlike those the networks were trained on.</p></header>
 <main>
@@ -83,7 +83,7 @@ def _headline(results: Sequence[VideoResult], run: RunFacts) -> str:
             f"bound by {run.profile.bound()}",
         ),
     )
-    tiles = [f"<div><dt>{name}</dt><dd>{value}<small>{text(note)}</small></dd></div>\n" for name, value, note in cards]
+    tiles = [f"<div><dt>{name}</dt><dd>{value}<small>{html(note)}</small></dd></div>\n" for name, value, note in cards]
     return f'<section class="summary">\n<dl class="cards">\n{"".join(tiles)}</dl>\n{_histogram(results)}\n</section>'
 
 
@@ -110,7 +110,7 @@ def _table(results: Sequence[VideoResult], linked: frozenset[int]) -> str:
     named = [("video", ""), ("P(fake)", ' class="number"'), ("status", "")]
     numbers = ["people", "faces", "duration, s", *(f"{stage}, s" for stage in stages)]
     head = "".join(
-        f'<th scope="col"{kind} aria-sort="none"><button type="button">{text(name)}</button></th>\n'
+        f'<th scope="col"{kind} aria-sort="none"><button type="button">{html(name)}</button></th>\n'
         for name, kind in [*named, *((name, ' class="number"') for name in numbers), ("reason", "")]
     )
     rows = "".join(_row(index, result, stages, index in linked) for index, result in enumerate(results))
@@ -125,13 +125,13 @@ def _table(results: Sequence[VideoResult], linked: frozenset[int]) -> str:
 
 
 def _row(index: int, result: VideoResult, stages: Sequence[str], linked: bool) -> str:
-    name = f"<bdi>{text(result.filename)}</bdi>"
+    name = f"<bdi>{html(result.filename)}</bdi>"
     name = f'<a href="#video-{index}">{name}</a>' if linked else name
     numbers = [str(len(result.people)), str(len(result.faces)), number(result.duration or math.nan, 1)]
     numbers += [number(result.seconds.get(stage, math.nan), 2) for stage in stages]
     cells = "".join(f'<td class="number">{number}</td>' for number in numbers)
     prob = f'<td data-value="{number(result.prob_fake, 6)}">{_prob(result)}</td>'
-    rest = f'<td>{_badge(result)}</td>{cells}<td class="reason">{text(result.reason)}</td>'
+    rest = f'<td>{_badge(result)}</td>{cells}<td class="reason">{html(result.reason)}</td>'
     return f'<tr id="row-{index}"><th scope="row">{name}</th>{prob}{rest}</tr>\n'
 
 
@@ -145,13 +145,13 @@ def _prob(result: VideoResult) -> str:
 
 
 def _badge(result: VideoResult) -> str:
-    return f'<span class="badge {"ok" if result.status == "ok" else "fallback"}">{text(result.status)}</span>'
+    return f'<span class="badge {"ok" if result.status == "ok" else "fallback"}">{html(result.status)}</span>'
 
 
 def _section(index: int, result: VideoResult, run: RunFacts) -> str:
     prior = f"<b>Not judged.</b> {PRIOR} is the prior and says nothing about this video.<br>"
     prior = "" if result.status == "ok" else prior
-    note = f'<p class="note">{prior}{text(result.reason)}</p>\n' if prior or result.reason else ""
+    note = f'<p class="note">{prior}{html(result.reason)}</p>\n' if prior or result.reason else ""
     # A video that cannot be opened has no size, rate or length to show.
     size = f"<span>{result.width} &times; {result.height}</span>" if result.width else ""
     rate = f"<span>{number(result.fps, 2, ' fps')}</span><span>{result.frames} frames</span>" if result.fps else ""
@@ -160,7 +160,7 @@ def _section(index: int, result: VideoResult, run: RunFacts) -> str:
     strip = "".join(_thumbnail(result, thumbnail) for thumbnail in result.thumbnails)
     strip = strip and f'<div class="strip" tabindex="0" role="group" aria-label="Judged frames">\n{strip}</div>\n'
     return f"""<article id="video-{index}" aria-labelledby="name-{index}">
-<header><h3 id="name-{index}"><bdi>{text(result.filename)}</bdi></h3>{_badge(result)}{_prob(result)}</header>
+<header><h3 id="name-{index}"><bdi>{html(result.filename)}</bdi></h3>{_badge(result)}{_prob(result)}</header>
 <p class="facts">{size}{rate}{length}<span>{len(result.faces)} faces judged</span></p>
 {note}{strip}<div class="details">{_chart(result)}<div class="tables">{_evidence(result, run)}</div></div>
 <p class="back"><a href="#row-{index}">Back to its row</a></p></article>
@@ -193,7 +193,7 @@ def _box(face: JudgedFace, result: VideoResult) -> str:
 
 def _face_words(face: JudgedFace) -> str:
     found = f"found by {face.step} at {number(face.score, 2)}"
-    return text(f"person {face.person}, {number(face.second, 1)} s: P(fake) {number(face.prob_fake, 3)}, {found}")
+    return html(f"person {face.person}, {number(face.second, 1)} s: P(fake) {number(face.prob_fake, 3)}, {found}")
 
 
 def _chart(result: VideoResult) -> str:
@@ -231,11 +231,11 @@ def _curve(faces: Sequence[JudgedFace], span: float) -> str:
 def _evidence(result: VideoResult, run: RunFacts) -> str:
     """The small tables beside the chart: people, members, detector steps, seconds."""
     steps = Counter(face.step for face in result.faces).most_common()
-    seconds = [(text(stage), number(value, 2)) for stage, value in result.seconds.items()]
+    seconds = [(html(stage), number(value, 2)) for stage, value in result.seconds.items()]
     tables = (
         small_table("People", ("", "frames seen", "P(fake)"), map(_person_row, result.people)),
         small_table("Members", ("", "mean logit", "as P(fake)"), _member_rows(result, run)),
-        small_table("Found by", ("detector step", "faces"), [(text(step), str(count)) for step, count in steps]),
+        small_table("Found by", ("detector step", "faces"), [(html(step), str(count)) for step, count in steps]),
         small_table("Time spent", ("stage", "s"), seconds),
     )
     return "".join(tables)
@@ -252,5 +252,5 @@ def _member_rows(result: VideoResult, run: RunFacts) -> list[tuple[str, str, str
     for member in dict.fromkeys([*run.members, *(name for face in result.faces for name in face.logits)]):
         if logits := [face.logits[member] for face in result.faces if member in face.logits]:
             mean = sum(logits) / len(logits)
-            rows.append((text(member), number(mean, 2), number((1 + math.tanh(mean / 2)) / 2, 3)))
+            rows.append((html(member), number(mean, 2), number((1 + math.tanh(mean / 2)) / 2, 3)))
     return rows

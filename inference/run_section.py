@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from inference.markup import number, small_table, text
+from dfdc_common import html
+from inference.markup import number, small_table
 from inference.pace import Change
 from inference.stages import NAMES, Profile
 
@@ -39,13 +40,13 @@ def _time_table(profile: Profile) -> str:
         for stage, seconds in profile.seconds.items()
     ]
     names = ("stage", "seconds of work", "busy", "CPU seconds", "share of CPU")
-    table = small_table(f"Where the time went: bound by {text(profile.bound())}", names, rows)
+    table = small_table(f"Where the time went: bound by {html(profile.bound())}", names, rows)
     return f'<div class="time tables">{table}</div>' if rows else ""
 
 
 def _plan_table(plans: Sequence[Change]) -> str:
     """How a budget was kept: from when on each video was judged how."""
-    rows = [(text(str(change)), number(change.seconds, 0, " s"), str(change.left)) for change in plans]
+    rows = [(html(str(change)), number(change.seconds, 0, " s"), str(change.left)) for change in plans]
     table = small_table("Plan over time", ("plan", "from", "videos to start"), rows)
     return f'<div class="time tables">{table}</div>' if rows else ""
 
@@ -56,6 +57,6 @@ def run_section(run: RunFacts) -> str:
     names = ("members", "frames asked per video", "P(fake) is clipped to", "device", "versions", "command")
     clip = f"{run.clip[0]:g} to {run.clip[1]:g}"
     values = (", ".join(run.members), run.frames_per_video, clip, run.device, versions, run.command)
-    rows = (f"<div><dt>{name}</dt><dd>{text(value)}</dd></div>\n" for name, value in zip(names, values, strict=True))
+    rows = (f"<div><dt>{name}</dt><dd>{html(value)}</dd></div>\n" for name, value in zip(names, values, strict=True))
     facts = f'{_time_table(run.profile)}{_plan_table(run.plans)}<dl class="run">\n{"".join(rows)}</dl>'
     return f'<section><div class="title"><h2>This run</h2></div>\n{facts}</section>'

@@ -6,12 +6,13 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
+
+from dfdc_common import html
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,9 @@ class Drawn:
     caption: str = ""  # plain text
 
 
-def text(value: object) -> str:
-    """Escaped for HTML text and attributes; bytes of a filename that are not UTF-8 become question marks."""
-    return escape(str(value).encode("utf-8", "replace").decode("utf-8"))
-
-
 def name(value: object) -> str:
     """A name from a file: letters that are written from right to left must not turn what stands beside it."""
-    return f"<bdi>{text(value)}</bdi>"
+    return f"<bdi>{html(value)}</bdi>"
 
 
 def link(target: Path, folder: Path) -> str:
@@ -61,7 +57,7 @@ def section(title: str, lead: str, *body: str) -> str:
     """A part of the page with its place in the contents. lead and body: ready HTML."""
     anchor = "".join(letter if letter.isalnum() else "-" for letter in title.lower())
     rest = "\n".join(filter(None, body))
-    return f'<section id="{anchor}"><h2>{text(title)}</h2>\n<p class="lead">{lead}</p>\n{rest}</section>'
+    return f'<section id="{anchor}"><h2>{html(title)}</h2>\n<p class="lead">{lead}</p>\n{rest}</section>'
 
 
 def cells(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "", label: str = "") -> str:
@@ -71,7 +67,7 @@ def cells(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "", la
         filled = "".join(cell if cell.startswith("<td") else f"<td>{cell}</td>" for cell in rest)
         lines.append(f'<tr><th scope="row">{first}</th>{filled}</tr>\n')
     names = "".join(f'<th scope="col">{cell}</th>' for cell in head)
-    box = f'<div class="scroll" tabindex="0" role="region" aria-label="{text(label or "table")}">'
+    box = f'<div class="scroll" tabindex="0" role="region" aria-label="{html(label or "table")}">'
     return (
         f'{box}<table class="{kind}"><thead><tr>{names}</tr></thead>\n<tbody>\n{"".join(lines)}</tbody></table></div>'
     )
@@ -80,7 +76,7 @@ def cells(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "", la
 def table(frame: pd.DataFrame, kind: str = "", label: str = "") -> str:
     """A table of whatever columns there are: underscores in their names become spaces, missing values empty cells."""
     rows = [[_cell(value) for value in row] for row in frame.itertuples(index=False, name=None)]
-    head = [text(str(column).replace("_", " ")) for column in frame.columns]
+    head = [html(str(column).replace("_", " ")) for column in frame.columns]
     return cells(head, rows, kind, label) if rows else ""
 
 
@@ -90,7 +86,7 @@ def _cell(value: Any) -> str:
 
 def tiles(facts: Iterable[tuple[str, str, str]]) -> str:
     """Large numbers: name, value, note; plain text."""
-    filled = (f"<div><dt>{text(a)}</dt><dd>{text(b)}<small>{text(c)}</small></dd></div>\n" for a, b, c in facts)
+    filled = (f"<div><dt>{html(a)}</dt><dd>{html(b)}<small>{html(c)}</small></dd></div>\n" for a, b, c in facts)
     return f'<dl class="cards">\n{"".join(filled)}</dl>'
 
 
@@ -100,9 +96,9 @@ def figure(drawn: Drawn, anchor: str = "") -> str:
     place = f' id="{anchor}"' if anchor else ""
     image = (
         f'<img loading="lazy" decoding="async" width="{drawn.width}" height="{drawn.height}" '
-        f'alt="{text(drawn.title)}" src="{source}">'
+        f'alt="{html(drawn.title)}" src="{source}">'
     )
-    note = f"<small>{text(drawn.caption)}</small>" if drawn.caption else ""
+    note = f"<small>{html(drawn.caption)}</small>" if drawn.caption else ""
     return (
         f'<figure{place}><a href="{source}">{image}</a><figcaption>{name(drawn.title)} {note}</figcaption></figure>\n'
     )
@@ -110,4 +106,4 @@ def figure(drawn: Drawn, anchor: str = "") -> str:
 
 def note(words: str) -> str:
     """What is missing and why, in plain text."""
-    return f'<p class="note">{text(words)}</p>'
+    return f'<p class="note">{html(words)}</p>'

@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from dfdc_common import write_text
+from dfdc_common import html, write_text
 from train.explore import markup
 from train.explore.charts import Picture
 from train.explore.leak import Leak
-from train.explore.markup import section, text
+from train.explore.markup import section
 from train.explore.page_faces import Detected, detectors_section, landmarks_section
 from train.explore.page_pairs import pairs_section
 
@@ -81,7 +81,7 @@ def write_page(folder: Path, found: Findings) -> Path:
         _unread(found.table),
     ]
     target = folder / "index.html"
-    write_text(target, _page(text(found.title), css, script, sections))
+    write_text(target, _page(html(found.title), css, script, sections))
     return target
 
 
@@ -149,7 +149,7 @@ def _table(table: pd.DataFrame, anchors: Mapping[str, str]) -> str:
     empty = {name for name in ("status", "format") if table[name].nunique() == 1}
     shown = [column for column in COLUMNS if column not in empty and any(cells[column][0] for cells in filled)]
     heads = "".join(
-        f'<th scope="col"{" class=number" * number} aria-sort="none"><button type="button">{text(name)}</button></th>\n'
+        f'<th scope="col"{" class=number" * number} aria-sort="none"><button type="button">{html(name)}</button></th>\n'
         for name, number in [("file", False), *(COLUMNS[column] for column in shown)]
     )
     body = []
@@ -190,13 +190,13 @@ def _value(column: str, row: Mapping[Any, Any]) -> tuple[str, Any]:
 
 
 def _badge(word: str) -> str:
-    return f'<span class="badge {text(word.lower())}">{text(word)}</span>'
+    return f'<span class="badge {html(word.lower())}">{html(word)}</span>'
 
 
 def _charts(found: Findings, folder: Path) -> str:
     images = []
     for picture in found.charts:
-        source, title, caption = markup.link(picture.file, folder), text(picture.title), text(picture.caption)
+        source, title, caption = markup.link(picture.file, folder), html(picture.title), html(picture.caption)
         height, width = np.asarray(cv2.imread(str(picture.file))).shape[:2]  # its place is kept free until it is loaded
         image = f'<img loading="lazy" width="{width}" height="{height}" alt="{title}" src="{source}">'
         images.append(f"<figure><figcaption>{title}</figcaption>{image}<small>{caption}</small></figure>\n")
@@ -215,8 +215,8 @@ def _leak(found: Findings) -> str:
         "A small model that sees the columns of the table and no picture, on groups that it was not trained on: "
         f"{known} ({leak.videos} videos in {leak.groups} groups; 0.5 is chance)."
     )
-    warning = f'<p class="warning" role="alert">{text(leak.warning)}</p>' if leak.warning else ""
-    rows = [[text(c.name), f"{round(c.importance, 3) + 0:.3f}", markup.number(c.alone)] for c in leak.columns[:10]]
+    warning = f'<p class="warning" role="alert">{html(leak.warning)}</p>' if leak.warning else ""
+    rows = [[html(c.name), f"{round(c.importance, 3) + 0:.3f}", markup.number(c.alone)] for c in leak.columns[:10]]
     head = ("column", "AUC lost when shuffled", "AUC of it alone")
     return section(
         title, lead, warning or markup.note("No clear sign of it."), markup.cells(head, rows, "numbers", title)
@@ -227,7 +227,7 @@ def _unread(table: pd.DataFrame) -> str:
     """What is no video, and why; what is odd about the others."""
     bad = table[table["status"] != "ok"]
     ok = table[table["status"] == "ok"]
-    rows = [[markup.name(r.filename), _badge(str(r.status)), text(r.reason)] for r in bad.itertuples()]
+    rows = [[markup.name(r.filename), _badge(str(r.status)), html(r.reason)] for r in bad.itertuples()]
     main = (
         markup.cells(("file", "what it is", "why"), rows, "words", "files that are no readable video") if rows else ""
     )
@@ -239,7 +239,7 @@ def _unread(table: pd.DataFrame) -> str:
         "no label": ok["label"] == "",
     }
     lines = [
-        [text(what), str(int(of.sum())), _named(ok.loc[of, "filename"].tolist())]
+        [html(what), str(int(of.sum())), _named(ok.loc[of, "filename"].tolist())]
         for what, of in odd.items()
         if of.any()
     ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from dfdc_common import html
 from train.explore import markup
 from train.explore.drawing import COLOURS, GREY
 from train.explore.gallery import Gallery
@@ -53,7 +54,7 @@ def detectors_section(found: Detected | None, order: Sequence[str], anchors: Map
         f"{found.iou:g} or more; found, missed and false are counted against it, so a face that one detector alone is "
         "right about counts as false. Scores are on each detector's own scale."
     )
-    head = [markup.text(HEADS.get(str(c), str(c).replace("_", " "))) for c in found.summary.columns]
+    head = [html(HEADS.get(str(c), str(c).replace("_", " "))) for c in found.summary.columns]
     rows = [
         [_swatch(str(row[0])), *(markup.number(value) for value in row[1:])]
         for row in found.summary.itertuples(index=False, name=None)
@@ -77,7 +78,7 @@ def detectors_section(found: Detected | None, order: Sequence[str], anchors: Map
 
 def _swatch(name: str) -> str:
     red, green, blue = COLOURS.get(name, GREY)
-    return f'<i class="swatch" style="background:rgb({red} {green} {blue})"></i>{markup.text(name)}'
+    return f'<i class="swatch" style="background:rgb({red} {green} {blue})"></i>{html(name)}'
 
 
 def _heat(agreement: pd.DataFrame, overlap: pd.DataFrame) -> str:
@@ -91,7 +92,7 @@ def _heat(agreement: pd.DataFrame, overlap: pd.DataFrame) -> str:
             shade = f' style="--share:{share:.3f}"' if known else ""
             line.append(f"<td{shade}>{share:.0%}{small}</td>" if known else "<td>n/a</td>")
         rows.append(line)
-    head = ("", *(markup.text(column) for column in agreement.columns))
+    head = ("", *(html(column) for column in agreement.columns))
     return markup.cells(head, rows, "heat", "agreement of detectors")
 
 
@@ -107,7 +108,7 @@ def _false(found: Detected) -> str:
     return f"""<h3>False boxes</h3>
 <p class="lead">Boxes without a vote: over a face that another box of the same detector is of, inside, around or beside
 a face, or elsewhere: on a shirt, on a board, or a face that one detector alone saw.</p>
-{markup.cells(("detector", *map(markup.text, counts.columns)), rows, "numbers", "false boxes")}
+{markup.cells(("detector", *map(html, counts.columns)), rows, "numbers", "false boxes")}
 <div class="gallery small">{images}</div>"""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from dfdc_common import html
 from train.explore import markup
 from train.explore.difference import AMPLIFIED, CHANGED, GAP, PANEL
 
@@ -44,7 +45,7 @@ def pairs_section(
         _article(pair, frames[frames["fake"] == pair["fake"]], facts, videos, folder)
         for pair in _rows(pairs[pairs["status"] == "ok"])
     ]
-    rest = [[markup.name(r["fake"]), markup.name(r["original"] or ""), markup.text(r["reason"])] for r in _rows(told)]
+    rest = [[markup.name(r["fake"]), markup.name(r["original"] or ""), html(r["reason"])] for r in _rows(told)]
     counts = markup.tiles(_counts(pairs))
     untold = markup.cells(("not compared", "original", "why"), rest, "words", "pairs not compared") if rest else ""
     return markup.section(title, lead, counts, *articles, untold)
@@ -79,7 +80,7 @@ def _article(
     if pd.notna(pair["x0"]):
         corners = ", ".join(str(int(pair[corner])) for corner in ("x0", "y0", "x1", "y1"))
         told.append(f"changed region over all frames: {corners} px")
-    line = "".join(f"<span>{markup.text(fact)}</span>" for fact in told)
+    line = "".join(f"<span>{html(fact)}</span>" for fact in told)
     said = markup.note(str(pair["reason"])) if pair["reason"] else ""
     head = f"<h3>{markup.name(pair['fake'])} <small>beside</small> {markup.name(pair['original'])}</h3>"
     over_time = _over_time(frames)
@@ -106,7 +107,7 @@ def _moment(row: dict[Any, Any], shape: str) -> str:
     title = f"original, fake, difference at {when}, frame {row['frame']}"
     images = "".join(
         f'<a href="pictures/pairs/{row[kind]}"><img style="aspect-ratio:{ratio}" loading="lazy" decoding="async" '
-        f'alt="{markup.text(f"{title}, {words}")}" src="pictures/pairs/{row[kind]}"></a>'
+        f'alt="{html(f"{title}, {words}")}" src="pictures/pairs/{row[kind]}"></a>'
         for kind, words, ratio in (("whole", "whole frames", shape), ("close", "close view", f"{width}/{PANEL}"))
     )
     names = "<span>original</span><span>fake</span><span>difference</span>"
@@ -139,10 +140,10 @@ def _players(pair: dict[Any, Any], facts: Mapping[str, Any], videos: Mapping[str
     links = [markup.link(videos[name], folder) for name in names]
     kinds = [TYPES.get(str(facts[name]["video_codec"]), "") for name in names]
     data = "".join(
-        f' data-{side}="{markup.text(link)}" data-{side}-type="{markup.text(kind)}"'
+        f' data-{side}="{html(link)}" data-{side}-type="{html(kind)}"'
         for side, link, kind in zip(("original", "fake"), links, kinds, strict=True)
     )
     first, second = (
-        f'<a href="{markup.text(link)}">{word}</a>' for link, word in zip(links, ("original", "fake"), strict=True)
+        f'<a href="{html(link)}">{word}</a>' for link, word in zip(links, ("original", "fake"), strict=True)
     )
     return f'<div class="players" data-amplified="{AMPLIFIED}"{data}><p>The files: {first}, {second}</p></div>'
