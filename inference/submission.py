@@ -90,6 +90,8 @@ def refuse_unjudged(path: Path, most_prior: float) -> None:
 
 
 def _read(path: Path) -> pd.DataFrame:
+    if b"\0" in path.read_bytes():  # no name of a file has one
+        raise DfdcError(f"{path} is not a CSV: it has bytes of zero")
     try:
         table = pd.read_csv(path, dtype={"filename": object}, na_filter=False, encoding_errors=RAW)
     except ValueError as error:  # of the parser, of the encoding
