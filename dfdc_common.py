@@ -6,9 +6,11 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
+
+VIDEO_ENDINGS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp")
 
 
 class DfdcError(Exception):
@@ -54,6 +56,25 @@ def write_text(target: Path, text: str) -> None:
     """
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
+
+
+def files_in(inputs: Sequence[Path], endings: tuple[str, ...] = VIDEO_ENDINGS) -> list[Path]:
+    """Files among `inputs`: a file as it is, whatever its name, of a folder all entries with one of the endings.
+
+    Raises ValueError for an input that does not exist, and for a folder without such entries.
+    """
+    found: list[Path] = []
+    for source in inputs:
+        if source.is_dir():
+            inside = sorted(path for path in source.iterdir() if path.suffix.lower() in endings)
+            if not inside:
+                raise ValueError(f"{source} holds no video ({', '.join(VIDEO_ENDINGS)}); sub-folders are not searched")
+            found += inside
+        elif source.exists() or source.is_symlink():
+            found.append(source)
+        else:
+            raise ValueError(f"{source} does not exist; give videos, or folders of videos")
+    return found
 
 
 def html(value: object) -> str:

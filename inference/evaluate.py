@@ -12,13 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from dfdc_common import VIDEO_ENDINGS
 from ensemble.blend import Blend
 from ensemble.labels import read_labels
 from ensemble.metrics import METRICS, Estimate, bootstrap
 from faces.crop import CropSpec, box_inside_crop, cut
 from faces.store import IMAGE_ENDINGS, CropStore
 from inference.predict import Pipeline
-from inference.videos import VIDEO_ENDINGS, find_videos
+from inference.videos import find_videos
 from models.backend import Panelist
 
 BLEND = "blend"

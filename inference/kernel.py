@@ -24,9 +24,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from dfdc_common import DfdcError, sha256_of
+from dfdc_common import VIDEO_ENDINGS, DfdcError, sha256_of
 from inference.duration import parse_duration
-from inference.videos import VIDEO_ENDINGS, journal_of
+from inference.videos import journal_of
 
 MANIFEST = "manifest.json"
 SAMPLE = "sample_submission.csv"

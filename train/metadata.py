@@ -11,11 +11,10 @@ from typing import Any
 
 import pandas as pd
 
+from dfdc_common import VIDEO_ENDINGS
 from ensemble.labels import read_labels
 
 METADATA = "metadata.json"
-# As in inference.videos, which training does not import; a test holds the two equal.
-VIDEO_ENDINGS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp")
 
 # What stands for "no original" in one release of the metadata or another.
 NO_ORIGINAL = {"", "nan", "none", "null"}

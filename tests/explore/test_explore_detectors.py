@@ -7,7 +7,6 @@ import time
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from dfdc_common import DfdcError
 from faces.detect import NO_FACES, SURE, FrameFaces
@@ -20,15 +19,6 @@ from train.explore.votes import iou_matrix
 # Who finds how many of the five faces in multi_face.jpg: the front network sees the whole picture at 128 pixels.
 AT_LEAST = {"blazeface_front": 2, "dlib_hog": 4}
 PERSON = np.array([[190, 80, 330, 230]], dtype=np.float64)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Threads of torch that wait for each other make MTCNN ten times slower on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from dfdc_common import DfdcError
 from faces.video import decode
@@ -16,15 +15,6 @@ from train.explore.landmarks import MESH, all_points, load_mesh, mesh_points
 RIGHT_EYE, LEFT_EYE, MOUTH, NOSE = [33, 133], [362, 263], [61, 291], [1]
 
 BOX = (200, 100, 320, 220)  # around the one person of single_face.mp4
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Threads of torch that wait for each other make MTCNN ten times slower on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

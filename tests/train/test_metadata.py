@@ -3,8 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from inference import videos as inference_videos
-from train.metadata import VIDEO_ENDINGS, part_name, read_videos
+from train.metadata import part_name, read_videos
 
 
 def make_part(folder: Path, entries: dict, files: list[str]) -> Path:
@@ -106,7 +105,3 @@ def test_one_name_in_two_parts_or_with_two_endings(tmp_path):
     part = make_part(tmp_path / "other" / "p_3", {"x.mp4": REAL, "x.mov": REAL}, ["x.mp4"])
     with pytest.raises(ValueError, match="differ in their endings"):
         read_videos([part])
-
-
-def test_endings_are_those_of_inference():
-    assert VIDEO_ENDINGS == inference_videos.VIDEO_ENDINGS

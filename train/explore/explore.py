@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dfdc_common import atomic_path
+from dfdc_common import VIDEO_ENDINGS, atomic_path, files_in
 from faces.detect import BlazeDetector
 from faces.tiles import letterbox
 from train.explore import landmarks
@@ -23,7 +23,6 @@ from train.explore.page import Findings, write_page
 from train.explore.page_faces import Detected
 from train.explore.pairs import FRAME_FIELDS, PairOptions, look_at_pairs
 from train.explore.votes import agreement, false_boxes, summary, vote
-from train.metadata import VIDEO_ENDINGS
 
 # Of a folder, what is no video is told rather than passed over; other files (metadata.json) are none of ours.
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
@@ -51,17 +50,7 @@ def find_media(inputs: Sequence[Path]) -> list[Path]:
 
     Raises ValueError for an input that does not exist, for a folder without media, and when nothing was given.
     """
-    found: list[Path] = []
-    for source in inputs:
-        if source.is_dir():
-            inside = [path for path in source.iterdir() if path.suffix.lower() in MEDIA_ENDINGS]
-            if not inside:
-                raise ValueError(f"{source} holds no video ({', '.join(VIDEO_ENDINGS)}); sub-folders are not searched")
-            found += inside
-        elif source.exists() or source.is_symlink():
-            found.append(source)
-        else:
-            raise ValueError(f"{source} does not exist; give videos, or folders of videos")
+    found = files_in(inputs, MEDIA_ENDINGS)
     if not found:
         raise ValueError("no videos were given; give videos, or folders of videos")
     return sorted(dict.fromkeys(found), key=lambda path: (path.name, str(path)))
