@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import typer
 
-from dfdc_runtime import keep_freed_memory
+from common.engine import keep_freed_memory
 
 # Every variant differs from "base" (a fake beside its original, standard augmentation) in one thing.
 VARIANTS = {
@@ -48,7 +48,7 @@ def main(
     import pandas as pd
     import torch
 
-    from dfdc_common import write_text
+    from common.files import write_text
     from train.config import TrainConfig
     from train.loop import Machine, Trainer
     from train.run import load_data

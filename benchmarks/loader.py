@@ -30,7 +30,7 @@ def main(
     seconds: Annotated[float, typer.Option(help="measured per experiment, after the workers have started")] = 20.0,
 ) -> None:
     """Print images a second for each experiment, and for its crops without any change."""
-    from ensemble.labels import read_labels
+    from common.labels import read_labels
     from faces.store import CropStore
     from train.config import load_experiment
 

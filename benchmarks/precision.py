@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
-from dfdc_runtime import Engine, Precision, make_runner
-from ensemble.labels import read_labels
+from common.engine import Engine, Precision, make_runner
+from common.labels import read_labels
 from ensemble.metrics import auc, log_loss_balanced, sigmoid
 from faces.crop import box_inside_crop, cut
 from faces.store import CropStore

@@ -11,7 +11,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdc_common import DfdcError, write_text
+from common.errors import DfdcError
+from common.files import write_text
 from ensemble.aggregate import PLAIN, Aggregation, Layout, aggregate, person_logits
 from ensemble.convex import Mix, Space, mix_logit
 from ensemble.metrics import sigmoid

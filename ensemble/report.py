@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dfdc_common import html, write_text
+from common.files import write_text
+from common.html import html
 from ensemble import pictures, summary
 from ensemble.blend import TEST_PRIOR
 from ensemble.convex import Mix

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dfdc_common import sha256_of
+from common.files import sha256_of
 from ensemble.aggregate import Layout
 
 NEEDED = ("filename", "member", "frame", "person", "logit")
@@ -86,7 +86,7 @@ def read_faces(
 ) -> Faces:
     """Read tables (CSV or Parquet) of any number of members and keep the faces that every member has judged.
 
-    labels: what `ensemble.labels.read_labels` gives, for tables without label and group; videos it does not name are
+    labels: what `common.labels.read_labels` gives, for tables without label and group; videos it does not name are
     lost, and named in `lost`. members: read only these, in this order; None is all, by name. truth: False keeps videos
     whatever is known of them. Raises ValueError for a missing column or member, a face judged twice by one member, a
     logit that is not a finite number, a member that says the same of every face, a video with two labels or groups,

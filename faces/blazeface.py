@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
-from dfdc_common import DfdcError, sha256_of
+from common.errors import DfdcError
+from common.files import sha256_of
 
 WEIGHTS_DIR = Path(__file__).resolve().parent / "weights"
 POINTS = 6  # right eye, left eye, nose, mouth, right ear, left ear (the person's right)

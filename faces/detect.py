@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dfdc_common import DfdcError, sha256_of
-from dfdc_runtime import Engine, make_runner
+from common.engine import Engine, make_runner
+from common.errors import DfdcError
+from common.files import sha256_of
 from faces.blazeface import decode_boxes, load_blazeface, merge_groups, weighted_nms
 from faces.crop import ALIGNED_POINTS, Image
 from faces.tiles import Tile, focus, letterbox, look, short_side_tiles

@@ -18,7 +18,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from faces.crop import Image
 
 # Bits that say what a packet is to the packets after it; with none of them nothing refers to it.

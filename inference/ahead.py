@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from inference.decode_worker import JOB, Decoded, Outcome, unnamed_file, unpack
 
 __all__ = ["Decoded", "Outcome", "VideoLimits", "decode_ahead"]

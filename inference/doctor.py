@@ -13,7 +13,7 @@ from typing import Literal
 
 import torch
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from ensemble.blend import FILE
 from faces.blazeface import VARIANTS, load_blazeface
 from faces.detect import check_mtcnn_weights

@@ -12,9 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dfdc_common import VIDEO_ENDINGS
+from common.files import VIDEO_ENDINGS
+from common.labels import read_labels
 from ensemble.blend import Blend
-from ensemble.labels import read_labels
 from ensemble.metrics import METRICS, Estimate, bootstrap
 from faces.crop import CropSpec, box_inside_crop, cut
 from faces.store import IMAGE_ENDINGS, CropStore

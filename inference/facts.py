@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-from dfdc_runtime import pick_engine
+from common.engine import pick_engine
 from inference.predict import Pipeline
 from inference.run import Run
 from inference.run_section import RunFacts

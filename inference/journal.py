@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from inference.result import JudgedFace, PersonResult, VideoResult
 
 VERSION = 1

@@ -24,7 +24,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from dfdc_common import VIDEO_ENDINGS, DfdcError, sha256_of
+from common.errors import DfdcError
+from common.files import VIDEO_ENDINGS, sha256_of
 from inference.duration import parse_duration
 from inference.videos import journal_of
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from ensemble.blend import FILE, Blend
 from faces.crop import CropSpec, Image, cut
 from faces.detect import Cascade, FrameFaces

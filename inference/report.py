@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from dfdc_common import html, write_text
+from common.files import write_text
+from common.html import html
 from inference.markup import number, percent, small_table
 from inference.result import PRIOR, JudgedFace, PersonResult, Thumbnail, VideoResult
 from inference.run_section import RunFacts, run_section

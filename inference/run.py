@@ -17,7 +17,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dfdc_common import write_text
+from common.files import write_text
 from ensemble.blend import Blend
 from inference.budget import PRIOR_LOSS, Planner, make_ladder
 from inference.duration import parse_duration

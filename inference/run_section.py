@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dfdc_common import html
+from common.html import html
 from inference.markup import number, small_table
 from inference.pace import Change
 from inference.stages import NAMES, Profile

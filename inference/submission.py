@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from dfdc_common import DfdcError, atomic_path
+from common.errors import DfdcError
+from common.files import atomic_path
 from inference.result import PRIOR
 
 HEADER = ("filename", "label")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dfdc_common import files_in
+from common.files import files_in
 
 
 def journal_of(output: Path) -> Path:

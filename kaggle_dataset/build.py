@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dfdc_common import DfdcError, sha256_of
+from common.errors import DfdcError
+from common.files import sha256_of
 from kaggle_dataset.gate import BLEND, LICENSES, MANIFEST, METADATA, WHEEL, Report, gate, name_problems, slug_problems
 from kaggle_dataset.members import measure_drift, stage_members, summary
 from kaggle_dataset.start import FORMAT, PROJECT, SOURCE
 from kaggle_dataset.wheels import OPTIONAL, Wheel, gather, read_image, read_pins
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("ensemble", "faces", "inference", "models")  # that `dfdc predict` and the kernel import
+ROOMS = ("cli", "common", "ensemble", "faces", "inference", "models")  # that `dfdc predict` and the kernel import
 SOURCE_ENDINGS = (".py", ".css", ".js")
 COMPETITION = "deepfake-detection-challenge"
 SCRIPT = "start.py"
@@ -129,7 +130,7 @@ def build(
 def source_tree(root: Path = ROOT) -> dict[str, str]:
     """Path -> text of everything that the kernel runs, sorted by path; no weights, no tests, no training."""
     paths = [path for room in ROOMS for path in (root / room).rglob("*") if path.suffix in SOURCE_ENDINGS]
-    paths += [*root.glob("dfdc*.py"), root / "LICENSE", root / "NOTICE"]
+    paths += [root / "dfdc.py", root / "LICENSE", root / "NOTICE"]
     return {path.relative_to(root).as_posix(): path.read_bytes().decode("utf-8") for path in sorted(paths)}
 
 

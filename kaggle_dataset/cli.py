@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 
 INSTALL = "pip install kaggle==2.2.4 kagglesdk==0.1.37 six==1.17.0"
 # All that the client gets to see. Left out on purpose: VERBOSE and its kin, which print the token, and every other

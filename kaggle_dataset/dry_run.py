@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from inference.videos import find_videos, journal_of
 from kaggle_dataset.fresh import Fresh, make_fresh
 from kaggle_dataset.gate import LIMIT_BYTES, METADATA, gate

@@ -16,7 +16,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 
 GUARD = Path(__file__).with_name("guard.py")
 ALWAYS = ("pip",)  # every image has it, and the kernel's script installs wheels with it

@@ -13,7 +13,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 
 # The competition's rules: "External data is allowed up to 1 GB in size". Taken as 10^9, over all that is attached.
 LIMIT_BYTES = 1_000_000_000

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dfdc_common import DfdcError, write_text
+from common.errors import DfdcError
+from common.files import write_text
 
 # sending: it may or may not have arrived; refused: Kaggle did not take it, so it does not count.
 STATUSES = ("sending", "pending", "complete", "error", "refused")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dfdc_common import DfdcError, sha256_of, write_text
+from common.errors import DfdcError
+from common.files import sha256_of, write_text
 
 if TYPE_CHECKING:
     from ensemble.blend import Blend

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dfdc_common import write_text
+from common.files import write_text
 from kaggle_dataset.waiting import Timer
 
 

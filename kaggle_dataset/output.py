@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from kaggle_dataset.cli import Kaggle
 from kaggle_dataset.waiting import CALL, Timer, ask
 

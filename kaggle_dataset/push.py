@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dfdc_common import DfdcError, sha256_of, write_text
+from common.errors import DfdcError
+from common.files import sha256_of, write_text
 from kaggle_dataset.cli import Answer, Kaggle, KaggleTimeout, NotSignedIn
 from kaggle_dataset.output import SUBMISSION, fetch, fetch_log
 from kaggle_dataset.waiting import CALL, Refused, Say, Timer, alone, ask, reason, refusal, stays

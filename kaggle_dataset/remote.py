@@ -8,7 +8,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from kaggle_dataset.cli import Kaggle
 from kaggle_dataset.waiting import Refused, Timer, ask
 

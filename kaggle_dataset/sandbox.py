@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from inference.duration import clock
 from kaggle_dataset.watch import Watch
 

@@ -7,7 +7,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from dfdc_common import DfdcError, sha256_of
+from common.errors import DfdcError
+from common.files import sha256_of
 from kaggle_dataset.gate import MANIFEST, METADATA, gate
 
 # The client keeps its place in an upload in a file named after the whole path; file systems end at 255 bytes.

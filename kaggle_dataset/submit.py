@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from dfdc_common import DfdcError, sha256_of
+from common.errors import DfdcError
+from common.files import sha256_of
 from inference.duration import clock
 from kaggle_dataset.cli import Kaggle, KaggleTimeout, NotSignedIn
 from kaggle_dataset.ledger import Entry, read_ledger, record, timestamp

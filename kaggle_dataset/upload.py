@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from kaggle_dataset.cli import Answer, Kaggle, KaggleTimeout
 from kaggle_dataset.gate import MANIFEST
 from kaggle_dataset.memory import Memory, Record

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from inference.duration import clock
 from kaggle_dataset.cli import Answer, Kaggle, KaggleTimeout, NotSignedIn
 

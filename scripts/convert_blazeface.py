@@ -18,7 +18,7 @@ import openvino
 import torch
 from safetensors.torch import save_file
 
-from dfdc_common import atomic_path, sha256_of
+from common.files import atomic_path, sha256_of
 from faces.blazeface import VARIANTS, WEIGHTS_DIR, BlazeFace
 
 CONVOLUTIONS = ("Convolution", "GroupConvolution")

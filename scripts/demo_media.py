@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from tqdm import tqdm
 
-from dfdc_common import DfdcError, atomic_path, write_text
-from dfdc_runtime import Engine
+from common.engine import Engine
+from common.errors import DfdcError
+from common.files import atomic_path, write_text
 from faces.crop import ALIGNED_POINTS, similarity
 from faces.detect import BlazeDetector, Detector
 from faces.tiles import short_side_tiles

@@ -22,7 +22,8 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dfdc_common import DfdcError, atomic_path
+from common.errors import DfdcError
+from common.files import atomic_path
 from faces.crop import Image
 from faces.detect import LIKELY, SURE, BlazeDetector, FrameFaces
 from faces.store import CropStore

@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from dfdc_common import write_text
-from dfdc_options import pick_device
+from cli.options import pick_device
+from common.files import write_text
 from models.backend import load_panel
 
 CROPS = 32

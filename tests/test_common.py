@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dfdc_common import atomic_path, sha256_of, write_text
+from common.files import atomic_path, sha256_of, write_text
 
 
 def names(folder: Path) -> list[str]:

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from dfdc_common import DfdcError, sha256_of
+from common.errors import DfdcError
+from common.files import sha256_of
 from faces.detect import BlazeDetector, FrameFaces, letterbox
 from faces.video import VideoError, decode, probe
 from scripts import demo_media

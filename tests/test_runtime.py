@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from dfdc_options import pick_device
-from dfdc_runtime import in_pieces
+from cli.options import pick_device
+from common.engine import in_pieces
 
 
 def small_device(most):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 
 SHOWN = 10  # names per kind of leak
 

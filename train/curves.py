@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dfdc_common import DfdcError, atomic_path
+from common.errors import DfdcError
+from common.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -20,7 +20,8 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from dfdc_common import DfdcError, atomic_path, write_text
+from common.errors import DfdcError
+from common.files import atomic_path, write_text
 from faces.detect import Cascade
 from models.registry import MEMBERS
 from train.extract_shard import Shard, start_worker, work, write_shard

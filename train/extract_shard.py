@@ -19,7 +19,8 @@ from typing import Any
 import cv2
 import torch
 
-from dfdc_common import DfdcError, atomic_path
+from common.errors import DfdcError
+from common.files import atomic_path
 from faces.detect import Cascade, Detector
 from train.extract_video import INDEX_COLUMNS, VIDEO_COLUMNS, Extracted, ExtractOptions, Seen, extract_video
 from train.metadata import Video

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from faces.crop import Boxes, CropSpec, Image, Rect, inside, reach
 from faces.detect import Detector, FrameFaces
 from faces.track import STRAY, track

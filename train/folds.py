@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dfdc_common import write_text
-from ensemble.labels import read_labels
+from common.files import write_text
+from common.labels import read_labels
 from train.families import components
 from train.metadata import is_numbered, part_name
 from train.table import HOLDOUT

@@ -20,8 +20,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from dfdc_common import DfdcError, atomic_path, write_text
-from dfdc_runtime import to_device
+from common.engine import to_device
+from common.errors import DfdcError
+from common.files import atomic_path, write_text
 from ensemble.calibrate import cross_fit
 from ensemble.metrics import auc, log_loss_balanced, sigmoid
 from faces.crop import CropSpec

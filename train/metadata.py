@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from dfdc_common import VIDEO_ENDINGS
-from ensemble.labels import read_labels
+from common.files import VIDEO_ENDINGS
+from common.labels import read_labels
 
 METADATA = "metadata.json"
 

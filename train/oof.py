@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dfdc_common import DfdcError, atomic_path
-from dfdc_runtime import Engine
+from common.engine import Engine
+from common.errors import DfdcError
+from common.files import atomic_path
 from faces.store import CropStore
 from models.backend import Panelist, load_panel
 from models.registry import TIGHT

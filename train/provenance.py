@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ensemble.labels import read_labels
+from common.labels import read_labels
 from models.checkpoint import Card
 from train.table import HOLDOUT, groups_sha256
 

@@ -15,9 +15,9 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from dfdc_runtime import make_runner
+from common.engine import make_runner
+from common.labels import read_labels
 from ensemble.calibrate import Calibration, cross_fit, fit_calibration
-from ensemble.labels import read_labels
 from ensemble.metrics import auc, log_loss, log_loss_balanced, sigmoid
 from faces.store import CropStore
 from models.checkpoint import Card, save_member

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from ensemble.aggregate import Aggregation
 from ensemble.blend import Blend, Rung
 from ensemble.convex import Mix

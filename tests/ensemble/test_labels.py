@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ensemble.labels import read_labels
+from common.labels import read_labels
 
 
 def table(tmp_path, text):

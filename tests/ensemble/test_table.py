@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ensemble.labels import read_labels
+from common.labels import read_labels
 from ensemble.table import read_faces, refuse_leaks
 
 

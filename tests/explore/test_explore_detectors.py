@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from faces.detect import NO_FACES, SURE, FrameFaces
 from faces.video import decode
 from tests.media import truncate, write_video

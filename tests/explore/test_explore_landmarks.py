@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from faces.video import decode
 from train.explore import landmarks
 from train.explore.landmarks import MESH, all_points, load_mesh, mesh_points

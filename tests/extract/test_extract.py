@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from faces.store import CropStore
 from faces.video import decode
 from tests.media import write_video

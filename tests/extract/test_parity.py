@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from ensemble.labels import read_labels
+from common.labels import read_labels
 from faces.detect import Cascade
 from faces.store import CropStore
 from inference.predict import Pipeline, PredictOptions

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from faces import blazeface
 from faces.blazeface import (
     ANCHORS,

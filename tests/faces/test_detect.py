@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from faces import detect
 from faces.blazeface import ANCHORS, anchors, iou_one_to_many
 from faces.detect import (

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from faces.store import CropStore
 
 RED, BLUE = (250, 10, 20), (5, 30, 240)  # RGB

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from faces import video
 from faces.video import Frames, VideoError, choose_frames, decode, probe
 from tests.media import all_frames, claim_frames, spoil_packets, truncate, write_audio, write_video

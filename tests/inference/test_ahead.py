@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from faces.video import decode
 from inference import ahead
 from inference.ahead import VideoLimits, decode_ahead

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from inference.journal import Journal
 from inference.result import JudgedFace, PersonResult, VideoResult
 

@@ -8,7 +8,7 @@ import time
 import pandas as pd
 import pytest
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from inference.duration import clock, parse_duration
 from inference.finish import finish_from_journal
 from inference.journal import Journal

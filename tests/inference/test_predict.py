@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from ensemble.blend import Blend
 from ensemble.convex import Mix
 from faces.track import STRAY

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from ensemble.blend import Blend, Rung
 from ensemble.convex import Mix
 from inference import submission

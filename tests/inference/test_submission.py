@@ -3,7 +3,7 @@ import os
 import pandas as pd
 import pytest
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from inference.submission import read_sample, validate_submission, write_submission
 
 CLIP = (0.01, 0.99)

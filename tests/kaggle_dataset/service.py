@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dfdc_common import sha256_of
+from common.files import sha256_of
 
 
 class RefusedError(Exception):

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from dfdc_common import DfdcError, sha256_of, write_text
+from common.errors import DfdcError
+from common.files import sha256_of, write_text
 from ensemble.blend import Blend
 from inference.predict import load_blend
 from kaggle_dataset.build import ROOT, Address, build, source_tree
@@ -205,6 +206,6 @@ def test_addresses_that_kaggle_would_not_take(changes, says):
 
 def test_the_source_tree_is_what_the_kernel_runs_and_no_more():
     tree = source_tree()
-    assert {"dfdc.py", "dfdc_train.py", "inference/kernel.py", "inference/report.css", "LICENSE"} <= tree.keys()
+    assert {"dfdc.py", "cli/train.py", "inference/kernel.py", "inference/report.css", "LICENSE"} <= tree.keys()
     assert not [path for path in tree if path.startswith(("train/", "tests/", "kaggle_dataset/", "benchmarks/"))]
     assert list(tree) == sorted(tree, key=Path)

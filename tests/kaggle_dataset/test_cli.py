@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from kaggle_dataset.cli import Answer, Kaggle, KaggleTimeout, NotSignedIn
 
 STATUS = ("datasets", "status", "alice/some-dataset", "--format", "json")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from kaggle_dataset.build import build
 from kaggle_dataset.dry_run import dry_run, scaled_budget
 from kaggle_dataset.rehearsal import Passage

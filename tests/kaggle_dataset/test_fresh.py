@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from kaggle_dataset import fresh
 
 

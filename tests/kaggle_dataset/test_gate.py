@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from kaggle_dataset.gate import LIMIT_BYTES, LIMIT_FILES, METADATA, gate, metadata_problems, name_problems, slugify
 from tests.kaggle_dataset.parcels import make_wheel, write_manifest, write_safetensors
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from kaggle_dataset.ledger import COLUMNS, Entry, read_ledger, record, timestamp
 
 ENTRY = Entry(

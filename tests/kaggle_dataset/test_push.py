@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from kaggle_dataset.cli import NotSignedIn
 from kaggle_dataset.output import check
 from kaggle_dataset.push import STATE, SessionFailedError, last_push, push

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from kaggle_dataset import sandbox as module
 from kaggle_dataset.fresh import make_fresh
 from kaggle_dataset.sandbox import Sandbox, find_means

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-import dfdc_kaggle
+import cli.kaggle
+from common.errors import DfdcError
+from common.files import sha256_of
 from dfdc import app
-from dfdc_common import DfdcError, sha256_of
 from tests.kaggle_dataset.letters import OUTPUT, answer_pulls
 
 
@@ -26,10 +27,10 @@ def desk(post, blended, tiny, tmp_path, monkeypatch):
 
     def rehearse(folder, *_):
         rehearsed.append(folder)
-        (folder / dfdc_kaggle.REHEARSAL).write_text("{}")
+        (folder / cli.kaggle.REHEARSAL).write_text("{}")
         return "passed"
 
-    monkeypatch.setattr(dfdc_kaggle, "_rehearse", rehearse)
+    monkeypatch.setattr(cli.kaggle, "_rehearse", rehearse)
     post.service.outputs["submission.csv"] = OUTPUT
     answer_pulls(post.service)
 
@@ -100,7 +101,7 @@ def test_a_dry_run_of_each_step_sends_nothing(desk, tmp_path):
     rehearsal = desk.run("build", *desk.common[:4], "--dry-run")
     assert rehearsal.exit_code == 0, rehearsal.output
     assert "would be" in rehearsal.output
-    assert not (tmp_path / "build" / dfdc_kaggle.LAST).exists()
+    assert not (tmp_path / "build" / cli.kaggle.LAST).exists()
     done = desk.run("ship", *desk.common, "--dry-run")
     assert done.exit_code == 0, done.output
     assert count(desk) == [0, 0, 0, 0]
@@ -121,7 +122,7 @@ def test_a_dry_run_that_fails_stops_all_that_follows(desk, monkeypatch):
     def fail(*_):
         raise DfdcError("a connection was opened")
 
-    monkeypatch.setattr(dfdc_kaggle, "_rehearse", fail)
+    monkeypatch.setattr(cli.kaggle, "_rehearse", fail)
     assert desk.run("ship", *desk.common, "--yes").exit_code != 0
     assert count(desk) == [0, 0, 0, 0]
 

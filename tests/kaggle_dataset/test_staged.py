@@ -2,7 +2,7 @@
 
 import pytest
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from kaggle_dataset.upload import upload
 
 

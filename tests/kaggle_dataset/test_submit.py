@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dfdc_common import DfdcError, sha256_of
+from common.errors import DfdcError
+from common.files import sha256_of
 from kaggle_dataset.cli import NotSignedIn
 from kaggle_dataset.ledger import read_ledger, record
 from kaggle_dataset.push import last_push, push

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from kaggle_dataset.cli import NotSignedIn
 from kaggle_dataset.upload import Pace, Uploaded, upload
 from kaggle_dataset.waiting import Refused

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from models.backend import load_panel
 from models.checkpoint import (
     HALVED_FROM,

@@ -9,8 +9,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from common.errors import DfdcError
+from common.files import write_text
 from dfdc import app
-from dfdc_common import DfdcError, write_text
 from faces.crop import CropSpec, box_inside_crop, cut
 from faces.store import CropStore
 from models.checkpoint import Card, load_member, read_card, save_member
@@ -251,7 +252,7 @@ def test_a_table_is_written_by_its_ending_and_whole(tmp_path, monkeypatch):
 
 
 def test_the_commands_write_the_same_table_twice_and_print_scores(place, runs, tmp_path, monkeypatch):
-    monkeypatch.setattr("dfdc_runtime.pick_engine", lambda _: "torch")  # compiling takes longer than judging
+    monkeypatch.setattr("common.engine.pick_engine", lambda _: "torch")  # compiling takes longer than judging
     common = ["--crops", str(place / "crops"), "--labels", str(place / "labels.csv"), "--device", "cpu"]
     outputs = []
     for name in ("a.csv", "b.csv"):

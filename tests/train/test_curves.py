@@ -5,7 +5,7 @@ import cv2
 import matplotlib.figure
 import pytest
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from train.curves import open_events, write_curves
 
 HISTORY = [

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from train.audit import audit_folds
 from train.families import components
 from train.folds import FoldOptions, make_folds

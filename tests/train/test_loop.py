@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from faces.crop import CropSpec
 from models.checkpoint import load_member
 from models.registry import Member

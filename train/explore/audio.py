@@ -14,7 +14,7 @@ from av import AudioResampler, Packet
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from dfdc_common import atomic_path
+from common.files import atomic_path
 from faces.video import VideoError
 from train.explore.frames import check_stems
 from train.explore.media import audios_in, codec_of, decoded, opened, packets_of

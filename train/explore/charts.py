@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from dfdc_common import atomic_path
+from common.files import atomic_path
 from ensemble.metrics import Floats
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from dfdc_common import DfdcError, write_text
+from common.errors import DfdcError
+from common.files import write_text
 from faces.crop import Image
 from faces.detect import NO_FACES, BlazeDetector, Cascade, Detector, FrameFaces, MtcnnDetector
 from faces.tiles import letterbox, short_side_tiles

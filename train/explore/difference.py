@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdc_common import atomic_path
+from common.files import atomic_path
 from faces.crop import Image
 
 CHANGED = 32  # of 255: a pixel is changed where a colour differs by more; compression alone seldom does that much

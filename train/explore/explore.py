@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dfdc_common import VIDEO_ENDINGS, atomic_path, files_in
+from common.files import VIDEO_ENDINGS, atomic_path, files_in
 from faces.detect import BlazeDetector
 from faces.tiles import letterbox
 from train.explore import landmarks

@@ -18,7 +18,7 @@ from av import Packet, VideoFrame
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from dfdc_common import DfdcError
+from common.errors import DfdcError
 from faces.crop import Image
 from faces.video import VideoError
 from train.explore.media import decoded, is_image, opened, packets_of, upright, videos_in

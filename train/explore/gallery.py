@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dfdc_common import atomic_path
+from common.files import atomic_path
 from faces.crop import CropSpec, Image, cut, square_around
 from faces.video import VideoError, decode
 from train.explore.drawing import COLOURS, GREY, draw_boxes, draw_points

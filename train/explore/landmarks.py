@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dfdc_common import DfdcError, sha256_of
-from dfdc_runtime import Runner, make_runner
+from common.engine import Runner, make_runner
+from common.errors import DfdcError
+from common.files import sha256_of
 from faces.blazeface import decode_boxes, iou_one_to_many, load_blazeface, merge_groups, weighted_nms
 from faces.crop import CropSpec, Image, cut, reach, square_around
 from faces.detect import LIKELY, MtcnnDetector

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from dfdc_common import html
+from common.html import html
 
 
 @dataclass(frozen=True)

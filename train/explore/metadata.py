@@ -16,7 +16,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from dfdc_common import atomic_path
+from common.files import atomic_path
 from faces.video import VideoError
 from train.explore.media import audios_in, codec_of, decoded, is_image, opened, packets_of, rotation_of, videos_in
 

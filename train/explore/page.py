@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from dfdc_common import html, write_text
+from common.files import write_text
+from common.html import html
 from train.explore import markup
 from train.explore.charts import Picture
 from train.explore.leak import Leak

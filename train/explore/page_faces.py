@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from dfdc_common import html
+from common.html import html
 from train.explore import markup
 from train.explore.drawing import COLOURS, GREY
 from train.explore.gallery import Gallery

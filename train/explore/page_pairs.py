@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from dfdc_common import html
+from common.html import html
 from train.explore import markup
 from train.explore.difference import AMPLIFIED, CHANGED, GAP, PANEL
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from dfdc_common import write_text
+from common.files import write_text
 from faces.crop import Image
 from faces.detect import Detector
 from faces.video import VideoError, choose_frames

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dfdc_options import SHIPPED, BlendFile, Members
+from cli.options import SHIPPED, BlendFile, Members
 
 if TYPE_CHECKING:
     from kaggle_dataset.build import Built
@@ -175,7 +175,7 @@ def _build(
     into: Path, output: Path, members: Path, videos: Path | None, other: Sequence[str] | None, **how: Any
 ) -> Built:
     """Build, and remember which was the last. into: where to; the wheels stay in `output`."""
-    from dfdc_common import write_text
+    from common.files import write_text
     from inference.videos import find_videos
     from kaggle_dataset.build import build as run_build
 
@@ -202,7 +202,7 @@ def _rehearse(folder: Path, videos: Path, isolation: str, max_fallback: float, k
     import json
     from typing import cast
 
-    from dfdc_common import write_text
+    from common.files import write_text
     from kaggle_dataset.dry_run import dry_run
     from kaggle_dataset.sandbox import Isolation
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dfdc_options import SHIPPED, Members
+from cli.options import SHIPPED, Members
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,7 +99,7 @@ def _mirrored(faces: Faces, table: Path | None, labels: Path | None, seed: int) 
 
 
 def _read_labels(path: Path | None) -> pd.DataFrame | None:
-    from ensemble.labels import read_labels
+    from common.labels import read_labels
 
     return None if path is None else read_labels(path)
 

@@ -1,4 +1,4 @@
-"""What every room needs and none owns: the root of our errors, atomic writes, file hashes, text for a page."""
+"""Files: which of them are videos, atomic writes, hashes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,9 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from html import escape
 from pathlib import Path
 
 VIDEO_ENDINGS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp")
-
-
-class DfdcError(Exception):
-    """Root of the errors this project raises on purpose; the message names the value and the next step."""
 
 
 @contextlib.contextmanager
@@ -75,11 +70,6 @@ def files_in(inputs: Sequence[Path], endings: tuple[str, ...] = VIDEO_ENDINGS) -
         else:
             raise ValueError(f"{source} does not exist; give videos, or folders of videos")
     return found
-
-
-def html(value: object) -> str:
-    """Escaped for HTML text and attributes; bytes of a file name that are no UTF-8 become question marks."""
-    return escape(str(value).encode("utf-8", "replace").decode("utf-8"))
 
 
 def sha256_of(path: Path) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dfdc_options import SHIPPED, Device, pick_device
+from cli.options import SHIPPED, Device, pick_device
 
 if TYPE_CHECKING:
     from train.oof import Judged
@@ -96,7 +96,7 @@ def train(
     them. Stop it with Ctrl-C or SIGTERM whenever you must: the same command goes on where it stopped. On several GPUs:
     torchrun --nproc-per-node 4 dfdc.py train ... with the same options.
     """
-    from dfdc_runtime import keep_freed_memory
+    from common.engine import keep_freed_memory
     from train.config import load_experiment
     from train.distributed import join_team
     from train.loop import Machine

@@ -1,0 +1,1 @@
+"""The command `dfdc`: parse, call, print; nothing else."""
