@@ -72,8 +72,8 @@ def page(
     Leaves index.html, metadata.csv and .parquet, the detectors' boxes, faces by their vote, and pairs.csv. A file that
     cannot be read is a row with the reason. The page links the videos where they are: move both or neither.
     """
-    from train.explore.explore import ExploreOptions, find_media
-    from train.explore.explore import explore as run_explore
+    from explore.run import ExploreOptions, find_media
+    from explore.run import explore as run_explore
 
     names = tuple(name.strip() for name in detectors.split(",") if name.strip()) if detectors else ()
     written = run_explore(
@@ -90,8 +90,8 @@ def frames_command(
     image_format: Annotated[Literal["png", "jpg"], typer.Option("--format", help="lossless, or smaller")] = "png",
 ) -> None:
     """Frames of each video as pictures, DIR/<video>/<frame number>.png; a stopped run goes on."""
-    from train.explore.explore import find_media
-    from train.explore.frames import extract_frames
+    from explore.frames import extract_frames
+    from explore.run import find_media
 
     paths, update = _counted(videos, find_media, "frames")
     _tell(extract_frames(paths, output, _rate(rate), image_format, update), "frames", output)
@@ -104,8 +104,8 @@ def audio_command(
     sound_format: Annotated[Literal["wav", "aac"], typer.Option("--format", help="decoded, or AAC as it is")] = "wav",
 ) -> None:
     """The sound of each video, DIR/<video>.wav; a stopped run goes on."""
-    from train.explore.audio import extract_audio
-    from train.explore.explore import find_media
+    from explore.audio import extract_audio
+    from explore.run import find_media
 
     paths, update = _counted(videos, find_media, "audio")
     _tell(extract_audio(paths, output, sound_format, update), "bytes", output)

@@ -6,6 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
+VIDEO_METADATA = "metadata.json"  # in each part of DFDC's training videos: what is known of them
+
+# What stands for nothing in one release of the metadata or another.
+NOTHING = {"", "nan", "none", "null"}
+
 
 def read_labels(path: Path) -> pd.DataFrame:
     """A labels CSV: columns `face` and/or `filename`, `label` (REAL/FAKE), optionally `original`, a group, `split`.
@@ -22,3 +27,9 @@ def read_labels(path: Path) -> pd.DataFrame:
         target=table["label"].str.upper().map({"FAKE": 1.0, "REAL": 0.0}).astype(float),
         group=table[group].where(table[group] != "", table[key]),
     )
+
+
+def text_of(value: object) -> str:
+    """Stripped; "" for what stands for nothing: absent, null, or a float NaN in tables that went through pandas."""
+    text = "" if value is None else str(value).strip()
+    return "" if text.lower() in NOTHING else text

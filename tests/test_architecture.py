@@ -16,6 +16,7 @@ ARROWS = {
     "ensemble": {"common"},
     "inference": {"common", "faces", "models", "ensemble"},
     "train": {"common", "faces", "models", "ensemble"},
+    "explore": {"common", "faces", "ensemble.metrics"},
     "kaggle_dataset": {"common", "inference", "models", "ensemble"},
 }
 ARROWS["cli"] = set(ARROWS)

@@ -12,12 +12,7 @@ from typing import Any
 import pandas as pd
 
 from common.files import VIDEO_ENDINGS
-from common.labels import read_labels
-
-METADATA = "metadata.json"
-
-# What stands for "no original" in one release of the metadata or another.
-NO_ORIGINAL = {"", "nan", "none", "null"}
+from common.labels import VIDEO_METADATA, read_labels, text_of
 
 
 @dataclass(frozen=True)
@@ -51,7 +46,7 @@ def read_videos(inputs: Sequence[Path], labels: Path | None = None) -> list[Vide
     paths = _by_name([*files, *(p for folder in folders for p in _videos_in(folder))])
     videos = [_video(name, paths.get(name), facts.get(name)) for name in sorted(paths.keys() | facts.keys())]
     if not any(video.known and video.path for video in videos):
-        where = str(labels) if labels else f"no {METADATA} in {', '.join(map(str, inputs))}"
+        where = str(labels) if labels else f"no {VIDEO_METADATA} in {', '.join(map(str, inputs))}"
         raise ValueError(f"nothing is known of the {len(paths)} videos ({where}); give --labels a CSV: filename,label")
     _check_stems(videos)
     return sorted(videos, key=lambda video: (part_order(video.part), video.filename))
@@ -79,10 +74,12 @@ def _find(inputs: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     files: list[Path] = []
     for source in inputs:
         if source.is_dir():
-            parts = sorted(p.parent for p in source.glob(f"*/{METADATA}"))
-            here = (source / METADATA).is_file() or bool(_videos_in(source))
+            parts = sorted(p.parent for p in source.glob(f"*/{VIDEO_METADATA}"))
+            here = (source / VIDEO_METADATA).is_file() or bool(_videos_in(source))
             if not parts and not here:
-                raise ValueError(f"{source} holds no video ({', '.join(VIDEO_ENDINGS)}) and no part with {METADATA}")
+                raise ValueError(
+                    f"{source} holds no video ({', '.join(VIDEO_ENDINGS)}) and no part with {VIDEO_METADATA}"
+                )
             folders += ([source] if here else []) + parts
         elif source.is_file():
             files.append(source)
@@ -117,7 +114,7 @@ def _video(name: str, path: Path | None, facts: dict[str, str] | None) -> Video:
     if facts is None:
         part = part_name(path.parent.name) if path else ""
         return Video(name, path, "", group=name, part=part)
-    original = _original(facts.get("original"))
+    original = text_of(facts.get("original"))
     return Video(
         filename=name,
         path=path,
@@ -129,16 +126,10 @@ def _video(name: str, path: Path | None, facts: dict[str, str] | None) -> Video:
     )
 
 
-def _original(value: Any) -> str:
-    """The original's filename; "" for what stands for none (a float NaN in tables that went through pandas)."""
-    text = "" if value is None else str(value).strip()
-    return "" if text.lower() in NO_ORIGINAL else text
-
-
 def _facts_of_parts(folders: Sequence[Path]) -> dict[str, dict[str, str]]:
     """What metadata.json in each of the folders says, by filename."""
     facts: dict[str, dict[str, str]] = {}
-    for path in (folder / METADATA for folder in folders):
+    for path in (folder / VIDEO_METADATA for folder in folders):
         if path.is_file():
             part = part_name(path.parent.resolve().name)
             for name, entry in _read_json(path).items():
@@ -153,7 +144,7 @@ def _facts_of_entry(path: Path, name: str, entry: Any) -> dict[str, str]:
         raise ValueError(f"{path}: {name!r} has no label; expected {{'label': 'FAKE', 'split': ..., 'original': ...}}")
     return {
         "label": entry["label"],
-        "original": _original(entry.get("original")),
+        "original": text_of(entry.get("original")),
         "split": str(entry.get("split") or ""),
     }
 

@@ -5,10 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from train.explore import charts
-from train.explore.charts import draw_charts
-from train.explore.leak import leak, why_none
-from train.explore.metadata import COLUMNS, SECONDS, TEXT
+from explore import charts
+from explore.charts import draw_charts
+from explore.leak import leak, why_none
+from explore.metadata import COLUMNS, SECONDS, TEXT
 
 
 def make_table(videos=60, seed=0):

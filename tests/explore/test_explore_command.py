@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 import dfdc
+from explore import run as module
+from explore.run import ExploreOptions, explore, find_media
 from tests.media import picture, truncate, write_audio, write_video
 from tests.pages import Page
-from train.explore import explore as module
-from train.explore.explore import ExploreOptions, explore, find_media
 
 QUICK = ExploreOptions(frames=1, detectors=("haar", "blazeface_back"))
 
@@ -90,9 +90,9 @@ def test_a_second_run_does_nothing_anew_and_gives_the_same_page(folder, report, 
     def fail(*_):
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr("train.explore.detectors.decode", fail)
-    monkeypatch.setattr("train.explore.gallery.decode", fail)
-    monkeypatch.setattr("train.explore.metadata.read_facts", fail)
+    monkeypatch.setattr("explore.detectors.decode", fail)
+    monkeypatch.setattr("explore.gallery.decode", fail)
+    monkeypatch.setattr("explore.metadata.read_facts", fail)
     stages = []
     explore(
         find_media([folder]),

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from common.errors import DfdcError
+from explore import detectors
+from explore.detectors import ABSENT, BOX_COLUMNS, DETECTORS, LOOKED_COLUMNS, DlibDetector, compare
+from explore.votes import iou_matrix
 from faces.detect import NO_FACES, SURE, FrameFaces
 from faces.video import decode
 from tests.media import truncate, write_video
-from train.explore import detectors
-from train.explore.detectors import ABSENT, BOX_COLUMNS, DETECTORS, LOOKED_COLUMNS, DlibDetector, compare
-from train.explore.votes import iou_matrix
 
 # Who finds how many of the five faces in multi_face.jpg: the front network sees the whole picture at 128 pixels.
 AT_LEAST = {"blazeface_front": 2, "dlib_hog": 4}

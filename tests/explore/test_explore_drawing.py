@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from train.explore.detectors import DETECTORS
-from train.explore.drawing import COLOURS, contact_sheet, draw_boxes, draw_close, draw_points
+from explore.detectors import DETECTORS
+from explore.drawing import COLOURS, contact_sheet, draw_boxes, draw_close, draw_points
 
 HD, SMALL, TALL = (1080, 1920), (360, 640), (864, 480)
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from common.errors import DfdcError
+from explore import landmarks
+from explore.landmarks import MESH, all_points, load_mesh, mesh_points
 from faces.video import decode
-from train.explore import landmarks
-from train.explore.landmarks import MESH, all_points, load_mesh, mesh_points
 
 # Corners of the eyes and of the mouth in the mesh, as MediaPipe numbers its points; the person's right first.
 RIGHT_EYE, LEFT_EYE, MOUTH, NOSE = [33, 133], [362, 263], [61, 291], [1]

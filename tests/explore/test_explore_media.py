@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
+from explore.audio import extract_audio
+from explore.frames import extract_frames
 from tests.explore.test_explore_metadata import break_in, make_cover, remux
 from tests.media import all_frames, spoil_packets, write_audio, write_video
-from train.explore.audio import extract_audio
-from train.explore.frames import extract_frames
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from explore.labels import read_labels, unmatched
+from explore.metadata import COLUMNS, metadata_table, read_facts, write_table
 from tests.media import claim_frames, truncate, write_audio, write_video
-from train.explore.labels import read_labels, unmatched
-from train.explore.metadata import COLUMNS, metadata_table, read_facts, write_table
 
 
 def table_of(videos, tmp_path, labels=None, **options):
@@ -273,7 +273,7 @@ def test_a_run_that_was_killed_goes_on(clip, tmp_path, monkeypatch):
     whole = cache.read_text()
     cache.write_text(whole[:-20])  # the last line is torn, in the middle of its text
     read = []
-    monkeypatch.setattr("train.explore.metadata.read_facts", lambda path: read.append(path) or read_facts(path))
+    monkeypatch.setattr("explore.metadata.read_facts", lambda path: read.append(path) or read_facts(path))
     pd.testing.assert_frame_equal(table_of(videos, tmp_path), first)
     assert len(read) == 1 and sorted(cache.read_text().splitlines()) == sorted(whole.splitlines())
     write_video(videos[0], frames=7)

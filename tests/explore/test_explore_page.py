@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from explore.charts import Picture
+from explore.gallery import Gallery
+from explore.markup import Drawn, link, number
+from explore.metadata import COLUMNS
+from explore.page import Findings, write_page
+from explore.page_faces import Detected
+from explore.pairs import FIELDS, FRAME_FIELDS
 from tests.pages import Page
-from train.explore.charts import Picture
-from train.explore.gallery import Gallery
-from train.explore.markup import Drawn, link, number
-from train.explore.metadata import COLUMNS
-from train.explore.page import Findings, write_page
-from train.explore.page_faces import Detected
-from train.explore.pairs import FIELDS, FRAME_FIELDS
 
 EVIL = "<script>alert('x')</script> & \"a\" 100%.mp4"
 

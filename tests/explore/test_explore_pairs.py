@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from explore.difference import difference
+from explore.pairs import PairOptions, frames_at, look_at_pairs, pair_up
 from faces.detect import NO_FACES, FrameFaces
 from tests.media import picture, write_video
-from train.explore.difference import difference
-from train.explore.pairs import PairOptions, frames_at, look_at_pairs, pair_up
 
 SHARP = {"crf": "8"}
 OPTIONS = PairOptions(frames=4, moments=2)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.explore.detectors import BOX_COLUMNS, LOOKED_COLUMNS
-from train.explore.votes import NOBODY, agreement, false_boxes, iou_matrix, matched, missed_faces, summary, vote
+from explore.detectors import BOX_COLUMNS, LOOKED_COLUMNS
+from explore.votes import NOBODY, agreement, false_boxes, iou_matrix, matched, missed_faces, summary, vote
 
 FACE, OTHER = (100, 100, 200, 200), (400, 100, 460, 160)
 

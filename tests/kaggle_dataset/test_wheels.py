@@ -14,7 +14,7 @@ from kaggle_dataset.wheels import NEEDED, UNUSED, Image, checked, fetch, gather,
 from tests.kaggle_dataset.parcels import make_wheel
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = {*ROOMS, "train", "kaggle_dataset"} | {"dfdc"}
+OURS = {*ROOMS, "train", "explore", "kaggle_dataset"} | {"dfdc"}
 
 
 def imported(path):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from train.metadata import METADATA, NO_ORIGINAL
+from common.labels import VIDEO_METADATA, text_of
 
 COLUMNS = ("filename", "label", "original", "split", "group")
 LABELS = ("REAL", "FAKE")
@@ -32,7 +32,7 @@ def read_labels(path: Path | None, videos: Sequence[Path]) -> pd.DataFrame:
     anything else), original (empty for a real), split, group (as given, else the original, else the own name).
     Raises ValueError for a file that is missing or not what it should be, and for a name of which it says two things.
     """
-    paths = sorted({video.parent / METADATA for video in videos}) if path is None else [path]
+    paths = sorted({video.parent / VIDEO_METADATA for video in videos}) if path is None else [path]
     rows: dict[str, dict[str, str]] = {}
     for source in paths:
         if path is None and not source.is_file():
@@ -73,18 +73,12 @@ def _of_csv(path: Path) -> list[dict[str, str]]:
 
 
 def _row(name: str, facts: dict[Any, Any]) -> dict[str, str]:
-    label, original = _text(facts.get("label")).upper(), _text(facts.get("original"))
+    label, original = text_of(facts.get("label")).upper(), text_of(facts.get("original"))
     original = "" if label == "REAL" else original  # some lists say that a real is made from itself
     return {
         "filename": name,
         "label": label if label in LABELS else "",
         "original": original,
-        "split": _text(facts.get("split")),
-        "group": _text(facts.get("group")) or original or name,
+        "split": text_of(facts.get("split")),
+        "group": text_of(facts.get("group")) or original or name,
     }
-
-
-def _text(value: object) -> str:
-    """Stripped; "" for what stands for nothing: absent, null, NaN."""
-    text = "" if value is None else str(value).strip()
-    return "" if text.lower() in NO_ORIGINAL else text

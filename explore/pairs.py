@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 
 from common.files import write_text
+from explore.difference import AMPLIFIED, CHANGED, PANEL, difference, draw_difference
+from explore.media import decoded, opened, packets_of, upright, videos_in
 from faces.crop import Image
 from faces.detect import Detector
 from faces.video import VideoError, choose_frames
-from train.explore.difference import AMPLIFIED, CHANGED, PANEL, difference, draw_difference
-from train.explore.media import decoded, opened, packets_of, upright, videos_in
 
 Numbers = tuple[int, ...]
 

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from common.html import html
-from train.explore import markup
-from train.explore.difference import AMPLIFIED, CHANGED, GAP, PANEL
+from explore import markup
+from explore.difference import AMPLIFIED, CHANGED, GAP, PANEL
 
 # By codec: what a browser is asked whether it can play it; a codec that none of them plays is not here.
 TYPES = {

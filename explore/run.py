@@ -10,19 +10,19 @@ from pathlib import Path
 import pandas as pd
 
 from common.files import VIDEO_ENDINGS, atomic_path, files_in
+from explore import landmarks
+from explore.charts import draw_charts
+from explore.detectors import ABSENT, CPU, DETECTORS, compare
+from explore.gallery import GalleryOptions, draw_gallery
+from explore.labels import read_labels
+from explore.leak import leak, why_none
+from explore.metadata import metadata_table, write_table
+from explore.page import Findings, write_page
+from explore.page_faces import Detected
+from explore.pairs import FRAME_FIELDS, PairOptions, look_at_pairs
+from explore.votes import agreement, false_boxes, summary, vote
 from faces.detect import BlazeDetector
 from faces.tiles import letterbox
-from train.explore import landmarks
-from train.explore.charts import draw_charts
-from train.explore.detectors import ABSENT, CPU, DETECTORS, compare
-from train.explore.gallery import GalleryOptions, draw_gallery
-from train.explore.labels import read_labels
-from train.explore.leak import leak, why_none
-from train.explore.metadata import metadata_table, write_table
-from train.explore.page import Findings, write_page
-from train.explore.page_faces import Detected
-from train.explore.pairs import FRAME_FIELDS, PairOptions, look_at_pairs
-from train.explore.votes import agreement, false_boxes, summary, vote
 
 # Of a folder, what is no video is told rather than passed over; other files (metadata.json) are none of ours.
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")

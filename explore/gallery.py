@@ -14,11 +14,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from common.files import atomic_path
+from explore.drawing import COLOURS, GREY, draw_boxes, draw_points
+from explore.markup import Drawn
+from explore.votes import CORNERS
 from faces.crop import CropSpec, Image, cut, square_around
 from faces.video import VideoError, decode
-from train.explore.drawing import COLOURS, GREY, draw_boxes, draw_points
-from train.explore.markup import Drawn
-from train.explore.votes import CORNERS
 
 Points = Callable[[Image, Sequence[float]], Mapping[str, NDArray[np.floating]]]
 

@@ -19,9 +19,9 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from common.errors import DfdcError
+from explore.media import decoded, is_image, opened, packets_of, upright, videos_in
 from faces.crop import Image
 from faces.video import VideoError
-from train.explore.media import decoded, is_image, opened, packets_of, upright, videos_in
 
 COLUMNS = ("filename", "status", "reason", "frames", "folder")
 STAMP = ".complete.json"  # in a finished folder: what it was made from

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from common.html import html
-from train.explore import markup
-from train.explore.drawing import COLOURS, GREY
-from train.explore.gallery import Gallery
+from explore import markup
+from explore.drawing import COLOURS, GREY
+from explore.gallery import Gallery
 
 # What the columns of votes.summary mean, in the page's words; other columns are shown as they are called.
 HEADS = {

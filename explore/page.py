@@ -14,12 +14,12 @@ import pandas as pd
 
 from common.files import write_text
 from common.html import html
-from train.explore import markup
-from train.explore.charts import Picture
-from train.explore.leak import Leak
-from train.explore.markup import section
-from train.explore.page_faces import Detected, detectors_section, landmarks_section
-from train.explore.page_pairs import pairs_section
+from explore import markup
+from explore.charts import Picture
+from explore.leak import Leak
+from explore.markup import section
+from explore.page_faces import Detected, detectors_section, landmarks_section
+from explore.page_pairs import pairs_section
 
 # The browser itself then refuses every request to a network; files beside the page are what it may read.
 CONTENT_POLICY = (
@@ -69,7 +69,7 @@ class Findings:
 
 def write_page(folder: Path, found: Findings) -> Path:
     """Write folder/index.html, whole or not at all, and return its path; the same findings give the same bytes."""
-    css, script = (Path(__file__).with_name(f"explore.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    css, script = (Path(__file__).with_name(f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     gallery = found.detected.gallery.frames if found.detected else {}
     anchors = {name: f"frame-{at}" for at, name in enumerate(found.table["filename"]) if name in gallery}
     sections = [

@@ -15,9 +15,9 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from common.files import atomic_path
+from explore.frames import check_stems
+from explore.media import audios_in, codec_of, decoded, opened, packets_of
 from faces.video import VideoError
-from train.explore.frames import check_stems
-from train.explore.media import audios_in, codec_of, decoded, opened, packets_of
 
 COLUMNS = ("filename", "status", "reason", "codec", "bytes", "file")
 

@@ -17,8 +17,8 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from common.files import atomic_path
+from explore.media import audios_in, codec_of, decoded, is_image, opened, packets_of, rotation_of, videos_in
 from faces.video import VideoError
-from train.explore.media import audios_in, codec_of, decoded, is_image, opened, packets_of, rotation_of, videos_in
 
 # In the order of the table; `label` and what follows comes from the labels.
 _VIDEO = ("video_codec", "width", "height", "frames", "bit_rate", "duration", "start_time", "fps", "rotation")
