@@ -29,7 +29,7 @@ import numpy as np
 
 from benchmarks.simulated_machine import CUT, JUDGED, SKIPPED, Machine, Outcome, simulate
 from ensemble.blend import FILE, Blend
-from inference.budget import Plan, make_ladder
+from inference.schedule.planner import Plan, make_ladder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from inference.budget import Plan, Planner, Spent
 from inference.journal import Journal
 from inference.result import PRIOR, VideoResult
+from inference.schedule.planner import Plan, Planner, Spent
 
 JUDGED, CUT, SKIPPED = "judged", "cut", "skipped_by_budget"
 

@@ -59,7 +59,7 @@ def predict(
     no face, gets 0.5 and a reason; when those are more than --max-fallback of all, the run ends with exit code 3: a
     column of 0.5 looks like success and is none.
     """
-    from inference.predict import PredictOptions, load_blend, make_pipeline
+    from inference.pipeline import PredictOptions, load_blend, make_pipeline
     from inference.run import open_journal, set_pace, to_json, write_probabilities
     from inference.run import predict as run_predict
     from inference.videos import find_videos
@@ -73,8 +73,8 @@ def predict(
     if probabilities:
         write_probabilities(probabilities, run.results)
     if report:
-        from inference.facts import facts_of
-        from inference.report import write_report
+        from inference.report.facts import facts_of
+        from inference.report.page import write_report
 
         write_report(report, run.results, facts_of(pipeline, run, chosen, sys.argv[1:]))
     if json:
@@ -112,7 +112,7 @@ def evaluate(
     each with a 95 % bootstrap interval over groups (column original_group or group), and what was not found.
     """
     from inference.evaluate import evaluate_faces, evaluate_videos, is_videos, render
-    from inference.predict import PredictOptions, load_blend, make_pipeline
+    from inference.pipeline import PredictOptions, load_blend, make_pipeline
     from models.backend import load_panel
     from models.registry import TIGHT
 

@@ -17,7 +17,7 @@ from common.errors import DfdcError
 from ensemble.blend import FILE
 from faces.blazeface import VARIANTS, load_blazeface
 from faces.detect import check_mtcnn_weights
-from inference.predict import load_blend
+from inference.pipeline import load_blend
 from models.checkpoint import WEIGHTS_DIR, find_cards, load_member
 
 # Package -> what it is for and whether predict can do without it.

@@ -18,7 +18,7 @@ from ensemble.blend import Blend
 from ensemble.metrics import METRICS, Estimate, bootstrap
 from faces.crop import CropSpec, box_inside_crop, cut
 from faces.store import IMAGE_ENDINGS, CropStore
-from inference.predict import Pipeline
+from inference.pipeline import Pipeline
 from inference.videos import find_videos
 from models.backend import Panelist
 

@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 from common.errors import DfdcError
 from common.files import VIDEO_ENDINGS, sha256_of
-from inference.duration import parse_duration
+from inference.schedule.duration import parse_duration
 from inference.videos import journal_of
 
 MANIFEST = "manifest.json"
@@ -136,6 +136,19 @@ def _run(command: Sequence[str], deadline: float) -> int:
             raise
 
 
+def finish_from_journal(output: Path, journal: Path) -> int:
+    """Write what the journal knows into the submission, the prior into the other rows; returns how many it knew."""
+    from inference.journal import results_of
+    from inference.result import PRIOR
+    from inference.submission import read_sample, write_submission
+
+    order = read_sample(output)
+    prob = results_of(journal) if journal.exists() else {}
+    known = {name: prob[name] for name in order if name in prob}
+    write_submission(output, {name: known.get(name, PRIOR) for name in order}, order, (0.0, 1.0))
+    return len(known)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Find, judge, write; returns the exit code."""
     started = float(os.environ.get("DFDC_STARTED", time.time()))
@@ -158,8 +171,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     if not options.output.exists():
         return code or 1
-    from inference.finish import finish_from_journal
-
     finish_from_journal(options.output, journal_of(options.output))
     return DONE
 

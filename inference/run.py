@@ -19,12 +19,12 @@ from tqdm import tqdm
 
 from common.files import write_text
 from ensemble.blend import Blend
-from inference.budget import PRIOR_LOSS, Planner, make_ladder
-from inference.duration import parse_duration
 from inference.journal import Journal
-from inference.pace import Budgeted, Change, Pace
-from inference.predict import Pipeline
+from inference.pipeline import Pipeline
 from inference.result import PRIOR, VideoResult
+from inference.schedule.duration import parse_duration
+from inference.schedule.planner import PRIOR_LOSS, Planner, make_ladder
+from inference.schedule.scheduler import Budgeted, Change, Pace
 from inference.stages import Profile, profile
 from inference.submission import read_sample, write_submission
 from inference.videos import journal_of

@@ -30,7 +30,7 @@ def stage_members(source: Path, target: Path, blend_file: Path | None = None) ->
     and the names of the members that were stored anew. Raises DfdcError when a file is missing or not its card's.
     """
     from ensemble.blend import FILE
-    from inference.predict import load_blend
+    from inference.pipeline import load_blend
     from models.checkpoint import find_cards
 
     blend = load_blend(source, blend_file)
@@ -96,7 +96,7 @@ def _judge(folder: Path, blend: Blend, videos: Sequence[Path]) -> Mapping[str, n
     """prob_fake of every face, by member and by the blend."""
     import torch
 
-    from inference.predict import PredictOptions, make_pipeline
+    from inference.pipeline import PredictOptions, make_pipeline
 
     pipeline = make_pipeline(PredictOptions(frames=DRIFT_FRAMES), torch.device("cpu"), folder, blend=blend)
     faces = [face for result in pipeline.run(videos) for face in result.faces]

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from inference.duration import clock
+from inference.schedule.duration import clock
 from kaggle_dataset.gate import LIMIT_BYTES
 
 HOURS = 9 * 3600.0  # of a submission's run, in the competition's rules

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.errors import DfdcError
-from inference.duration import clock
+from inference.schedule.duration import clock
 from kaggle_dataset.watch import Watch
 
 Isolation = Literal["auto", "namespaces", "hook"]

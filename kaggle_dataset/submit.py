@@ -12,7 +12,7 @@ from typing import Any
 
 from common.errors import DfdcError
 from common.files import sha256_of
-from inference.duration import clock
+from inference.schedule.duration import clock
 from kaggle_dataset.cli import Kaggle, KaggleTimeout, NotSignedIn
 from kaggle_dataset.ledger import Entry, read_ledger, record, timestamp
 from kaggle_dataset.output import SUBMISSION

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from common.errors import DfdcError
-from inference.duration import clock
+from inference.schedule.duration import clock
 from kaggle_dataset.cli import Answer, Kaggle, KaggleTimeout, NotSignedIn
 
 Say = Callable[[str], None]

@@ -11,7 +11,7 @@ import torch
 from common.labels import read_labels
 from faces.detect import Cascade
 from faces.store import CropStore
-from inference.predict import Pipeline, PredictOptions
+from inference.pipeline import Pipeline, PredictOptions
 from models.registry import MEMBERS, TIGHT
 from tests.media import write_video
 from train.dataset import FaceDataset

@@ -14,13 +14,12 @@ import pytest
 
 from common.errors import DfdcError
 from faces.video import decode
-from inference import ahead
-from inference.ahead import VideoLimits, decode_ahead
+from inference.decode.pool import VideoLimits, decode_ahead
 from tests.inference.fuzz import make_fuzzed
 from tests.media import write_video
 
 SLOW = os.environ.get("DFDC_SLOW") == "1"
-ROOT = Path(ahead.__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -279,7 +278,7 @@ def test_an_exception_of_the_caller_or_of_the_jobs_leaves_nothing(clip):
 @pytest.mark.parametrize("wanted", [1, 32], ids=["idle", "in the middle of a video"])
 def test_a_parent_that_is_killed_takes_its_workers_along(heavy, wanted):
     script = (
-        "import sys, time; from pathlib import Path; from inference.ahead import decode_ahead\n"
+        "import sys, time; from pathlib import Path; from inference.decode.pool import decode_ahead\n"
         "def jobs():\n yield Path(sys.argv[1]), 1\n print('given', flush=True)\n"
         " yield Path(sys.argv[1]), int(sys.argv[2])\n"
         " time.sleep(60)\n"
@@ -297,7 +296,7 @@ def test_a_parent_that_is_killed_takes_its_workers_along(heavy, wanted):
 
 def test_a_parent_that_forgets_to_close_ends_all_the_same(clip):
     script = (
-        "import sys; from pathlib import Path; from inference.ahead import decode_ahead\n"
+        "import sys; from pathlib import Path; from inference.decode.pool import decode_ahead\n"
         "stream = decode_ahead([(Path(sys.argv[1]), 1)] * 9, 2); next(stream)\n"
     )
     command = [sys.executable, "-X", "dev", "-c", script, str(clip)]

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.simulate_budget import draw, measure, shipped_ladder
 from benchmarks.simulated_machine import CUT, JUDGED, SKIPPED, Machine, simulate
-from inference.budget import Plan, Planner, Spent, make_ladder
+from inference.schedule.planner import Plan, Planner, Spent, make_ladder
 
 LADDER = make_ladder(32, 3, losses=(0.4244, 0.4234, 0.4358, 0.4831))
 SMALL = Machine(videos=400, budget=3600, reserve=30, decode=2.0, detect=0.01, judge=0.05, startup=30, gather=32)

@@ -11,7 +11,7 @@ from ensemble.metrics import auc, log_loss_balanced
 from faces.detect import Cascade
 from faces.video import decode
 from inference.evaluate import BLEND, evaluate_faces, evaluate_videos, is_videos, render
-from inference.predict import Pipeline, PredictOptions
+from inference.pipeline import Pipeline, PredictOptions
 from models.registry import TIGHT
 
 CPU = torch.device("cpu")

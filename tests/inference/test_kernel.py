@@ -9,11 +9,10 @@ import pandas as pd
 import pytest
 
 from common.errors import DfdcError
-from inference.duration import clock, parse_duration
-from inference.finish import finish_from_journal
 from inference.journal import Journal
-from inference.kernel import ROOT, find, supervise, verify
+from inference.kernel import ROOT, find, finish_from_journal, supervise, verify
 from inference.result import VideoResult
+from inference.schedule.duration import clock, parse_duration
 from inference.videos import journal_of
 
 

@@ -9,7 +9,7 @@ from common.errors import DfdcError
 from ensemble.blend import Blend
 from ensemble.convex import Mix
 from faces.track import STRAY
-from inference.predict import PredictOptions, load_blend, make_pipeline
+from inference.pipeline import PredictOptions, load_blend, make_pipeline
 from inference.run import predict, to_json, write_probabilities
 from inference.videos import find_videos
 from tests.inference.bad_videos import make_bad_videos

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
-from inference.budget import Plan
-from inference.pace import Change
-from inference.report import write_report
+from inference.report.page import write_report
+from inference.report.run_section import RunFacts
 from inference.result import JudgedFace, PersonResult, Status, Thumbnail, VideoResult
-from inference.run_section import RunFacts
+from inference.schedule.planner import Plan
+from inference.schedule.scheduler import Change
 from inference.stages import Profile
 from tests.pages import Page
 

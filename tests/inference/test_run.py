@@ -15,11 +15,11 @@ from common.errors import DfdcError
 from ensemble.blend import Blend, Rung
 from ensemble.convex import Mix
 from inference import submission
-from inference.budget import Plan, Planner, make_ladder
-from inference.pace import Budgeted
-from inference.predict import Pipeline, PredictOptions, make_pipeline
+from inference.pipeline import Pipeline, PredictOptions, make_pipeline
 from inference.result import VideoResult
 from inference.run import DEATHS, open_journal, predict, set_pace
+from inference.schedule.planner import Plan, Planner, make_ladder
+from inference.schedule.scheduler import Budgeted
 from inference.submission import write_submission
 
 ROOT = Path(__file__).resolve().parents[2]

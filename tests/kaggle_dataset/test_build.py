@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from common.errors import DfdcError
 from common.files import sha256_of, write_text
 from ensemble.blend import Blend
-from inference.predict import load_blend
+from inference.pipeline import load_blend
 from kaggle_dataset.build import ROOT, Address, build, source_tree
 from kaggle_dataset.members import stage_members
 from models.checkpoint import find_cards, load_member, read_card
@@ -206,6 +206,6 @@ def test_addresses_that_kaggle_would_not_take(changes, says):
 
 def test_the_source_tree_is_what_the_kernel_runs_and_no_more():
     tree = source_tree()
-    assert {"dfdc.py", "cli/train.py", "inference/kernel.py", "inference/report.css", "LICENSE"} <= tree.keys()
+    assert {"dfdc.py", "cli/train.py", "inference/kernel.py", "inference/report/report.css", "LICENSE"} <= tree.keys()
     assert not [path for path in tree if path.startswith(("train/", "tests/", "kaggle_dataset/", "benchmarks/"))]
     assert list(tree) == sorted(tree, key=Path)

@@ -35,7 +35,7 @@ def test_every_import_of_the_carried_rooms_is_in_a_list():
 
 def test_the_kernel_needs_nothing_of_the_unused():
     code = f"import sys; sys.modules.update(dict.fromkeys({UNUSED!r}))\n"
-    code += "import dfdc, inference.kernel, inference.predict, inference.run, inference.finish, inference.report\n"
+    code += "import dfdc, inference.kernel, inference.pipeline, inference.run, inference.report.page\n"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
 
 

@@ -1,6 +1,6 @@
 """Decoding ahead of the judges, in processes: a decoder that hangs or crashes costs its own video and no other.
 
-Each worker is a process (inference/decode_worker.py) and the thread of this process that gives it videos, waits for
+Each worker is a process (inference/decode/worker.py) and the thread of this process that gives it videos, waits for
 the frames and cuts it when it goes over a limit.
 """
 
@@ -28,11 +28,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import DfdcError
-from inference.decode_worker import JOB, Decoded, Outcome, unnamed_file, unpack
+from inference.decode.worker import JOB, Decoded, Outcome, unnamed_file, unpack
 
 __all__ = ["Decoded", "Outcome", "VideoLimits", "decode_ahead"]
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TRIES = 3  # at starting a worker
 LOOK = 0.1  # seconds between looks at a worker's memory, of which it can fill a few hundred MB in that time
 STARTING = 120.0  # seconds until a worker can take a video: imports come off a cold disk
@@ -221,7 +221,7 @@ class _Worker:
 
 
 class _Process:
-    """A process that runs inference/decode_worker.py and is ready for videos, and the socket to it."""
+    """A process that runs inference/decode/worker.py and is ready for videos, and the socket to it."""
 
     def __init__(self, closing: threading.Event) -> None:
         """Raises _Cut or OSError when it does not come to be ready. closing: ends every wait."""
@@ -231,7 +231,7 @@ class _Process:
             self.stderr = opened.enter_context(unnamed_file())  # a pipe that nobody reads would fill and block it
             self.popen = subprocess.Popen(
                 # It must find what this process finds, whatever lies in the current folder (-P).
-                [sys.executable, "-P", "-m", "inference.decode_worker", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "inference.decode.worker", str(theirs.fileno())],
                 env=os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import torch
 
 from common.engine import pick_engine
-from inference.predict import Pipeline
+from inference.pipeline import Pipeline
+from inference.report.run_section import RunFacts
 from inference.run import Run
-from inference.run_section import RunFacts
 
 STATED = ("torch", "openvino", "timm", "av", "opencv-python-headless", "numpy")
 

@@ -22,10 +22,10 @@ from faces.crop import CropSpec, Image, cut
 from faces.detect import Cascade, FrameFaces
 from faces.track import STRAY, track
 from faces.video import Frames, VideoInfo
-from inference.ahead import Decoded, Outcome, decode_ahead
-from inference.budget import Plan
-from inference.pace import Pace, Steady
+from inference.decode.pool import Decoded, Outcome, decode_ahead
 from inference.result import PRIOR, JudgedFace, PersonResult, Thumbnail, VideoResult
+from inference.schedule.planner import Plan
+from inference.schedule.scheduler import Pace, Steady
 from inference.stages import clocked
 from models.backend import Panelist, load_panel
 from models.checkpoint import WEIGHTS_DIR, find_cards

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.html import html
-from inference.markup import number, small_table
-from inference.pace import Change
+from inference.report.markup import number, small_table
+from inference.schedule.scheduler import Change
 from inference.stages import NAMES, Profile
 
 

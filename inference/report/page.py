@@ -11,9 +11,9 @@ from pathlib import Path
 
 from common.files import write_text
 from common.html import html
-from inference.markup import number, percent, small_table
+from inference.report.markup import number, percent, small_table
+from inference.report.run_section import RunFacts, run_section
 from inference.result import PRIOR, JudgedFace, PersonResult, Thumbnail, VideoResult
-from inference.run_section import RunFacts, run_section
 
 BINS = 20  # of the histogram over 0..1
 PERSON_STYLES = 6  # .p0 to .p5 in report.css; a seventh person looks like the first
@@ -36,7 +36,7 @@ def write_report(path: Path, results: Sequence[VideoResult], run: RunFacts, max_
 
 
 def _page(results: Sequence[VideoResult], run: RunFacts, chosen: Sequence[int]) -> str:
-    css, script = (Path(__file__).with_suffix(kind).read_text(encoding="utf-8") for kind in (".css", ".js"))
+    css, script = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     part = f"{len(chosen)} of {len(results)} videos (the table has all)" if len(chosen) < len(results) else "All videos"
     sections = "\n".join(_section(index, results[index], run) for index in chosen)
     return f"""<!DOCTYPE html>

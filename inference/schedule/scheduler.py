@@ -1,4 +1,4 @@
-"""How the next video is judged, and until when: the planner of `inference.budget` with a clock, or one plan for all."""
+"""How the next video is judged, and until when: `inference.schedule.planner` with a clock, or one plan for all."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from inference.budget import Plan, Planner, Spent
-from inference.duration import clock
 from inference.result import VideoResult
+from inference.schedule.duration import clock
+from inference.schedule.planner import Plan, Planner, Spent
 
 EVERY = 60.0  # seconds between two lines in the log
 

@@ -1,0 +1,1 @@
+"""Videos decoded ahead of the networks, in processes of their own."""

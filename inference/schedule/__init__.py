@@ -1,0 +1,1 @@
+"""How much work each video may cost, so that a run ends in time."""
