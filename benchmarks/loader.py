@@ -50,9 +50,9 @@ def measure(store, table, config, workers: int, seconds: float) -> float:
     from torch.utils.data import DataLoader
 
     from models.registry import TIGHT, get_member
-    from train.dataset import FaceDataset
+    from train.data.dataset import FaceDataset
+    from train.data.sampler import PairedSampler
     from train.loop import one_thread
-    from train.sampler import PairedSampler
 
     spec = get_member(config.member).crop
     spec = dataclasses.replace(spec, size=config.size or spec.size)

@@ -116,7 +116,7 @@ def _check_leaks(faces: Faces, cards: dict[str, Card], trained_on: Path | None) 
     if trained_on is None:
         return ["not checked here that no member was trained on these groups: --trained-on (holdout and oof do check)"]
     from ensemble.table import refuse_leaks
-    from train.provenance import learnt_from, read_training_labels
+    from train.data.provenance import learnt_from, read_training_labels
 
     table = read_training_labels(trained_on)
     learnt = {name: learnt_from(card, table, set(table["face"])) for name, card in cards.items()}

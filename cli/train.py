@@ -36,9 +36,9 @@ def extract(
     """
     from typing import cast
 
-    from train.extract import default_workers, member_specs
-    from train.extract import extract as run_extract
-    from train.extract_video import ExtractOptions, ImageFormat
+    from train.data.extract import default_workers, member_specs
+    from train.data.extract import extract as run_extract
+    from train.data.extract_video import ExtractOptions, ImageFormat
 
     options = ExtractOptions(
         frames, fps, every_frame, cast(ImageFormat, image_format), margin=margin, shard_videos=shard_videos,
@@ -66,8 +66,8 @@ def folds(
 
     A family: a video, all that was made from it, all byte-identical copies; with --cluster also all of one person.
     """
-    from train.audit import audit_folds
-    from train.folds import FoldOptions, make_folds
+    from train.data.audit import audit_folds
+    from train.data.folds import FoldOptions, make_folds
 
     if audit is not None:
         typer.echo(audit_folds(audit, cluster))

@@ -2,8 +2,8 @@
 """Find the five points of ready face crops, so that members which align can be trained on them.
 
 BlazeFace looks at each crop set into a frame that repeats its edge: a face that fills the picture is not found, one
-with some room around it is. Writes the labels CSV with the columns of train.table.POINT_COLUMNS added, in pixels of
-the crop; they stay empty where no face of about the crop's size was found. The other columns stay as they are.
+with some room around it is. Writes the labels CSV with the columns of train.data.table.POINT_COLUMNS added, in pixels
+of the crop; they stay empty where no face of about the crop's size was found. The other columns stay as they are.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from faces.crop import Image
 from faces.detect import LIKELY, SURE, BlazeDetector, FrameFaces
 from faces.store import CropStore
 from faces.tiles import letterbox
-from train.table import POINT_COLUMNS
+from train.data.table import POINT_COLUMNS
 
 # Shares of the crop's side by which it is widened, tried in turn until a face is sure.
 PADS = (0.6, 0.3, 1.0)

@@ -24,7 +24,7 @@ class TrainConfig:
     batch: int = 32  # per process; half fakes, half reals
     accumulate: int = 1  # batches per optimiser step
 
-    augment: Literal["standard", "strong", "keras", "none"] = "standard"  # a set in train.augment
+    augment: Literal["standard", "strong", "keras", "none"] = "standard"  # a set in train.augment.photometric
     same_augment: bool = False  # a fake and its original are augmented alike
     mixup: float = 0.0  # a of Beta(a, a), the share of the fake in a fake mixed with its original; 0: no mixing
     cutout: float = 0.0  # share of the faces that lose their eyes, nose, mouth or a half

@@ -29,15 +29,15 @@ from faces.crop import CropSpec
 from faces.store import CropStore
 from models.pretrained import load_imagenet
 from models.registry import Judge, build_member, get_member
+from train.augment.mixing import mix_pairs
+from train.checkpoint import checkpoint, restore
 from train.config import TrainConfig
-from train.coverage import check_coverage
 from train.curves import open_events, write_curves
-from train.dataset import FaceDataset
+from train.data.coverage import check_coverage
+from train.data.dataset import FaceDataset
+from train.data.sampler import PairedSampler
 from train.distributed import Team
-from train.mixing import mix_pairs
 from train.optim import make_optimizer, pick_dtype, schedule
-from train.sampler import PairedSampler
-from train.state import checkpoint, restore
 
 Batches = DataLoader[tuple[torch.Tensor, torch.Tensor]]
 LOOK_EVERY = 10  # steps between looks at the loss: each look makes the CPU wait for the GPU

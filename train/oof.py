@@ -19,10 +19,10 @@ from common.files import atomic_path
 from faces.store import CropStore
 from models.backend import Panelist, load_panel
 from models.registry import TIGHT
-from train.coverage import check_coverage
-from train.dataset import FaceDataset
-from train.degrade import deal
-from train.provenance import LearntFrom, learnt_from, overlap, read_training_labels
+from train.augment.degrade import deal
+from train.data.coverage import check_coverage
+from train.data.dataset import FaceDataset
+from train.data.provenance import LearntFrom, learnt_from, overlap, read_training_labels
 
 # filename to status are those of `dfdc predict --probabilities`.
 COLUMNS = ("filename", "member", "frame", "person", "logit", "status", "face", "label", "group", "fold")

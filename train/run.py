@@ -23,9 +23,9 @@ from faces.store import CropStore
 from models.checkpoint import Card, save_member
 from models.registry import TIGHT, get_member
 from train.config import TrainConfig
-from train.dataset import FaceDataset
+from train.data.dataset import FaceDataset
+from train.data.table import HOLDOUT, groups_sha256
 from train.loop import Machine, StoppedError, TrainData, Trainer
-from train.table import HOLDOUT, groups_sha256
 
 
 def load_data(

@@ -19,11 +19,11 @@ from common.errors import DfdcError
 from faces.store import CropStore
 from faces.video import decode
 from tests.media import write_video
-from train.coverage import check_coverage
-from train.extract import extract, member_specs, plan_shards
-from train.extract_video import ExtractOptions, md5_of
-from train.metadata import Video
-from train.table import BOX_COLUMNS, POINT_COLUMNS
+from train.data.coverage import check_coverage
+from train.data.extract import extract, member_specs, plan_shards
+from train.data.extract_video import ExtractOptions, md5_of
+from train.data.metadata import Video
+from train.data.table import BOX_COLUMNS, POINT_COLUMNS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SIZE = (480, 270)

@@ -14,9 +14,9 @@ from faces.store import CropStore
 from inference.pipeline import Pipeline, PredictOptions
 from models.registry import MEMBERS, TIGHT
 from tests.media import write_video
-from train.dataset import FaceDataset
-from train.extract import extract, member_specs
-from train.extract_video import ExtractOptions
+from train.data.dataset import FaceDataset
+from train.data.extract import extract, member_specs
+from train.data.extract_video import ExtractOptions
 
 FRAMES = 5
 

@@ -16,8 +16,8 @@ from faces.crop import CropSpec, box_inside_crop, cut
 from faces.store import CropStore
 from models.checkpoint import Card, load_member, read_card, save_member
 from models.registry import TIGHT, build_backbone
+from train.data.table import groups_sha256
 from train.oof import COLUMNS, Source, check_ending, judge_holdout, judge_oof, write_table
-from train.table import groups_sha256
 
 CPU = torch.device("cpu")
 SMALL = CropSpec("small", size=64, margin=-0.1, pad="edge")

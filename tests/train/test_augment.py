@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from faces.crop import ALIGNED_POINTS
-from train.augment import KINDS, augment
-from train.degrade import degrade, overlay, quarter, recompress
-from train.faceparts import OUTLINE, cut_out, face_scale, outline_in
-from train.mixing import mix_pairs
-from train.selfblend import self_blend
+from train.augment.degrade import degrade, overlay, quarter, recompress
+from train.augment.face_parts import OUTLINE, cut_out, face_scale, outline_in
+from train.augment.mixing import mix_pairs
+from train.augment.photometric import KINDS, augment
+from train.augment.self_blend import self_blend
 
 SIZE = 96
 POINTS = ALIGNED_POINTS * SIZE / 112
@@ -84,7 +84,7 @@ def test_recompress_goes_through_h264_and_worse_at_a_higher_crf(monkeypatch):
         codecs.append(container.format.name)
         return container
 
-    monkeypatch.setattr("train.degrade.av.open", spying)
+    monkeypatch.setattr("train.augment.degrade.av.open", spying)
     fine, coarse = (np.abs(recompress(image, Fixed(crf)).astype(int) - image).mean() for crf in (17, 40))
     assert fine < coarse
     assert set(codecs) == {"h264"}

@@ -10,8 +10,8 @@ from faces.crop import ALIGNED_POINTS, CropSpec, box_inside_crop, cut
 from faces.store import CropStore
 from models.registry import MEMBERS, TIGHT
 from train.config import TrainConfig
-from train.dataset import FaceDataset
-from train.table import BOX_COLUMNS, POINT_COLUMNS
+from train.data.dataset import FaceDataset
+from train.data.table import BOX_COLUMNS, POINT_COLUMNS
 
 
 def make_faces(folder, count=24, size=64):

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from common.errors import DfdcError
-from train.audit import audit_folds
-from train.families import components
-from train.folds import FoldOptions, make_folds
+from train.data.audit import audit_folds
+from train.data.families import components
+from train.data.folds import FoldOptions, make_folds
 
 
 def dataset(parts: int = 50, families: int = 4, fakes: int = 3) -> pd.DataFrame:

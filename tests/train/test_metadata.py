@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from train.metadata import part_name, read_videos
+from train.data.metadata import part_name, read_videos
 
 
 def make_part(folder: Path, entries: dict, files: list[str]) -> Path:

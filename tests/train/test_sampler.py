@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from tests.train.test_dataset import make_faces
-from train.sampler import PairedSampler, originals_of
+from train.data.sampler import PairedSampler, originals_of
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pandas as pd
 
 from common.labels import read_labels
 from models.checkpoint import Card
-from train.table import HOLDOUT, groups_sha256
+from train.data.table import HOLDOUT, groups_sha256
 
 # What cards call a run that was validated on the rows whose split is "val"; the second stands in older ones.
 SPLIT_FOLDS = ("val", "rows whose split is not val")

@@ -18,8 +18,8 @@ from faces.crop import Boxes, CropSpec, Image, Rect, inside, reach
 from faces.detect import Detector, FrameFaces
 from faces.track import STRAY, track
 from faces.video import Frames, VideoError, decode, probe
-from train.metadata import Video
-from train.table import BOX_COLUMNS, PLACE_COLUMNS, POINT_COLUMNS
+from train.data.metadata import Video
+from train.data.table import BOX_COLUMNS, PLACE_COLUMNS, POINT_COLUMNS
 
 # What libraries raise over damaged media beside VideoError; each is listed with its reason, never passed over.
 DAMAGE = (OSError, MemoryError, OverflowError, ValueError)

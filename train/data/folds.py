@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from common.files import write_text
 from common.labels import read_labels
-from train.families import components
-from train.metadata import is_numbered, part_name
-from train.table import HOLDOUT
+from train.data.families import components
+from train.data.metadata import is_numbered, part_name
+from train.data.table import HOLDOUT
 
 # All siblings of the 400 videos of the public test set lie in training parts 0 to 2.
 PUBLIC_PARTS = "0-2"

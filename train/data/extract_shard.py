@@ -22,8 +22,8 @@ import torch
 from common.errors import DfdcError
 from common.files import atomic_path
 from faces.detect import Cascade, Detector
-from train.extract_video import INDEX_COLUMNS, VIDEO_COLUMNS, Extracted, ExtractOptions, Seen, extract_video
-from train.metadata import Video
+from train.data.extract_video import INDEX_COLUMNS, VIDEO_COLUMNS, Extracted, ExtractOptions, Seen, extract_video
+from train.data.metadata import Video
 
 
 class StopRequestedError(DfdcError):

@@ -13,7 +13,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from faces.crop import Image
-from train.faceparts import Floats, face_scale, outline_in
+from train.augment.face_parts import Floats, face_scale, outline_in
 
 # Of a face blended in: mostly all of it, sometimes partly, as in the paper.
 STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)

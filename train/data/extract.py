@@ -24,10 +24,10 @@ from common.errors import DfdcError
 from common.files import atomic_path, write_text
 from faces.detect import Cascade
 from models.registry import MEMBERS
-from train.extract_shard import Shard, start_worker, work, write_shard
-from train.extract_video import ExtractOptions
-from train.families import components
-from train.metadata import Video, read_videos
+from train.data.extract_shard import Shard, start_worker, work, write_shard
+from train.data.extract_video import ExtractOptions
+from train.data.families import components
+from train.data.metadata import Video, read_videos
 
 PLAN = "plan.json"
 PLAN_VERSION = 1

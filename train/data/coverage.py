@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from faces.crop import CropSpec, inside, reach
-from train.table import BOX_COLUMNS, PLACE_COLUMNS, POINT_COLUMNS
+from train.data.table import BOX_COLUMNS, PLACE_COLUMNS, POINT_COLUMNS
 
 
 def check_coverage(table: pd.DataFrame, spec: CropSpec) -> None:

@@ -14,12 +14,12 @@ from torch.utils.data import Dataset
 
 from faces.crop import CropSpec, Image, box_inside_crop, cut
 from faces.store import CropStore
-from train.augment import augment
-from train.degrade import degrade, degrade_as
-from train.faceparts import cut_out
-from train.sampler import originals_of
-from train.selfblend import self_blend
-from train.table import BOX_COLUMNS, POINT_COLUMNS
+from train.augment.degrade import degrade, degrade_as
+from train.augment.face_parts import cut_out
+from train.augment.photometric import augment
+from train.augment.self_blend import self_blend
+from train.data.sampler import originals_of
+from train.data.table import BOX_COLUMNS, POINT_COLUMNS
 
 if TYPE_CHECKING:
     from train.config import TrainConfig
@@ -41,7 +41,7 @@ class FaceDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         change: TrainConfig | None = None,
         degraded: Sequence[str] | None = None,
     ) -> None:
-        """degraded: a name of `train.degrade` for each row, for judging faces as the test set shows them."""
+        """degraded: a name of `train.augment.degrade` for each row, for judging faces as the test set shows them."""
         if missing := sorted(set(table["face"]) - store.index.keys()):
             raise ValueError(f"{len(missing)} labelled faces are in none of the sources, the first is {missing[0]!r}")
         self.store, self.spec, self.cut_as, self.change = store, spec, cut_as, change

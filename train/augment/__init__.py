@@ -1,0 +1,1 @@
+"""What is changed in a face before training sees it."""
