@@ -12,8 +12,8 @@ import typer
 from cli.options import SHIPPED, BlendFile, Members
 
 if TYPE_CHECKING:
-    from kaggle_dataset.build import Built
-    from kaggle_dataset.cli import Kaggle
+    from kaggle_dataset.bundle.build import Built
+    from kaggle_dataset.submit.kaggle_client import Kaggle
 
 OUTPUT = Path("build")
 LAST, STATE, REHEARSAL = "last", "state", "rehearsal.json"  # in the output folder, and the last in a build's
@@ -177,7 +177,7 @@ def _build(
     """Build, and remember which was the last. into: where to; the wheels stay in `output`."""
     from common.files import write_text
     from inference.videos import find_videos
-    from kaggle_dataset.build import build as run_build
+    from kaggle_dataset.bundle.build import build as run_build
 
     clips = find_videos([videos]) if videos is not None else []
     made = run_build(members, into, videos=clips, others=_sizes(other or ()), cache=output / "wheels", say=_say, **how)
@@ -203,8 +203,8 @@ def _rehearse(folder: Path, videos: Path, isolation: str, max_fallback: float, k
     from typing import cast
 
     from common.files import write_text
-    from kaggle_dataset.dry_run import dry_run
-    from kaggle_dataset.sandbox import Isolation
+    from kaggle_dataset.dry_run.run import dry_run
+    from kaggle_dataset.dry_run.sandbox import Isolation
 
     means = cast(Isolation, isolation)
     (folder / REHEARSAL).unlink(missing_ok=True)  # one that was passed before says nothing if this one fails
@@ -214,7 +214,7 @@ def _rehearse(folder: Path, videos: Path, isolation: str, max_fallback: float, k
 
 
 def _upload(folder: Path, kaggle: Kaggle, dry_run: bool) -> None:
-    from kaggle_dataset.upload import upload as run_upload
+    from kaggle_dataset.submit.upload import upload as run_upload
 
     done = run_upload(folder / "dataset", kaggle, dry_run=dry_run, say=_say)
     what = "sent" if done.sent else "would be" if dry_run else "there already, nothing was sent"
@@ -230,7 +230,7 @@ def _push(
     adopt: int | None = None,
     anew: bool = False,
 ) -> None:
-    from kaggle_dataset.push import push as run_push
+    from kaggle_dataset.submit.push import push as run_push
 
     done = run_push(
         folder / "kernel", folder / "output", kaggle,
@@ -243,8 +243,8 @@ def _push(
 def _submit(
     folder: Path, kaggle: Kaggle, competition: str, ledger: Path, per_day: int, yes: bool, dry_run: bool
 ) -> None:
-    from kaggle_dataset.push import last_push
-    from kaggle_dataset.submit import submit as run_submit
+    from kaggle_dataset.submit.push import last_push
+    from kaggle_dataset.submit.submit import submit as run_submit
 
     try:
         kernel, version = last_push(folder / "kernel")
@@ -264,7 +264,7 @@ def _submit(
 
 
 def _kaggle(output: Path) -> Kaggle:
-    from kaggle_dataset.cli import Kaggle
+    from kaggle_dataset.submit.kaggle_client import Kaggle
 
     return Kaggle(output / STATE)
 

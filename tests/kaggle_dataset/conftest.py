@@ -18,7 +18,7 @@ __all__ = ["dataset", "post"]
 def tiny(tmp_path, monkeypatch):
     """Instead of real wheels: one that is made on the spot."""
     wheel = make_wheel(tmp_path / "cache")
-    monkeypatch.setattr("kaggle_dataset.build.gather", lambda *_: [as_wheel(wheel)])
+    monkeypatch.setattr("kaggle_dataset.bundle.build.gather", lambda *_: [as_wheel(wheel)])
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,8 @@ import json
 import zipfile
 from pathlib import Path
 
-from kaggle_dataset.gate import METADATA, WHEEL
-from kaggle_dataset.wheels import Wheel
+from kaggle_dataset.bundle.gate import METADATA, WHEEL
+from kaggle_dataset.bundle.wheels import Wheel
 
 KERNEL = """import argparse, os, pathlib, sys
 import tiny_parcel

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kaggle_dataset.cli import Kaggle
+from kaggle_dataset.submit.kaggle_client import Kaggle
 from tests.kaggle_dataset.service import Fault, Service
 from tests.kaggle_dataset.stand_in import serve
 

@@ -16,8 +16,8 @@ from common.errors import DfdcError
 from common.files import sha256_of, write_text
 from ensemble.blend import Blend
 from inference.pipeline import load_blend
-from kaggle_dataset.build import ROOT, Address, build, source_tree
-from kaggle_dataset.members import stage_members
+from kaggle_dataset.bundle.build import ROOT, Address, build, source_tree
+from kaggle_dataset.bundle.members import stage_members
 from models.checkpoint import find_cards, load_member, read_card
 
 
@@ -77,7 +77,7 @@ def test_the_kernel_is_offline_private_and_knows_its_manifest(tmp_path, blended,
 
 TWICE = """import sys, time
 from pathlib import Path
-import kaggle_dataset.build as module
+import kaggle_dataset.bundle.build as module
 from tests.kaggle_dataset.parcels import as_wheel
 module.gather = lambda *_: [as_wheel(Path(sys.argv[3]))]
 time.time = lambda: 1e9
@@ -113,7 +113,7 @@ def test_the_same_content_again_is_left_as_it_is(tmp_path, blended, tiny):
 
 @pytest.mark.slow
 def test_members_in_float32_are_halved_and_their_drift_is_measured(tmp_path, blended, media, tiny, monkeypatch):
-    monkeypatch.setattr("kaggle_dataset.members.DRIFT_FRAMES", 2)
+    monkeypatch.setattr("kaggle_dataset.bundle.members.DRIFT_FRAMES", 2)
     source = as_float32(blended, tmp_path / "f32")
     with pytest.raises(ValueError, match="first, second would be stored in fp16: give videos"):
         build(source, tmp_path / "build", "someone")
@@ -137,7 +137,9 @@ def test_members_in_float32_are_halved_and_their_drift_is_measured(tmp_path, ble
 
 def test_what_moves_too_far_in_fp16_is_refused(tmp_path, blended, tiny, monkeypatch):
     source = as_float32(blended, tmp_path / "f32")
-    monkeypatch.setattr("kaggle_dataset.build.measure_drift", lambda *_: {"first": 0.002, "second": float("nan")})
+    monkeypatch.setattr(
+        "kaggle_dataset.bundle.build.measure_drift", lambda *_: {"first": 0.002, "second": float("nan")}
+    )
     with pytest.raises(DfdcError, match=r"more than 0\.01: second by nan;"):
         build(source, tmp_path / "build", "someone", videos=[Path("x.mp4")])
     assert list((tmp_path / "build").iterdir()) == []
@@ -184,7 +186,7 @@ def test_what_the_gate_refuses_is_not_left_behind(tmp_path, blended, tiny):
 def test_a_member_called_like_another_file_is_refused(tmp_path, tiny, blended, monkeypatch):
     (tmp_path / "root" / "faces" / "weights").mkdir(parents=True)
     shutil.copy(blended / "first.safetensors", tmp_path / "root" / "faces" / "weights" / "First.safetensors")
-    monkeypatch.setattr("kaggle_dataset.build.ROOT", tmp_path / "root")
+    monkeypatch.setattr("kaggle_dataset.bundle.build.ROOT", tmp_path / "root")
     with pytest.raises(DfdcError, match=r"(?i)first\.safetensors and first\.safetensors have one name"):
         build(blended, tmp_path / "build", "someone")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import DfdcError
-from kaggle_dataset.cli import Answer, Kaggle, KaggleTimeout, NotSignedIn
+from kaggle_dataset.submit.kaggle_client import Answer, Kaggle, KaggleTimeout, NotSignedIn
 
 STATUS = ("datasets", "status", "alice/some-dataset", "--format", "json")
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from common.errors import DfdcError
-from kaggle_dataset.build import build
-from kaggle_dataset.dry_run import dry_run, scaled_budget
-from kaggle_dataset.rehearsal import Passage
+from kaggle_dataset.bundle.build import build
+from kaggle_dataset.dry_run.report import Passage
+from kaggle_dataset.dry_run.run import dry_run, scaled_budget
 
 IMAGE = 'python = ["3.11"]\nglibc = "2.35"\n[distributions]\npackaging = "26.0"\n[accepted]\n'
 # What a kernel does, but for judging. Lines of a test stand where PLANTED is.
@@ -111,7 +111,7 @@ def test_both_layouts_pass(stage, isolation):
     ],
 )  # fmt: skip
 def test_each_fault_is_named(stage, monkeypatch, planted, says):
-    monkeypatch.setattr("kaggle_dataset.dry_run.GRACE", 0.5)
+    monkeypatch.setattr("kaggle_dataset.dry_run.run.GRACE", 0.5)
     options = {"budget": 2.0} if "sleep" in planted else {}
     with pytest.raises(DfdcError, match=f"(?s){says}"):
         stage(planted, **options)
@@ -119,7 +119,7 @@ def test_each_fault_is_named(stage, monkeypatch, planted, says):
 
 @pytest.mark.parametrize(("limit", "says"), [("MEMORY", "of memory; a session has"), ("DISK", "GB; a session has")])
 def test_more_than_a_session_has(stage, monkeypatch, limit, says):
-    monkeypatch.setattr(f"kaggle_dataset.dry_run.{limit}", 1_000_000)
+    monkeypatch.setattr(f"kaggle_dataset.dry_run.run.{limit}", 1_000_000)
     with pytest.raises(DfdcError, match=says):
         stage("output.with_name('big').write_bytes(b'x' * 2_000_000); import time; time.sleep(1)")
 

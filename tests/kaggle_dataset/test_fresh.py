@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from common.errors import DfdcError
-from kaggle_dataset import fresh
+from kaggle_dataset.dry_run import environment
 
 
 @pytest.fixture
@@ -27,13 +27,13 @@ def installed(tmp_path, monkeypatch):
             (site / file).parent.mkdir(parents=True, exist_ok=True)
             (site / file).write_text(text)
     monkeypatch.syspath_prepend(str(site))
-    fresh._listed.cache_clear()
+    environment._listed.cache_clear()
     yield site
-    fresh._listed.cache_clear()
+    environment._listed.cache_clear()
 
 
 def test_a_shared_folder_shows_only_what_is_asked_for(installed, tmp_path):
-    made = fresh.make_fresh(tmp_path / "environment", ["D_One", "nowhere"], tmp_path / "connections")
+    made = environment.make_fresh(tmp_path / "environment", ["D_One", "nowhere"], tmp_path / "connections")
     assert made.linked.keys() == {"d-one", "pip"}
     assert made.below == {"d-three": "1"}
     assert made.absent == ("nowhere",)
@@ -50,4 +50,4 @@ def test_a_shared_folder_shows_only_what_is_asked_for(installed, tmp_path):
 def test_a_distribution_without_a_list_of_its_files(installed, tmp_path):
     (installed / "d_one-1.dist-info" / "RECORD").unlink()
     with pytest.raises(DfdcError, match=r"d-one in .* has no list of its files"):
-        fresh.make_fresh(tmp_path / "environment", ["d-one"], tmp_path / "connections")
+        environment.make_fresh(tmp_path / "environment", ["d-one"], tmp_path / "connections")

@@ -7,7 +7,15 @@ import pickle
 import pytest
 
 from common.errors import DfdcError
-from kaggle_dataset.gate import LIMIT_BYTES, LIMIT_FILES, METADATA, gate, metadata_problems, name_problems, slugify
+from kaggle_dataset.bundle.gate import (
+    LIMIT_BYTES,
+    LIMIT_FILES,
+    METADATA,
+    gate,
+    metadata_problems,
+    name_problems,
+    slugify,
+)
 from tests.kaggle_dataset.parcels import make_wheel, write_manifest, write_safetensors
 
 GOOD = {"id": "someone/dfdc-ensemble", "title": "dfdc ensemble", "licenses": [{"name": "apache-2.0"}]}

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from common.errors import DfdcError
-from kaggle_dataset.ledger import COLUMNS, Entry, read_ledger, record, timestamp
+from kaggle_dataset.submit.ledger import COLUMNS, Entry, read_ledger, record, timestamp
 
 ENTRY = Entry(
     *("2026-11-23T05:51:16+00:00", "deepfake-detection-challenge", "alice/dfdc-ensemble", 3, "ab" * 32, "cd" * 32),

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from common.errors import DfdcError
-from kaggle_dataset.cli import NotSignedIn
-from kaggle_dataset.output import check
-from kaggle_dataset.push import STATE, SessionFailedError, last_push, push
-from kaggle_dataset.waiting import Refused
+from kaggle_dataset.submit.kaggle_client import NotSignedIn
+from kaggle_dataset.submit.output import check
+from kaggle_dataset.submit.polling import Refused
+from kaggle_dataset.submit.push import STATE, SessionFailedError, last_push, push
 from tests.kaggle_dataset.letters import OUTPUT, QUICK, REF, answer_pulls, write_kernel
 from tests.kaggle_dataset.post import post  # noqa: F401
 
@@ -26,7 +26,7 @@ def desk(post, tmp_path, monkeypatch):  # noqa: F811
     post.set(kernel_script=("COMPLETE",))
     post.service.outputs = {"submission.csv": OUTPUT}
     answer_pulls(post.service)
-    monkeypatch.setattr("kaggle_dataset.push.SETTLE", 0.5)
+    monkeypatch.setattr("kaggle_dataset.submit.push.SETTLE", 0.5)
     post.kernel, post.output = write_kernel(tmp_path / "build" / "kernel"), tmp_path / "output"
     post.push = lambda **changes: push(post.kernel, post.output, post.kaggle, **{**QUICK, **changes})
     post.state = lambda: json.loads((post.kernel.parent / STATE).read_text())
@@ -143,7 +143,7 @@ def test_a_session_that_ends_badly_shows_its_log(desk, status):
 
 @pytest.mark.parametrize("fault", [{"status": 500}, {"delay": 10, "drop": True}])
 def test_a_log_that_cannot_be_had_does_not_hide_the_failure(desk, monkeypatch, fault):
-    monkeypatch.setattr("kaggle_dataset.output.CALL", 2.0)
+    monkeypatch.setattr("kaggle_dataset.submit.output.CALL", 2.0)
     desk.set(kernel_script=("ERROR",))
     desk.fault("ListKernelSessionOutput", **fault)
     with pytest.raises(SessionFailedError, match=r"ended with ERROR; its log could not be fetched"):
@@ -228,7 +228,7 @@ def test_faults_that_pass_are_outlasted(desk):
 
 
 def test_a_look_that_stalls_is_repeated(desk, monkeypatch):
-    monkeypatch.setattr("kaggle_dataset.waiting.CALL", 3.0)
+    monkeypatch.setattr("kaggle_dataset.submit.polling.CALL", 3.0)
     desk.fault("GetKernelSessionStatus", delay=10, drop=True)
     told = []
     desk.push(say=told.append)
@@ -262,11 +262,11 @@ def test_at_the_deadline_it_says_how_to_go_on(desk):
 
 
 def test_a_push_that_stalls_did_not_arrive(desk, monkeypatch):
-    monkeypatch.setattr("kaggle_dataset.push.CALL", 2.0)
+    monkeypatch.setattr("kaggle_dataset.submit.push.CALL", 2.0)
     desk.fault("SaveKernel", delay=10, drop=True)
     with pytest.raises(DfdcError, match=r"did not arrive: kaggle kernels push .* was not done after .*same command"):
         desk.push()
-    monkeypatch.setattr("kaggle_dataset.push.CALL", 60.0)
+    monkeypatch.setattr("kaggle_dataset.submit.push.CALL", 60.0)
     assert desk.state()["phase"] == "sending"
     assert desk.push().version == 1
 
@@ -299,8 +299,8 @@ def test_a_state_that_is_damaged_pushes_nothing(desk):
 CHILD = """
 import sys
 from pathlib import Path
-from kaggle_dataset.cli import Kaggle
-from kaggle_dataset.push import push
+from kaggle_dataset.submit.kaggle_client import Kaggle
+from kaggle_dataset.submit.push import push
 kernel, output, state = map(Path, sys.argv[1:])
 push(kernel, output, Kaggle(state), poll=0.05, deadline=60, say=lambda line: print(line, flush=True))
 """

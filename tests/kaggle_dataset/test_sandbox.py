@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from common.errors import DfdcError
-from kaggle_dataset import sandbox as module
-from kaggle_dataset.fresh import make_fresh
-from kaggle_dataset.sandbox import Sandbox, find_means
+from kaggle_dataset.dry_run import sandbox as module
+from kaggle_dataset.dry_run.environment import make_fresh
+from kaggle_dataset.dry_run.sandbox import Sandbox, find_means
 
 # Does all that a kernel might do and says how it went; nothing here ends it.
 SCRIPT = """

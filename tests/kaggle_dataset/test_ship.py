@@ -22,7 +22,7 @@ def desk(post, blended, tiny, tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
     hurried = SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: time.sleep(min(seconds, 0.05)))
-    monkeypatch.setattr("kaggle_dataset.waiting.time", hurried)
+    monkeypatch.setattr("kaggle_dataset.submit.polling.time", hurried)
     rehearsed = []
 
     def rehearse(folder, *_):

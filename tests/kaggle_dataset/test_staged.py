@@ -3,7 +3,7 @@
 import pytest
 
 from common.errors import DfdcError
-from kaggle_dataset.upload import upload
+from kaggle_dataset.submit.upload import upload
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-import kaggle_dataset.start as script
-from kaggle_dataset.build import ROOT, build
-from kaggle_dataset.start import StartError, inside
+import kaggle_dataset.bundle.start as script
+from kaggle_dataset.bundle.build import ROOT, build
+from kaggle_dataset.bundle.start import StartError, inside
 from tests.kaggle_dataset.parcels import KERNEL, as_wheel, make_wheel, write_dataset, write_manifest
 
 LAYOUTS = ["dfdc-ensemble", "datasets/someone/dfdc-ensemble"]
@@ -135,7 +135,7 @@ def test_it_is_short_and_needs_the_standard_library_only():
 @pytest.mark.slow
 def test_the_shipped_ensemble_judges_a_clip_as_it_would_there(tmp_path, media, monkeypatch):
     wheel = make_wheel(tmp_path / "cache")
-    monkeypatch.setattr("kaggle_dataset.build.gather", lambda *_: [as_wheel(wheel)])
+    monkeypatch.setattr("kaggle_dataset.bundle.build.gather", lambda *_: [as_wheel(wheel)])
     built = build(ROOT / "models" / "weights", tmp_path / "build", "someone")
     mounted = tmp_path / "input" / "datasets" / "someone" / "dfdc-ensemble"
     shutil.copytree(built.dataset, mounted)

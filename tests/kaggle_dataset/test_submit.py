@@ -8,11 +8,11 @@ import pytest
 
 from common.errors import DfdcError
 from common.files import sha256_of
-from kaggle_dataset.cli import NotSignedIn
-from kaggle_dataset.ledger import read_ledger, record
-from kaggle_dataset.push import last_push, push
-from kaggle_dataset.submit import COMPETITION, SETTLE, describe, submit
-from kaggle_dataset.waiting import Refused
+from kaggle_dataset.submit.kaggle_client import NotSignedIn
+from kaggle_dataset.submit.ledger import read_ledger, record
+from kaggle_dataset.submit.polling import Refused
+from kaggle_dataset.submit.push import last_push, push
+from kaggle_dataset.submit.submit import COMPETITION, SETTLE, describe, submit
 from tests.kaggle_dataset.letters import OUTPUT, QUICK, REF, write_kernel, write_manifest
 from tests.kaggle_dataset.post import post  # noqa: F401
 
@@ -118,7 +118,7 @@ def test_killed_while_sending_it_is_found_again(desk):
 
 
 def test_a_stalled_submission_is_looked_for(desk, monkeypatch):
-    monkeypatch.setattr("kaggle_dataset.submit.CALL", 2.0)
+    monkeypatch.setattr("kaggle_dataset.submit.submit.CALL", 2.0)
     desk.fault("CreateCodeSubmission", delay=10, drop=True)
     with pytest.raises(DfdcError, match=r"arrived is not known: .* was not done after 2 s"):
         desk.submit()

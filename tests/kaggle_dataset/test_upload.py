@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from common.errors import DfdcError
-from kaggle_dataset.cli import NotSignedIn
-from kaggle_dataset.upload import Pace, Uploaded, upload
-from kaggle_dataset.waiting import Refused
+from kaggle_dataset.submit.kaggle_client import NotSignedIn
+from kaggle_dataset.submit.polling import Refused
+from kaggle_dataset.submit.upload import Pace, Uploaded, upload
 from tests.kaggle_dataset.staging import REF, files_of
 
 pytestmark = pytest.mark.slow
@@ -253,8 +253,8 @@ def test_a_kill_in_the_middle(second, tmp_path):
     """Ours dies without a word, and its client with it; the same command goes on with the files that arrived."""
     second.post.fault("PUT /upload", skip=2, stall_after=5, delay=9)
     code = (
-        "import sys; from pathlib import Path; from kaggle_dataset.cli import Kaggle\n"
-        "from kaggle_dataset.upload import upload\n"
+        "import sys; from pathlib import Path; from kaggle_dataset.submit.kaggle_client import Kaggle\n"
+        "from kaggle_dataset.submit.upload import upload\n"
         "upload(Path(sys.argv[1]), Kaggle(Path(sys.argv[2])), say=lambda line: print(line, flush=True))"
     )
     command = [sys.executable, "-c", code, str(second.dataset), str(second.post.kaggle.state)]

@@ -9,8 +9,8 @@ import pytest
 from packaging.specifiers import SpecifierSet
 
 from common.errors import DfdcError
-from kaggle_dataset.build import ROOMS
-from kaggle_dataset.wheels import NEEDED, UNUSED, Image, checked, fetch, gather, lacking, read_image, read_pins
+from kaggle_dataset.bundle.build import ROOMS
+from kaggle_dataset.bundle.wheels import NEEDED, UNUSED, Image, checked, fetch, gather, lacking, read_image, read_pins
 from tests.kaggle_dataset.parcels import make_wheel
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,10 +65,12 @@ def test_without_bounds_only_the_pinned_version_will_do():
 
 @pytest.fixture
 def only_tiny(monkeypatch):
-    monkeypatch.setattr("kaggle_dataset.wheels.NEEDED", {"tiny_parcel": "tiny-parcel"})
+    monkeypatch.setattr("kaggle_dataset.bundle.wheels.NEEDED", {"tiny_parcel": "tiny-parcel"})
     pins = {"tiny-parcel": "1.0", "sub-parcel": "2.0"}
-    monkeypatch.setattr("kaggle_dataset.wheels.read_pins", lambda: pins)
-    monkeypatch.setattr("kaggle_dataset.wheels.subprocess.run", lambda *_, **__: pytest.fail("asked the network"))
+    monkeypatch.setattr("kaggle_dataset.bundle.wheels.read_pins", lambda: pins)
+    monkeypatch.setattr(
+        "kaggle_dataset.bundle.wheels.subprocess.run", lambda *_, **__: pytest.fail("asked the network")
+    )
 
 
 def test_from_a_filled_cache_no_network_is_needed(tmp_path, only_tiny):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from common.errors import DfdcError
 from inference.schedule.duration import clock
-from kaggle_dataset.cli import Answer, Kaggle, KaggleTimeout, NotSignedIn
+from kaggle_dataset.submit.kaggle_client import Answer, Kaggle, KaggleTimeout, NotSignedIn
 
 Say = Callable[[str], None]
 

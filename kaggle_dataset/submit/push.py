@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 from common.errors import DfdcError
 from common.files import sha256_of, write_text
-from kaggle_dataset.cli import Answer, Kaggle, KaggleTimeout, NotSignedIn
-from kaggle_dataset.output import SUBMISSION, fetch, fetch_log
-from kaggle_dataset.waiting import CALL, Refused, Say, Timer, alone, ask, reason, refusal, stays
+from kaggle_dataset.submit.kaggle_client import Answer, Kaggle, KaggleTimeout, NotSignedIn
+from kaggle_dataset.submit.output import SUBMISSION, fetch, fetch_log
+from kaggle_dataset.submit.polling import CALL, Refused, Say, Timer, alone, ask, reason, refusal, stays
 
 METADATA = "kernel-metadata.json"
 STATE = "push.json"  # beside the kernel's folder: what a killed push left behind

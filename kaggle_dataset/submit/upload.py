@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import DfdcError
-from kaggle_dataset.cli import Answer, Kaggle, KaggleTimeout
-from kaggle_dataset.gate import MANIFEST
-from kaggle_dataset.memory import Memory, Record
-from kaggle_dataset.remote import Remote, Seen
-from kaggle_dataset.staged import Staged, read_staged
-from kaggle_dataset.waiting import Refused, Say, Timer, reason, refusal, stays
+from kaggle_dataset.bundle.gate import MANIFEST
+from kaggle_dataset.submit.kaggle_client import Answer, Kaggle, KaggleTimeout
+from kaggle_dataset.submit.polling import Refused, Say, Timer, reason, refusal, stays
+from kaggle_dataset.submit.remote import Remote, Seen
+from kaggle_dataset.submit.staged_dataset import Staged, read_staged
+from kaggle_dataset.submit.upload_state import Memory, Record
 
 ATTEMPTS = 4
 AGAIN = "the same command again goes on from here"

@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 
 from common.errors import DfdcError
-from kaggle_dataset.cli import Kaggle
-from kaggle_dataset.waiting import CALL, Timer, ask
+from kaggle_dataset.submit.kaggle_client import Kaggle
+from kaggle_dataset.submit.polling import CALL, Timer, ask
 
 SUBMISSION = "submission.csv"
 TEMPORARY = ".fetch-"

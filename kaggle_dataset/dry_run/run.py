@@ -20,11 +20,11 @@ from typing import Any, Literal
 
 from common.errors import DfdcError
 from inference.videos import find_videos, journal_of
-from kaggle_dataset.fresh import Fresh, make_fresh
-from kaggle_dataset.gate import LIMIT_BYTES, METADATA, gate
-from kaggle_dataset.rehearsal import DISK, HOURS, MEMORY, PLANNED, Passage, Rehearsal
-from kaggle_dataset.sandbox import Ended, Isolation, Sandbox, Say, find_means, last_lines
-from kaggle_dataset.wheels import IMAGE, read_image
+from kaggle_dataset.bundle.gate import LIMIT_BYTES, METADATA, gate
+from kaggle_dataset.bundle.wheels import IMAGE, read_image
+from kaggle_dataset.dry_run.environment import Fresh, make_fresh
+from kaggle_dataset.dry_run.report import DISK, HOURS, MEMORY, PLANNED, Passage, Rehearsal
+from kaggle_dataset.dry_run.sandbox import Ended, Isolation, Sandbox, Say, find_means, last_lines
 
 Layout = Literal["slug", "owner"]
 # Where Kaggle has been seen to mount a dataset, and a competition's data.

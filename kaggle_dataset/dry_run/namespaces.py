@@ -1,6 +1,6 @@
 """The first process inside a dry run's namespaces: builds the file system that a Kaggle session sees, then runs in it.
 
-Standard library only, started by kaggle_dataset/sandbox.py. The one argument is JSON: {"root": an empty folder,
+Standard library only, started by kaggle_dataset/dry_run/sandbox.py. The one argument is JSON: {"root": an empty folder,
 "mounts": [[source, target, writable], ...], "folder": to run in, "command": [...]}. All of it ends with this process.
 """
 

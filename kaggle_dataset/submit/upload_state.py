@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.files import write_text
-from kaggle_dataset.waiting import Timer
+from kaggle_dataset.submit.polling import Timer
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 
 from common.errors import DfdcError
 
-GUARD = Path(__file__).with_name("guard.py")
+GUARD = Path(__file__).with_name("network_guard.py")
 ALWAYS = ("pip",)  # every image has it, and the kernel's script installs wheels with it
 
 

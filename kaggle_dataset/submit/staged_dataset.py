@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common.errors import DfdcError
 from common.files import sha256_of
-from kaggle_dataset.gate import MANIFEST, METADATA, gate
+from kaggle_dataset.bundle.gate import MANIFEST, METADATA, gate
 
 # The client keeps its place in an upload in a file named after the whole path; file systems end at 255 bytes.
 LONGEST_PATH = 255 - len(".json")

@@ -20,12 +20,12 @@ from typing import Literal
 
 from common.errors import DfdcError
 from inference.schedule.duration import clock
-from kaggle_dataset.watch import Watch
+from kaggle_dataset.dry_run.resource_monitor import Watch
 
 Isolation = Literal["auto", "namespaces", "hook"]
 Say = Callable[[str], None]
 
-BOX = Path(__file__).with_name("box.py")
+NAMESPACES = Path(__file__).with_name("namespaces.py")
 # The whole ends with this process, even one that is killed.
 UNSHARE = (
     "setpriv",
@@ -200,7 +200,7 @@ class Sandbox:
                    for path in (self.source, self.input, self.working)]  # fmt: skip
         plan = {"root": str(self.folder / "root"), "mounts": mounts, "command": list(command)}
         plan["folder"] = str(self.inside(self.working))
-        return [*UNSHARE, sys.executable, "-I", str(BOX), json.dumps(plan)]
+        return [*UNSHARE, sys.executable, "-I", str(NAMESPACES), json.dumps(plan)]
 
     def _base(self) -> dict[str, str]:
         place = {} if self.means.namespaces else {"TMPDIR": str(self.temporary)}

@@ -15,12 +15,22 @@ from typing import Any
 
 from common.errors import DfdcError
 from common.files import sha256_of
-from kaggle_dataset.gate import BLEND, LICENSES, MANIFEST, METADATA, WHEEL, Report, gate, name_problems, slug_problems
-from kaggle_dataset.members import measure_drift, stage_members, summary
-from kaggle_dataset.start import FORMAT, PROJECT, SOURCE
-from kaggle_dataset.wheels import OPTIONAL, Wheel, gather, read_image, read_pins
+from kaggle_dataset.bundle.gate import (
+    BLEND,
+    LICENSES,
+    MANIFEST,
+    METADATA,
+    WHEEL,
+    Report,
+    gate,
+    name_problems,
+    slug_problems,
+)
+from kaggle_dataset.bundle.members import measure_drift, stage_members, summary
+from kaggle_dataset.bundle.start import FORMAT, PROJECT, SOURCE
+from kaggle_dataset.bundle.wheels import OPTIONAL, Wheel, gather, read_image, read_pins
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("cli", "common", "ensemble", "faces", "inference", "models")  # that `dfdc predict` and the kernel import
 SOURCE_ENDINGS = (".py", ".css", ".js")
 COMPETITION = "deepfake-detection-challenge"

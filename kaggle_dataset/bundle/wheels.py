@@ -21,8 +21,8 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from common.errors import DfdcError
 from common.files import sha256_of, write_text
 
-IMAGE = Path(__file__).resolve().parent / "image.toml"
-REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements.txt"
+IMAGE = Path(__file__).resolve().parents[1] / "image.toml"
+REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
 
 # What the rooms that the dataset carries import -> its distribution.
 NEEDED = {

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import DfdcError
-from kaggle_dataset.cli import Kaggle
-from kaggle_dataset.waiting import Refused, Timer, ask
+from kaggle_dataset.submit.kaggle_client import Kaggle
+from kaggle_dataset.submit.polling import Refused, Timer, ask
 
 IDLE = {"ready", "failed"}  # statuses in which nothing is being processed
 

@@ -1,0 +1,1 @@
+"""What a Kaggle kernel needs, packed into one dataset."""

@@ -1,0 +1,1 @@
+"""The kernel run here as Kaggle would run it."""

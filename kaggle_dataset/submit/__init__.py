@@ -1,0 +1,1 @@
+"""Upload, push and submit, by the real `kaggle` client."""
