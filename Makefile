@@ -32,9 +32,9 @@ demo: $(STAMP) ## judge real clips, one fake made on the spot and one broken fil
 
 test: $(STAMP) check ## format, lint, types, tests: what CI runs
 	# One thread for each process: on shared cores that is far quicker than all threads for one.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore=tests/train -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore=tests/train/test_loop.py -n auto --maxprocesses 4 --dist loadfile
 	# In a process of its own: torch's training in one in which OpenVINO has run was seen to crash (openvino 2026.4).
-	$(BIN)/python -m pytest tests/train
+	$(BIN)/python -m pytest tests/train/test_loop.py
 
 check: $(STAMP) ## format, lint and types only
 	$(BIN)/ruff format --check .

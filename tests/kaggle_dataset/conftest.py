@@ -1,4 +1,4 @@
-"""What the tests of the post office share."""
+"""What the tests of packaging and submission share."""
 
 import shutil
 from dataclasses import replace
@@ -7,11 +7,11 @@ import pytest
 
 from ensemble.blend import Blend
 from models.checkpoint import find_cards
-from tests.kaggle_dataset.parcels import as_wheel, make_wheel
-from tests.kaggle_dataset.post import post
+from tests.kaggle_dataset.fake_kaggle import fake_kaggle
 from tests.kaggle_dataset.staging import dataset
+from tests.kaggle_dataset.wheels import as_wheel, make_wheel
 
-__all__ = ["dataset", "post"]
+__all__ = ["dataset", "fake_kaggle"]
 
 
 @pytest.fixture

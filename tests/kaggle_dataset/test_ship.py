@@ -12,13 +12,13 @@ import cli.kaggle
 from common.errors import DfdcError
 from common.files import sha256_of
 from dfdc import app
-from tests.kaggle_dataset.letters import OUTPUT, answer_pulls
+from tests.kaggle_dataset.kernels import OUTPUT, answer_pulls
 
 
 @pytest.fixture
-def desk(post, blended, tiny, tmp_path, monkeypatch):
+def desk(fake_kaggle, blended, tiny, tmp_path, monkeypatch):
     """A user's folder and environment, the stand-in behind it; pauses are short, and the dry run has its own tests."""
-    for name, value in post.environment.items():
+    for name, value in fake_kaggle.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
     hurried = SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: time.sleep(min(seconds, 0.05)))
@@ -31,16 +31,18 @@ def desk(post, blended, tiny, tmp_path, monkeypatch):
         return "passed"
 
     monkeypatch.setattr(cli.kaggle, "_rehearse", rehearse)
-    post.service.outputs["submission.csv"] = OUTPUT
-    answer_pulls(post.service)
+    fake_kaggle.service.outputs["submission.csv"] = OUTPUT
+    answer_pulls(fake_kaggle.service)
 
     def run(*arguments, answer=None):
         return CliRunner().invoke(app, [str(argument) for argument in arguments], input=answer)
 
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "a.mp4").touch()  # looked at by the dry run alone
-    common = ("--owner", post.service.user, "--members", blended, "--videos", "clips", "--per-day", 2)
-    return SimpleNamespace(run=run, common=common, rehearsed=rehearsed, service=post.service, asked=post.asked)
+    common = ("--owner", fake_kaggle.service.user, "--members", blended, "--videos", "clips", "--per-day", 2)
+    return SimpleNamespace(
+        run=run, common=common, rehearsed=rehearsed, service=fake_kaggle.service, asked=fake_kaggle.asked
+    )
 
 
 def count(desk):

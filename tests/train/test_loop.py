@@ -14,7 +14,7 @@ from common.errors import DfdcError
 from faces.crop import CropSpec
 from models.checkpoint import load_member
 from models.registry import Member
-from tests.train.test_dataset import make_faces
+from tests.train.data.test_dataset import make_faces
 from train.config import TrainConfig, experiment_names, load_experiment
 from train.loop import Machine, Trainer
 from train.optim import schedule

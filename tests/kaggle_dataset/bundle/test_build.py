@@ -78,7 +78,7 @@ def test_the_kernel_is_offline_private_and_knows_its_manifest(tmp_path, blended,
 TWICE = """import sys, time
 from pathlib import Path
 import kaggle_dataset.bundle.build as module
-from tests.kaggle_dataset.parcels import as_wheel
+from tests.kaggle_dataset.wheels import as_wheel
 module.gather = lambda *_: [as_wheel(Path(sys.argv[3]))]
 time.time = lambda: 1e9
 print(module.build(Path(sys.argv[1]), Path(sys.argv[2]), "someone").id)

@@ -188,7 +188,7 @@ def test_the_shipped_ensemble_passes(tmp_path, media, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
     for name in ("av", "facenet-pytorch"):
         packed(name, tmp_path / "wheels")
-    shipped = Path(__file__).resolve().parents[2] / "models" / "weights"
+    shipped = Path(__file__).resolve().parents[3] / "models" / "weights"
     built = build(shipped, tmp_path / "build", "someone", openvino=False, cache=tmp_path / "wheels")
     rehearsal = dry_run(built.dataset.parent, media / "single_face.mp4", layouts=["owner"], budget=600.0)
     assert rehearsal.passages[0].statuses == {"ok": 1}

@@ -20,15 +20,15 @@ def script(tmp_path: Path, body: str) -> Path:
     return path
 
 
-def test_the_real_client_answers(post):
-    answer = post.kaggle(*STATUS, timeout=30)
+def test_the_real_client_answers(fake_kaggle):
+    answer = fake_kaggle.kaggle(*STATUS, timeout=30)
     assert answer == Answer(1, "", "Dataset not found\n")
-    assert len(post.asked("GetDatasetStatus")) == 1
+    assert len(fake_kaggle.asked("GetDatasetStatus")) == 1
 
 
-def test_only_allowed_variables_reach_it(tmp_path, post):
+def test_only_allowed_variables_reach_it(tmp_path, fake_kaggle):
     given = {
-        **post.environment,
+        **fake_kaggle.environment,
         "VERBOSE": "1",
         "VERBOSE_OUTPUT": "true",
         "KAGGLE_COMPETITION": "x",
@@ -36,7 +36,7 @@ def test_only_allowed_variables_reach_it(tmp_path, post):
     }
     shown = script(tmp_path, "for n in sorted(os.environ): print(n)")
     names = Kaggle(tmp_path, shown, given)("x", timeout=20, scope="abc").out.split()
-    assert set(names) - {"LC_CTYPE"} == {*post.environment, "TMPDIR", "PYTHONUNBUFFERED"}
+    assert set(names) - {"LC_CTYPE"} == {*fake_kaggle.environment, "TMPDIR", "PYTHONUNBUFFERED"}
     # The real one, told to be verbose, would print the token.
     answer = Kaggle(tmp_path, environment=given)(*STATUS, timeout=30)
     assert "Request" not in answer.out + answer.err
@@ -67,10 +67,10 @@ def test_the_token_is_nowhere(tmp_path, where):
     assert secret not in str(caught.value) + repr(caught.value.answer)
 
 
-def test_a_refused_token_is_said_without_it(post):
-    wrong = {**post.environment, "KAGGLE_API_TOKEN": "KGAT_not-the-right-one"}
+def test_a_refused_token_is_said_without_it(fake_kaggle):
+    wrong = {**fake_kaggle.environment, "KAGGLE_API_TOKEN": "KGAT_not-the-right-one"}
     with pytest.raises(NotSignedIn, match="does not accept the credentials") as caught:
-        Kaggle(post.kaggle.state, environment=wrong)(*STATUS, timeout=30)
+        Kaggle(fake_kaggle.kaggle.state, environment=wrong)(*STATUS, timeout=30)
     assert "not-the-right-one" not in str(caught.value)
 
 
@@ -98,10 +98,10 @@ def test_the_whole_group_is_killed(tmp_path, limit):
     assert not (tmp_path / "alive").exists()
 
 
-def test_a_stalled_server_does_not_hang_us(post):
-    post.fault("GetDatasetStatus", delay=5)
+def test_a_stalled_server_does_not_hang_us(fake_kaggle):
+    fake_kaggle.fault("GetDatasetStatus", delay=5)
     with pytest.raises(KaggleTimeout, match=r"was not done after 1\.5 s"):
-        post.kaggle(*STATUS, timeout=1.5)
+        fake_kaggle.kaggle(*STATUS, timeout=1.5)
 
 
 def test_lines_are_watched_while_it_works(tmp_path):

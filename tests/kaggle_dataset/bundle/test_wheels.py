@@ -11,9 +11,9 @@ from packaging.specifiers import SpecifierSet
 from common.errors import DfdcError
 from kaggle_dataset.bundle.build import ROOMS
 from kaggle_dataset.bundle.wheels import NEEDED, UNUSED, Image, checked, fetch, gather, lacking, read_image, read_pins
-from tests.kaggle_dataset.parcels import make_wheel
+from tests.kaggle_dataset.wheels import make_wheel
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 OURS = {*ROOMS, "train", "explore", "kaggle_dataset"} | {"dfdc"}
 
 

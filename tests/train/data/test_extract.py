@@ -25,7 +25,7 @@ from train.data.extract_video import ExtractOptions, md5_of
 from train.data.metadata import Video
 from train.data.table import BOX_COLUMNS, POINT_COLUMNS
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 SIZE = (480, 270)
 
 

@@ -27,8 +27,8 @@ QUICK = Pace(poll=0.1, settle=0.3, idle=20)
 class Desk:
     """Sends, and keeps what was said."""
 
-    def __init__(self, post, dataset):
-        self.post, self.dataset, self.said, self.hooks = post, dataset, [], {}
+    def __init__(self, fake_kaggle, dataset):
+        self.fake_kaggle, self.dataset, self.said, self.hooks = fake_kaggle, dataset, [], {}
 
     def __call__(self, pace=QUICK, **options):
         def say(line):
@@ -38,14 +38,16 @@ class Desk:
                 self.hooks.pop(words)()
 
         try:
-            return upload(self.dataset, self.post.kaggle, **{"deadline": 60, "say": say, "pace": pace, **options})
+            return upload(
+                self.dataset, self.fake_kaggle.kaggle, **{"deadline": 60, "say": say, "pace": pace, **options}
+            )
         except DfdcError as error:
             print(f"{type(error).__name__}: {error}")
             raise
 
     def versions(self):
         """Name -> SHA-256 of what the server has, a dict for each version."""
-        made = self.post.service.datasets.get(REF, {"versions": []})["versions"]
+        made = self.fake_kaggle.service.datasets.get(REF, {"versions": []})["versions"]
         return [{name: about["sha256"] for name, about in version["files"].items()} for version in made]
 
     def staged(self):
@@ -60,107 +62,109 @@ def interrupt():
 
 
 @pytest.fixture
-def desk(post, dataset):
-    return Desk(post, dataset)
+def desk(fake_kaggle, dataset):
+    return Desk(fake_kaggle, dataset)
 
 
 @pytest.fixture
 def second(desk):
     """Something else is there already as version 1."""
-    desk.post.service.publish(REF, files_of(seed=1))
+    desk.fake_kaggle.service.publish(REF, files_of(seed=1))
     return desk
 
 
 def test_created_once_and_then_recognised(desk):
     assert desk(dry_run=True) == Uploaded(REF, 1, False)
     assert "would become version 1" in desk.said[-1]
-    assert not desk.post.asked("StartBlobUpload")
-    desk.post.set(page_size_cap=3, hidden_polls=2, dataset_polls=1)
+    assert not desk.fake_kaggle.asked("StartBlobUpload")
+    desk.fake_kaggle.set(page_size_cap=3, hidden_polls=2, dataset_polls=1)
     assert desk() == Uploaded(REF, 1, True)
     assert desk.versions() == [desk.staged()]
-    assert desk.post.service.datasets[REF]["private"]
+    assert desk.fake_kaggle.service.datasets[REF]["private"]
     assert desk() == desk(dry_run=True) == Uploaded(REF, 1, False)
     assert "has these files already: nothing would be sent" in desk.said[-1]
-    assert len(desk.post.asked("StartBlobUpload")) == 5
+    assert len(desk.fake_kaggle.asked("StartBlobUpload")) == 5
     # Nothing of the upload is left: the record, its lock.
-    assert sorted(path.suffix for path in desk.post.kaggle.state.iterdir()) == [".json", ".lock"]
+    assert sorted(path.suffix for path in desk.fake_kaggle.kaggle.state.iterdir()) == [".json", ".lock"]
 
 
 def test_a_version_of_what_is_there(second):
-    second.post.set(dataset_polls=2)
+    second.fake_kaggle.set(dataset_polls=2)
     assert second() == Uploaded(REF, 2, True)
     assert second.versions()[1] == second.staged()
-    notes = second.post.asked("CreateDatasetVersion")[0]["json"]["body"]["versionNotes"]
+    notes = second.fake_kaggle.asked("CreateDatasetVersion")[0]["json"]["body"]["versionNotes"]
     assert notes == f"manifest {second.staged()['manifest.json']}"
 
 
 def test_401(second):
-    second.post.fault(MAKES, status=401)
+    second.fake_kaggle.fault(MAKES, status=401)
     with pytest.raises(NotSignedIn, match="does not accept the credentials"):
         second()
     assert len(second.versions()) == 1
     # The next run finds that nothing was made and sends it: every file is asked for, none is sent again.
     assert second() == Uploaded(REF, 2, True)
     assert second.versions()[1] == second.staged()
-    assert len(second.post.asked("StartBlobUpload")) == 5
+    assert len(second.fake_kaggle.asked("StartBlobUpload")) == 5
 
 
 def test_403_while_an_earlier_version_is_processed(second):
-    second.post.fault(MAKES, status=403, body={"code": 403, "message": "Permission 'datasets.update' was denied"})
-    second.post.service.datasets[REF]["polls"] = 1
+    second.fake_kaggle.fault(
+        MAKES, status=403, body={"code": 403, "message": "Permission 'datasets.update' was denied"}
+    )
+    second.fake_kaggle.service.datasets[REF]["polls"] = 1
     assert second() == Uploaded(REF, 2, True)
     assert second.versions()[1:] == [second.staged()]
 
 
 def test_403_for_what_was_created_elsewhere(desk):
-    desk.post.service.publish(REF, files_of(seed=1))
-    desk.post.service.datasets[REF]["hidden"] = 99
+    desk.fake_kaggle.service.publish(REF, files_of(seed=1))
+    desk.fake_kaggle.service.datasets[REF]["hidden"] = 99
     with pytest.raises(Refused, match=r"already in use.*the same command works in some minutes"):
         desk()
     assert len(desk.versions()) == 1
 
 
 def test_403_for_what_does_not_exist(desk):
-    desk.post.set(unknown_dataset_status=403)
+    desk.fake_kaggle.set(unknown_dataset_status=403)
     assert desk() == Uploaded(REF, 1, True)
 
 
 def test_404_when_the_dataset_vanishes(second):
-    second.hooks["sending"] = second.post.service.datasets.clear
+    second.hooks["sending"] = second.fake_kaggle.service.datasets.clear
     with pytest.raises(Refused, match=r"did not make version 2 of .*Dataset not found"):
         second()
     assert not second.versions()
 
 
 def test_500_never_makes_it_guess(desk):
-    desk.post.fault("GetDatasetStatus", times=-1, status=500)
+    desk.fake_kaggle.fault("GetDatasetStatus", times=-1, status=500)
     with pytest.raises(DfdcError, match=r"is not there after .*; the same command again goes on"):
         desk(deadline=2)
-    assert not desk.post.asked("StartBlobUpload")
+    assert not desk.fake_kaggle.asked("StartBlobUpload")
 
 
 def test_429_is_obeyed(second):
-    second.post.fault("StartBlobUpload", status=429, headers={"Retry-After": 1})
-    second.post.fault(MAKES, status=429, headers={"Retry-After": 2})
+    second.fake_kaggle.fault("StartBlobUpload", status=429, headers={"Retry-After": 1})
+    second.fake_kaggle.fault(MAKES, status=429, headers={"Retry-After": 2})
     assert second() == Uploaded(REF, 2, True)
     assert second.versions()[1:] == [second.staged()]
-    first, again = (r["time"] for r in second.post.asked("CreateDatasetVersion"))
+    first, again = (r["time"] for r in second.fake_kaggle.asked("CreateDatasetVersion"))
     assert again - first >= 2
 
 
 def test_a_file_that_fails_is_never_left_out(second):
     """The client would make a version without it, and exit with 0."""
-    second.post.fault("PUT /upload", status=500)
-    second.post.fault("StartBlobUpload", skip=1, delay=9)  # there is no race to win here
-    second.hooks["attempt 1"] = second.post.service.faults.clear
+    second.fake_kaggle.fault("PUT /upload", status=500)
+    second.fake_kaggle.fault("StartBlobUpload", skip=1, delay=9)  # there is no race to win here
+    second.hooks["attempt 1"] = second.fake_kaggle.service.faults.clear
     assert second() == Uploaded(REF, 2, True)
     assert any("did not arrive; the client would have gone on without it" in line for line in second.said)
     assert second.versions()[1:] == [second.staged()]
 
 
 def test_a_file_that_fails_for_ever(second):
-    second.post.fault("PUT /upload", times=-1, status=500)
-    second.post.fault("StartBlobUpload", times=-1, skip=1, delay=0.5)
+    second.fake_kaggle.fault("PUT /upload", times=-1, status=500)
+    second.fake_kaggle.fault("StartBlobUpload", times=-1, skip=1, delay=0.5)
     with pytest.raises(
         DfdcError, match=r"version 2 of .* was not made, Kaggle has what it had before: .* did not arrive"
     ):
@@ -169,27 +173,27 @@ def test_a_file_that_fails_for_ever(second):
 
 
 def test_a_cut_in_the_middle(second):
-    second.post.set(persist_multiple=65536)
-    second.post.fault("PUT /upload", skip=1, cut_after=10)
-    second.post.fault("PUT /upload", skip=1, cut_after=100_000)
+    second.fake_kaggle.set(persist_multiple=65536)
+    second.fake_kaggle.fault("PUT /upload", skip=1, cut_after=10)
+    second.fake_kaggle.fault("PUT /upload", skip=1, cut_after=100_000)
     assert second() == Uploaded(REF, 2, True)
     assert second.versions()[1:] == [second.staged()]
 
 
 def test_a_server_that_stalls(second):
-    second.post.fault("PUT /upload", skip=2, stall_after=5, delay=9)
+    second.fake_kaggle.fault("PUT /upload", skip=2, stall_after=5, delay=9)
     assert second(pace=Pace(0.1, 0.3, idle=3)) == Uploaded(REF, 2, True)
     assert any("said nothing for 3 s and was ended" in line for line in second.said)
     assert second.versions()[1:] == [second.staged()]
-    assert len(second.post.asked("StartBlobUpload")) == 5  # went on where it was
+    assert len(second.fake_kaggle.asked("StartBlobUpload")) == 5  # went on where it was
 
 
 def test_a_session_that_expired(second):
-    second.post.fault("PUT /upload", skip=2, stall_after=5, delay=9)
+    second.fake_kaggle.fault("PUT /upload", skip=2, stall_after=5, delay=9)
     second.hooks["attempt 1"] = interrupt
     with pytest.raises(KeyboardInterrupt):
         second(pace=Pace(0.1, 0.3, idle=3))
-    second.post.service.blobs.clear()
+    second.fake_kaggle.service.blobs.clear()
     assert second() == Uploaded(REF, 2, True)
     assert len([line for line in second.said if "did not arrive" in line]) == 1  # then all are started anew
     assert second.versions()[1:] == [second.staged()]
@@ -198,80 +202,80 @@ def test_a_session_that_expired(second):
 @pytest.mark.parametrize("made", [True, False])
 def test_an_answer_that_was_lost(second, made):
     """The client alone would send it again, and so make two versions where the first had arrived."""
-    second.post.fault(MAKES, drop=True, after=made)
-    second.post.set(dataset_polls=1)
+    second.fake_kaggle.fault(MAKES, drop=True, after=made)
+    second.fake_kaggle.set(dataset_polls=1)
     assert second() == Uploaded(REF, 2, True)
     assert second.versions()[1:] == [second.staged()]
-    assert len(second.post.asked("CreateDatasetVersion")) == (1 if made else 2)
+    assert len(second.fake_kaggle.asked("CreateDatasetVersion")) == (1 if made else 2)
 
 
 def test_an_answer_to_create_that_was_lost(desk):
-    desk.post.fault("CreateDataset$", drop=True, after=True)
-    desk.post.set(hidden_polls=6)
+    desk.fake_kaggle.fault("CreateDataset$", drop=True, after=True)
+    desk.fake_kaggle.set(hidden_polls=6)
     assert desk() == Uploaded(REF, 1, True)
     assert desk.versions() == [desk.staged()]
 
 
 def test_two_versions_are_noticed(second):
-    second.hooks["Upload successful"] = lambda: second.post.service.publish(REF, files_of(seed=2))
+    second.hooks["Upload successful"] = lambda: second.fake_kaggle.service.publish(REF, files_of(seed=2))
     with pytest.raises(DfdcError, match=r"went from version 1 to 3: .* the same command goes on with it"):
         second()
     assert second() == Uploaded(REF, 3, False)
 
 
 def test_a_version_that_lacks_a_file(second):
-    second.post.set(lost_files=("blend.json",))
+    second.fake_kaggle.set(lost_files=("blend.json",))
     with pytest.raises(DfdcError, match=r"version 2 of .* differs in blend\.json; do not attach it"):
         second()
-    second.post.set(lost_files=())
+    second.fake_kaggle.set(lost_files=())
     assert second() == Uploaded(REF, 3, True)
     assert second.versions()[2] == second.staged()
 
 
 def test_a_no_with_exit_code_0(second):
-    second.post.fault(MAKES, status=200, body={"status": "error", "error": "You are over your private quota"})
+    second.fake_kaggle.fault(MAKES, status=200, body={"status": "error", "error": "You are over your private quota"})
     with pytest.raises(Refused, match=r"did not make version 2 of .*over your private quota"):
         second()
     assert len(second.versions()) == 1
 
 
 def test_processing_that_is_not_waited_for_or_fails(second):
-    second.post.set(dataset_polls=99)
+    second.fake_kaggle.set(dataset_polls=99)
     second.hooks["blobs_received"] = interrupt
     with pytest.raises(KeyboardInterrupt):
         second()
-    second.post.service.datasets[REF]["polls"] = 0
+    second.fake_kaggle.service.datasets[REF]["polls"] = 0
     # Where Kaggle does not hand out the manifest, what we remember counts.
-    second.post.fault("DownloadDataset", times=-1, status=404)
+    second.fake_kaggle.fault("DownloadDataset", times=-1, status=404)
     assert second() == Uploaded(REF, 2, False)
-    second.post.set(dataset_ends="FAILED", dataset_polls=0)
+    second.fake_kaggle.set(dataset_ends="FAILED", dataset_polls=0)
     with pytest.raises(DfdcError, match="failed to process what was sent"):
         second()
 
 
 def test_a_kill_in_the_middle(second, tmp_path):
     """Ours dies without a word, and its client with it; the same command goes on with the files that arrived."""
-    second.post.fault("PUT /upload", skip=2, stall_after=5, delay=9)
+    second.fake_kaggle.fault("PUT /upload", skip=2, stall_after=5, delay=9)
     code = (
         "import sys; from pathlib import Path; from kaggle_dataset.submit.kaggle_client import Kaggle\n"
         "from kaggle_dataset.submit.upload import upload\n"
         "upload(Path(sys.argv[1]), Kaggle(Path(sys.argv[2])), say=lambda line: print(line, flush=True))"
     )
-    command = [sys.executable, "-c", code, str(second.dataset), str(second.post.kaggle.state)]
-    environment = {**second.post.environment, "PYTHONPATH": str(Path.cwd())}
+    command = [sys.executable, "-c", code, str(second.dataset), str(second.fake_kaggle.kaggle.state)]
+    environment = {**second.fake_kaggle.environment, "PYTHONPATH": str(Path.cwd())}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
-        while len([r for r in second.post.service.log if r["method"] == "PUT"]) < 3:
+        while len([r for r in second.fake_kaggle.service.log if r["method"] == "PUT"]) < 3:
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
     assert second() == Uploaded(REF, 2, True)
     assert second.versions()[1:] == [second.staged()]
-    assert len(second.post.asked("StartBlobUpload")) == 5
+    assert len(second.fake_kaggle.asked("StartBlobUpload")) == 5
 
 
 def test_two_runs_do_not_send_side_by_side(second):
     """A client on its own holds the lock as well, because it inherits it."""
-    second.post.kaggle.state.mkdir()
-    handle = os.open(second.post.kaggle.state / "upload-alice+dfdc-ensemble.lock", os.O_RDWR | os.O_CREAT)
+    second.fake_kaggle.kaggle.state.mkdir()
+    handle = os.open(second.fake_kaggle.kaggle.state / "upload-alice+dfdc-ensemble.lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(handle, fcntl.LOCK_EX)
     with subprocess.Popen(["sleep", "60"], pass_fds=[handle]) as heir:
         os.close(handle)

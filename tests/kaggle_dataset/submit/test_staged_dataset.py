@@ -21,18 +21,18 @@ from kaggle_dataset.submit.upload import upload
         ),
     ],
 )
-def test_a_folder_that_is_not_its_manifests_is_not_sent(post, dataset, change, says):
+def test_a_folder_that_is_not_its_manifests_is_not_sent(fake_kaggle, dataset, change, says):
     change(dataset)
     with pytest.raises(DfdcError, match=says):
-        upload(dataset, post.kaggle)
-    assert not post.service.log
+        upload(dataset, fake_kaggle.kaggle)
+    assert not fake_kaggle.service.log
 
 
-def test_no_dataset_and_too_long_a_path(post, dataset, tmp_path):
+def test_no_dataset_and_too_long_a_path(fake_kaggle, dataset, tmp_path):
     with pytest.raises(ValueError, match="is no built dataset"):
-        upload(tmp_path, post.kaggle)
+        upload(tmp_path, fake_kaggle.kaggle)
     long = tmp_path / ("x" * 120) / ("y" * 120)
     long.parent.mkdir()
     dataset.rename(long)
     with pytest.raises(ValueError, match="bytes, the client takes 250"):
-        upload(long, post.kaggle)
+        upload(long, fake_kaggle.kaggle)

@@ -14,7 +14,7 @@ from ensemble.convex import Mix
 from tests.ensemble.tables import noisy
 from tests.inference.bad_videos import make_bad_videos
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def dfdc(*arguments, cwd=ROOT):

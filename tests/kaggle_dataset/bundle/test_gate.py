@@ -16,7 +16,7 @@ from kaggle_dataset.bundle.gate import (
     name_problems,
     slugify,
 )
-from tests.kaggle_dataset.parcels import make_wheel, write_manifest, write_safetensors
+from tests.kaggle_dataset.wheels import make_wheel, write_manifest, write_safetensors
 
 GOOD = {"id": "someone/dfdc-ensemble", "title": "dfdc ensemble", "licenses": [{"name": "apache-2.0"}]}
 

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.train.test_dataset import make_faces
+from tests.train.data.test_dataset import make_faces
 from train.data.sampler import PairedSampler, originals_of
 
 

@@ -13,8 +13,8 @@ from kaggle_dataset.submit.ledger import read_ledger, record
 from kaggle_dataset.submit.polling import Refused
 from kaggle_dataset.submit.push import last_push, push
 from kaggle_dataset.submit.submit import COMPETITION, SETTLE, describe, submit
-from tests.kaggle_dataset.letters import OUTPUT, QUICK, REF, write_kernel, write_manifest
-from tests.kaggle_dataset.post import post  # noqa: F401
+from tests.kaggle_dataset.fake_kaggle import fake_kaggle  # noqa: F401
+from tests.kaggle_dataset.kernels import OUTPUT, QUICK, REF, write_kernel, write_manifest
 
 pytestmark = pytest.mark.slow
 
@@ -22,16 +22,18 @@ EVENING = datetime(2026, 11, 23, 22, 30, tzinfo=UTC)
 
 
 @pytest.fixture
-def desk(post, tmp_path):  # noqa: F811
+def desk(fake_kaggle, tmp_path):  # noqa: F811
     """The stand-in with three versions of a kernel, and what a submission is given."""
-    post.service.kernels[REF] = {"versions": [{}] * 3, "script": ["COMPLETE"]}
-    post.set(submission_polls=0)
-    post.manifest, post.ledger = write_manifest(tmp_path / "dataset"), tmp_path / "submissions.csv"
-    post.given = {"ledger": post.ledger, "confirm": lambda _: pytest.fail("asked"), "yes": True, **QUICK}
-    post.submit = lambda **changes: submit(post.manifest, REF, 3, post.kaggle, **{**post.given, **changes})
-    post.entry = describe(post.manifest, REF, 3, COMPETITION, datetime.now(UTC))
-    post.messages = lambda: [submission["description"] for submission in post.service.submissions]
-    return post
+    fake_kaggle.service.kernels[REF] = {"versions": [{}] * 3, "script": ["COMPLETE"]}
+    fake_kaggle.set(submission_polls=0)
+    fake_kaggle.manifest, fake_kaggle.ledger = write_manifest(tmp_path / "dataset"), tmp_path / "submissions.csv"
+    fake_kaggle.given = {"ledger": fake_kaggle.ledger, "confirm": lambda _: pytest.fail("asked"), "yes": True, **QUICK}
+    fake_kaggle.submit = lambda **changes: submit(
+        fake_kaggle.manifest, REF, 3, fake_kaggle.kaggle, **{**fake_kaggle.given, **changes}
+    )
+    fake_kaggle.entry = describe(fake_kaggle.manifest, REF, 3, COMPETITION, datetime.now(UTC))
+    fake_kaggle.messages = lambda: [submission["description"] for submission in fake_kaggle.service.submissions]
+    return fake_kaggle
 
 
 def add(desk, message, when=None, **changes):
@@ -41,13 +43,13 @@ def add(desk, message, when=None, **changes):
     desk.service.submissions.append({**about, "description": message, **changes})
 
 
-def test_from_a_push_to_a_score(post, tmp_path):  # noqa: F811
-    post.service.outputs = {"submission.csv": OUTPUT}
+def test_from_a_push_to_a_score(fake_kaggle, tmp_path):  # noqa: F811
+    fake_kaggle.service.outputs = {"submission.csv": OUTPUT}
     kernel, manifest = write_kernel(tmp_path / "build" / "kernel"), write_manifest(tmp_path / "dataset")
-    push(kernel, tmp_path / "output", post.kaggle, **QUICK)
+    push(kernel, tmp_path / "output", fake_kaggle.kaggle, **QUICK)
     questions, told, ledger = [], [], tmp_path / "submissions.csv"
     entry = submit(
-        *(manifest, *last_push(kernel), post.kaggle),
+        *(manifest, *last_push(kernel), fake_kaggle.kaggle),
         **{**QUICK, "ledger": ledger, "say": told.append, "confirm": lambda text: not questions.append(text)},
     )
     assert questions == [
@@ -57,7 +59,7 @@ def test_from_a_push_to_a_score(post, tmp_path):  # noqa: F811
     assert (entry.status, entry.public_score, entry.private_score, entry.ref) == ("complete", 0.42, 0.43, "1000")
     assert read_ledger(ledger) == [entry]
     assert told[0].endswith(f"submission 1000 of {REF} version 1: pending")
-    [asked] = post.asked("CreateCodeSubmission")
+    [asked] = fake_kaggle.asked("CreateCodeSubmission")
     assert asked["json"] == {
         **{"competitionName": COMPETITION, "kernelOwner": "alice", "kernelSlug": "dfdc-ensemble"},
         **{"kernelVersion": 1, "fileName": "submission.csv", "submissionDescription": entry.message},

@@ -13,7 +13,7 @@ import pytest
 import kaggle_dataset.bundle.start as script
 from kaggle_dataset.bundle.build import ROOT, build
 from kaggle_dataset.bundle.start import StartError, inside
-from tests.kaggle_dataset.parcels import KERNEL, as_wheel, make_wheel, write_dataset, write_manifest
+from tests.kaggle_dataset.wheels import KERNEL, as_wheel, make_wheel, write_dataset, write_manifest
 
 LAYOUTS = ["dfdc-ensemble", "datasets/someone/dfdc-ensemble"]
 

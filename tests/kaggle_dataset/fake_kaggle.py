@@ -1,4 +1,4 @@
-"""The stand-in running for one test, and a `Kaggle` that talks to it with the real client: the fixture `post`."""
+"""The stand-in running for one test, and a `Kaggle` that talks to it with the real client: `fake_kaggle`."""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tests.kaggle_dataset.stand_in import serve
 
 
 @dataclass
-class Post:
+class FakeKaggle:
     """One stand-in. `kaggle` is configured for it; `environment` is for a command in a process of its own."""
 
     service: Service
@@ -52,10 +52,10 @@ def environment_for(port: int, home: Path, token: str) -> dict:
 
 
 @pytest.fixture
-def post(tmp_path: Path) -> Iterator[Post]:
+def fake_kaggle(tmp_path: Path) -> Iterator[FakeKaggle]:
     """A fresh stand-in with its own home and state folders below tmp_path."""
     server, service = serve(tmp_path / "service")
     environment = environment_for(server.server_address[1], tmp_path / "home", service.token)
-    yield Post(service, Kaggle(tmp_path / "state", environment=environment), environment)
+    yield FakeKaggle(service, Kaggle(tmp_path / "state", environment=environment), environment)
     server.shutdown()
     server.server_close()

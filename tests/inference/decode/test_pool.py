@@ -19,7 +19,7 @@ from tests.inference.fuzz import make_fuzzed
 from tests.media import write_video
 
 SLOW = os.environ.get("DFDC_SLOW") == "1"
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

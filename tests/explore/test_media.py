@@ -10,7 +10,7 @@ import pytest
 
 from explore.audio import extract_audio
 from explore.frames import extract_frames
-from tests.explore.test_explore_metadata import break_in, make_cover, remux
+from tests.explore.test_metadata import break_in, make_cover, remux
 from tests.media import all_frames, spoil_packets, write_audio, write_video
 
 

@@ -12,25 +12,27 @@ from kaggle_dataset.submit.kaggle_client import NotSignedIn
 from kaggle_dataset.submit.output import check
 from kaggle_dataset.submit.polling import Refused
 from kaggle_dataset.submit.push import STATE, SessionFailedError, last_push, push
-from tests.kaggle_dataset.letters import OUTPUT, QUICK, REF, answer_pulls, write_kernel
-from tests.kaggle_dataset.post import post  # noqa: F401
+from tests.kaggle_dataset.fake_kaggle import fake_kaggle  # noqa: F401
+from tests.kaggle_dataset.kernels import OUTPUT, QUICK, REF, answer_pulls, write_kernel
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
-def desk(post, tmp_path, monkeypatch):  # noqa: F811
+def desk(fake_kaggle, tmp_path, monkeypatch):  # noqa: F811
     """The stand-in with a kernel that is complete at once, and what a push is given."""
-    post.set(kernel_script=("COMPLETE",))
-    post.service.outputs = {"submission.csv": OUTPUT}
-    answer_pulls(post.service)
+    fake_kaggle.set(kernel_script=("COMPLETE",))
+    fake_kaggle.service.outputs = {"submission.csv": OUTPUT}
+    answer_pulls(fake_kaggle.service)
     monkeypatch.setattr("kaggle_dataset.submit.push.SETTLE", 0.5)
-    post.kernel, post.output = write_kernel(tmp_path / "build" / "kernel"), tmp_path / "output"
-    post.push = lambda **changes: push(post.kernel, post.output, post.kaggle, **{**QUICK, **changes})
-    post.state = lambda: json.loads((post.kernel.parent / STATE).read_text())
-    return post
+    fake_kaggle.kernel, fake_kaggle.output = write_kernel(tmp_path / "build" / "kernel"), tmp_path / "output"
+    fake_kaggle.push = lambda **changes: push(
+        fake_kaggle.kernel, fake_kaggle.output, fake_kaggle.kaggle, **{**QUICK, **changes}
+    )
+    fake_kaggle.state = lambda: json.loads((fake_kaggle.kernel.parent / STATE).read_text())
+    return fake_kaggle
 
 
 def pushes(desk):
