@@ -27,9 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from benchmarks.simulated_machine import CUT, JUDGED, SKIPPED, Machine, Outcome, simulate
+from benchmarks.simulated_machine import CUT, SCORED, SKIPPED, Machine, Outcome, simulate
 from ensemble.blend import FILE, Blend
-from inference.schedule.planner import Plan, make_ladder
+from inference.schedule.planner import Plan, make_plans
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,14 +39,14 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - a journal waits for its disk, and a si
 WEIGHTS = Path(__file__).resolve().parents[1] / "models" / "weights"
 
 TOLD = {  # those of the picture
-    "steady, twice too much work": Machine(videos=10000, decode=2.0, judge=0.12, workers=3, drift=0.05, seed=1),
-    "3x slower at 80 % of the budget": Machine(videos=4000, judge=0.19, slow_at=0.8, slow=3, seed=2),
-    "decoding is the wall, 3x slower at half": Machine(videos=4000, decode=12, judge=0.01, slow_at=0.5, slow=3, seed=3),
-    "1 % of the videos hang, strong drift": Machine(videos=10000, judge=0.06, hang=0.01, drift=0.35, seed=13),
+    "steady, twice too much work": Machine(videos=10000, decode=2.0, score=0.12, workers=3, drift=0.05, seed=1),
+    "3x slower at 80 % of the budget": Machine(videos=4000, score=0.19, slow_at=0.8, slow=3, seed=2),
+    "decoding is the wall, 3x slower at half": Machine(videos=4000, decode=12, score=0.01, slow_at=0.5, slow=3, seed=3),
+    "1 % of the videos hang, strong drift": Machine(videos=10000, score=0.06, hang=0.01, drift=0.35, seed=13),
     "dies twice, shared cores": Machine(
-        videos=4000, judge=0.15, restarts=(0.3, 0.75), lost=1200, contention=0.5, ordered=True, seed=5
+        videos=4000, score=0.15, restarts=(0.3, 0.75), lost=1200, contention=0.5, ordered=True, seed=5
     ),
-    "too little time for all": Machine(videos=10000, decode=12, judge=0.1, drift=0.2, seed=6),
+    "too little time for all": Machine(videos=10000, decode=12, score=0.1, drift=0.2, seed=6),
 }
 
 
@@ -80,7 +80,7 @@ def draw(kind: str, seed: int) -> Machine:
         decode=between(1, 6),
         decode_frames=float(random.uniform(0.1, 0.6)),
         detect=between(0.003, 0.2),
-        judge=between(0.003, 0.6),
+        score=between(0.003, 0.6),
         faces=float(random.choice([1.0, 1.2, 2.0])),
         spread=float(random.uniform(0.2, 0.7)),
         drift=float(random.uniform(0, 0.15)),
@@ -107,8 +107,8 @@ def draw(kind: str, seed: int) -> Machine:
         "few videos": replace(
             machine, videos=int(random.choice([20, 300])), budget=minutes * 60, reserve=max(60.0, 0.6 * minutes)
         ),
-        "fast GPU": replace(machine, detect=0.0015, judge=0.001, decode=between(0.5, 2), workers=4),
-        "too little time": replace(machine, decode=between(15, 40), judge=between(0.05, 0.5)),
+        "fast GPU": replace(machine, detect=0.0015, score=0.001, decode=between(0.5, 2), workers=4),
+        "too little time": replace(machine, decode=between(15, 40), score=between(0.05, 0.5)),
         "all at once": replace(
             machine, slow_at=share, slow=3.0, drift=0.2, hang=0.01, restarts=dies, contention=0.3, faces=2.0
         ),
@@ -128,13 +128,13 @@ class Row:
     stopped: int
     changes: int
     frames: float  # mean of the judged
-    worth: float  # mean, without the videos that were cut
+    value: float  # mean, without the videos that were cut
 
 
-def measure(machine: Machine, outcome: Outcome, ladder: Sequence[Plan]) -> Row:
+def measure(machine: Machine, outcome: Outcome, plans: Sequence[Plan]) -> Row:
     """Count one run."""
-    counts = {status: outcome.status.count(status) for status in (JUDGED, CUT, SKIPPED)}
-    lower = sum(plan != ladder[0] for plan in outcome.plans)
+    counts = {status: outcome.status.count(status) for status in (SCORED, CUT, SKIPPED)}
+    lower = sum(plan != plans[0] for plan in outcome.plans)
     below = counts[SKIPPED] > 0 or lower > max(0.02 * machine.videos, 20)
     frames = [plan.frames for plan in outcome.plans]
     return Row(
@@ -142,11 +142,11 @@ def measure(machine: Machine, outcome: Outcome, ladder: Sequence[Plan]) -> Row:
         filled=sum(counts.values()) == machine.videos,
         skipped=counts[SKIPPED] / max(1, machine.videos),
         use=outcome.finish / machine.budget if below else math.nan,
-        tight=below and SKIPPED in simulate(machine, (ladder[0],)).status,
+        tight=below and SKIPPED in simulate(machine, (plans[0],)).status,
         stopped=outcome.stopped,
         changes=outcome.changes,
         frames=float(np.mean(frames)) if frames else 0.0,
-        worth=sum(plan.worth for plan in outcome.plans) / max(1, counts[JUDGED] + counts[SKIPPED]),
+        value=sum(plan.value for plan in outcome.plans) / max(1, counts[SCORED] + counts[SKIPPED]),
     )
 
 
@@ -167,7 +167,7 @@ def table(rows: dict[str, list[Row]]) -> str:
             f"{len(tight):>6}{_mean(tight):>7.1%}{min(tight, default=math.nan):>7.1%}"
             f"{_mean([r.stopped for r in some]):>8.2f}{_mean([r.changes for r in some]):>8.1f}"
             f"{max(r.changes for r in some):>4}{_mean([r.frames for r in some]):>7.1f}"
-            f"{_mean([r.worth for r in some]):>7.3f}"
+            f"{_mean([r.value for r in some]):>7.3f}"
         )
     return "\n".join(lines)
 
@@ -176,15 +176,15 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if values else math.nan
 
 
-def shipped_ladder() -> tuple[Plan, ...]:
+def shipped_plans() -> tuple[Plan, ...]:
     """The ladder of the blend that ships; members take equally long."""
     blend = Blend.read(WEIGHTS / FILE)
-    losses = [blend.facts["expected_log_loss"]["value"], *(rung.log_loss for rung in blend.ladder)]
-    shares = [1.0, *(len(rung.members) / len(blend.members) for rung in blend.ladder)]
-    return make_ladder(blend.frames, len(blend.ladder), shares, losses)
+    losses = [blend.facts["expected_log_loss"]["value"], *(fallback.log_loss for fallback in blend.fallbacks)]
+    shares = [1.0, *(len(fallback.members) / len(blend.members) for fallback in blend.fallbacks)]
+    return make_plans(blend.frames, len(blend.fallbacks), shares, losses)
 
 
-def picture(path: Path, rows: dict[str, list[Row]], ladder: tuple[Plan, ...]) -> None:
+def picture(path: Path, rows: dict[str, list[Row]], plans: tuple[Plan, ...]) -> None:
     """Six runs with their plans and forecasts, and how the tight runs used their budgets."""
     from matplotlib.figure import Figure
 
@@ -193,9 +193,9 @@ def picture(path: Path, rows: dict[str, list[Row]], ladder: tuple[Plan, ...]) ->
     cells = runs.subplots(4, 3, height_ratios=[1.2, 1, 1.2, 1], sharex=True)
     for number, (title, machine) in enumerate(TOLD.items()):
         top = number // 3 * 2
-        outcome = simulate(machine, ladder, trace=True)
+        outcome = simulate(machine, plans, trace=True)
         _forecasts(cells[top, number % 3], title, machine, outcome)
-        _plans(cells[top + 1, number % 3], machine, outcome, ladder)
+        _plans(cells[top + 1, number % 3], machine, outcome, plans)
     cells[0, 0].legend(loc="lower right", fontsize=9, frameon=False)
     uses = {kind: [100 * row.use for row in some if row.tight] for kind, some in rows.items()}
     uses = {kind: values for kind, values in uses.items() if values}
@@ -227,12 +227,14 @@ def _forecasts(axes: Axes, title: str, machine: Machine, outcome: Outcome) -> No
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _plans(axes: Axes, machine: Machine, outcome: Outcome, ladder: Sequence[Plan]) -> None:
+def _plans(axes: Axes, machine: Machine, outcome: Outcome, plans: Sequence[Plan]) -> None:
     now, rank = np.array([step[0] for step in outcome.trace]) / 3600, [step[1] for step in outcome.trace]
     axes.step(now, rank, where="post", color=ORANGE, linewidth=1.3)
-    names = [f"{plan.frames} fr, rung {plan.rung}" + ("" if plan.thorough else ", first look") for plan in ladder]
-    axes.set_yticks(range(0, len(ladder), 2), names[::2], fontsize=8)
-    axes.set_ylim(len(ladder) - 0.5, -0.5)
+    names = [
+        f"{plan.frames} fr, fallback {plan.fallback}" + ("" if plan.thorough else ", first look") for plan in plans
+    ]
+    axes.set_yticks(range(0, len(plans), 2), names[::2], fontsize=8)
+    axes.set_ylim(len(plans) - 0.5, -0.5)
     axes.set_xlabel(f"hours; frames judged on average: {np.mean([plan.frames for plan in outcome.plans]):.1f}")
     axes.tick_params(labelbottom=True)
     axes.grid(axis="y", alpha=0.3)
@@ -248,20 +250,20 @@ def main() -> None:
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
     kinds = [options.only] if options.only else KINDS
-    ladder = shipped_ladder()
+    plans = shipped_plans()
     rows: dict[str, list[Row]] = {kind: [] for kind in kinds}
     for number in range(options.seed, options.seed + options.scenarios):
         kind = kinds[number % len(kinds)]
         machine = draw(kind, number)
         with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
-            outcome = simulate(machine, ladder, journal=Path(folder) / "journal" if machine.restarts else None)
-        row = measure(machine, outcome, ladder)
+            outcome = simulate(machine, plans, journal=Path(folder) / "journal" if machine.restarts else None)
+        row = measure(machine, outcome, plans)
         rows[kind].append(row)
         if not (row.inside and row.filled):
             print(f"late or not filled, {kind}: {row} {machine}", file=sys.stderr)
     print(table(rows))
     if options.picture:
-        picture(options.picture, rows, ladder)
+        picture(options.picture, rows, plans)
     sys.exit(not all(row.inside and row.filled for row in chain(*rows.values())))
 
 

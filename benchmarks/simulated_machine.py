@@ -17,7 +17,7 @@ from inference.journal import Journal
 from inference.result import PRIOR, VideoResult
 from inference.schedule.planner import Plan, Planner, Spent
 
-JUDGED, CUT, SKIPPED = "judged", "cut", "skipped_by_budget"
+SCORED, CUT, SKIPPED = "judged", "cut", "skipped_by_budget"
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Machine:
     decode: float = 2.0  # a video at 32 frames
     decode_frames: float = 0.3  # share of it that goes with the frames
     detect: float = 0.02  # a frame
-    judge: float = 0.02  # a face, all members
+    score: float = 0.02  # a face, all members
     faces: float = 1.2  # a frame
     spread: float = 0.4  # lognormal, between videos
     hard: float = 0.01  # share of videos that the cascade looks at ten times as long
@@ -61,7 +61,7 @@ class Outcome:
     trace: list[tuple[float, int, float, float, float]] = field(default_factory=list)  # now, plan, finish, low, high
 
 
-def simulate(machine: Machine, ladder: tuple[Plan, ...], trace: bool = False, journal: Path | None = None) -> Outcome:
+def simulate(machine: Machine, plans: tuple[Plan, ...], trace: bool = False, journal: Path | None = None) -> Outcome:
     """One run with the real planner, through all restarts. journal: file of a real one, which each attempt goes by."""
     outcome = Outcome([""] * machine.videos, [])
     draws = _Draws(machine)
@@ -69,7 +69,7 @@ def simulate(machine: Machine, ladder: tuple[Plan, ...], trace: bool = False, jo
     for share in (*machine.restarts, math.inf):
         kept = _open(journal, outcome) if journal else None
         todo = deque(i for i, status in enumerate(outcome.status) if not status)
-        planner = Planner(ladder, len(todo), machine.budget, machine.reserve, 0.0, machine.workers)
+        planner = Planner(plans, len(todo), machine.budget, machine.reserve, 0.0, machine.workers)
         attempt = _Attempt(machine, draws, planner, outcome, todo, trace, kept)
         ended = attempt.run(began, share * machine.budget)
         outcome.changes += planner.changes
@@ -90,7 +90,7 @@ def _open(path: Path, outcome: Outcome) -> Journal:
             file.write(b'0123abcd {"done": {"filename": "0')
     journal = Journal(path, {})
     statuses = [journal.results.get(str(i)) for i in range(len(outcome.status))]
-    outcome.status = [(JUDGED if known.status == "ok" else CUT) if known else "" for known in statuses]
+    outcome.status = [(SCORED if known.status == "ok" else CUT) if known else "" for known in statuses]
     return journal
 
 
@@ -107,7 +107,7 @@ class _Draws:
         self.detect = (machine.detect * lognormal() * np.where(random.random(count) < machine.hard, 10, 1)).tolist()
         faces = np.minimum(random.poisson(max(0.0, machine.faces - 0.95), count) + (random.random(count) < 0.95), 6)
         self.faces = faces.tolist()
-        self.judge = (machine.judge * lognormal()).tolist()
+        self.score = (machine.score * lognormal()).tolist()
         self.hangs = (random.random(count) < machine.hang).tolist()
         self.phase, self.period = random.uniform(0, 2 * math.pi), random.uniform(2000, 40000)
         self.writing = random.uniform(2, 15)
@@ -137,7 +137,7 @@ class _Attempt:
         self.events: list[tuple[float, int, str, int]] = []
         self.number = 0
         self.decoding = 0
-        self.judging = False
+        self.scoring = False
         self.open = True  # the planner still starts videos
         self.order: deque[int] = deque()  # started and not yet with the judge
         self.ready: deque[int] = deque()  # decoded, as they came
@@ -181,13 +181,13 @@ class _Attempt:
                 return
             if self.trace and (len(self.todo) % 20 == 0 or len(self.todo) < 20):
                 told = self.planner.forecast(now, len(self.todo), plan)
-                rank = self.planner.ladder.index(plan)
+                rank = self.planner.plans.index(plan)
                 self.outcome.trace.append((now, rank, told.finish, told.low, told.high))
             video = self.todo.popleft()
             self.plan[video] = plan
             share = self.machine.decode_frames
             seconds = self.draws.decode[video] * (1 - share + share * plan.frames / 32) * self.draws.slow(now)
-            seconds *= 1 + self.machine.contention * self.judging
+            seconds *= 1 + self.machine.contention * self.scoring
             if self.draws.hangs[video]:
                 seconds = self.machine.hang_limit
             self.took[video] = [seconds]
@@ -202,7 +202,7 @@ class _Attempt:
 
     def _next(self, now: float) -> None:
         """Give the judge its next work."""
-        while not self.judging:
+        while not self.scoring:
             video = self.order[0] if self.machine.ordered and self.order else self.ready[0] if self.ready else None
             if video is not None and video in self.decoded:
                 self.order.remove(video)
@@ -225,11 +225,11 @@ class _Attempt:
         seconds = self.draws.detect[video] * plan.frames * (1 if plan.thorough else 0.6)
         seconds *= self.draws.slow(now) * (1 + self.machine.contention * self.decoding / self.machine.workers)
         self.took[video].append(seconds)
-        self.judging = True
+        self.scoring = True
         self._later(now + seconds, "detect_done", video)
 
     def _detect_done(self, now: float, video: int) -> None:
-        self.judging = False
+        self.scoring = False
         self.gathered.append(video)
         if sum(self.draws.faces[i] * self.plan[i].frames for i in self.gathered) >= self.machine.gather:
             self._members(now)
@@ -239,21 +239,21 @@ class _Attempt:
         slow = self.draws.slow(now) * (1 + self.machine.contention * self.decoding / self.machine.workers)
         for i in self.batch:
             plan = self.plan[i]
-            self.took[i].append(self.draws.judge[i] * self.draws.faces[i] * plan.frames * plan.members * slow)
-        self.judging = True
+            self.took[i].append(self.draws.score[i] * self.draws.faces[i] * plan.frames * plan.members * slow)
+        self.scoring = True
         self._later(now + sum(self.took[i][2] for i in self.batch), "members_done", 0)
 
     def _members_done(self, now: float, _: int) -> None:
-        self.judging = False
+        self.scoring = False
         for i in self.batch:
-            self._end(now, i, JUDGED, self.took[i][2])
+            self._end(now, i, SCORED, self.took[i][2])
 
-    def _end(self, now: float, video: int, status: str, judge: float) -> None:
+    def _end(self, now: float, video: int, status: str, score: float) -> None:
         plan, took = self.plan.pop(video), self.took.pop(video)
         self.outcome.status[video] = status
         if self.journal:
-            self.journal.add(VideoResult(str(video), "ok" if status == JUDGED else "timed_out", PRIOR), 0)
-        if status == JUDGED:
+            self.journal.add(VideoResult(str(video), "ok" if status == SCORED else "timed_out", PRIOR), 0)
+        if status == SCORED:
             self.outcome.plans.append(plan)
-        spent = Spent(plan, took[0], took[1] if len(took) > 1 else 0.0, judge, cut=status == CUT)
+        spent = Spent(plan, took[0], took[1] if len(took) > 1 else 0.0, score, cut=status == CUT)
         self.planner.finished(now, spent)

@@ -55,7 +55,7 @@ def children() -> list[Path]:
     return [Path("/proc") / pid for listed in found for pid in listed.read_text().split()]
 
 
-class Watch(threading.Thread):
+class MemorySampler(threading.Thread):
     """Notes one row of COLUMNS ten times a second."""
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ def decoded(jobs: Iterator[tuple[Path, int]], workers: int) -> Iterator[str]:
         yield video.outcome
 
 
-def judged(paths: Iterator[Path], frames: int, workers: int) -> Iterator[str]:
+def scored(paths: Iterator[Path], frames: int, workers: int) -> Iterator[str]:
     """Judge them all by the shipped members; gives the statuses."""
     options = PredictOptions(frames=frames, decoders=workers)
     pipeline = make_pipeline(options, torch.device("cpu"), blend=load_blend())
@@ -99,15 +99,15 @@ def judged(paths: Iterator[Path], frames: int, workers: int) -> Iterator[str]:
 
 def soak(done: Iterator[str]) -> tuple[NDArray[np.float64], Counter[str]]:
     """Let it run to its end. Returns the rows of COLUMNS, and how often there was which outcome."""
-    watch = Watch()
-    watch.start()
+    sampler = MemorySampler()
+    sampler.start()
     outcomes: Counter[str] = Counter()
     for outcome in done:
         outcomes[outcome] += 1
-        watch.done += 1
-    watch.stop.set()
-    watch.join()
-    return np.array(watch.rows), outcomes
+        sampler.done += 1
+    sampler.stop.set()
+    sampler.join()
+    return np.array(sampler.rows), outcomes
 
 
 def quarters(rows: NDArray[np.float64]) -> dict[str, tuple[float, float]]:
@@ -152,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.decode:
             rows, outcomes = soak(decoded(((path, options.frames) for path in paths), options.workers))
         else:
-            rows, outcomes = soak(judged(paths, options.frames, options.workers))
+            rows, outcomes = soak(scored(paths, options.frames, options.workers))
     told = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.most_common())
     title = f"{options.count} videos ({told}), {options.frames} frames, {options.workers} workers, {rows[-1, 0]:.0f} s"
     print(title)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import SHIPPED, Members
+from cli.options import MEMBERS_FOLDER, Members
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,7 @@ def tune(
     mirrored: Annotated[
         Path | None, typer.Option(help="the same faces judged with --flip: mirrors every other frame if that helps")
     ] = None,
-    members: Members = SHIPPED,
+    members: Members = MEMBERS_FOLDER,
     trained_on: Annotated[
         Path | None, typer.Option(help="the labels that --members were trained with: refuses what they have seen")
     ] = None,
@@ -156,7 +156,7 @@ def _limits(limit_bytes: int, limit_seconds: float, frames: int, timing: Path | 
 
 def blend(
     tables: Tables,
-    blend_file: Annotated[Path, typer.Option("--blend", help="a blend.json")] = SHIPPED / "blend.json",
+    blend_file: Annotated[Path, typer.Option("--blend", help="a blend.json")] = MEMBERS_FOLDER / "blend.json",
     output: Annotated[Path, typer.Option("-o", "--output", help="the CSV: filename,label")] = Path("submission.csv"),
     sample: Annotated[Path | None, typer.Option(help="a sample_submission.csv: its rows, in its order")] = None,
     labels: Labels = None,
@@ -171,8 +171,8 @@ def blend(
 
     chosen = Blend.read(blend_file).needed()
     faces = read_faces(tables, members=chosen.members, truth=False)
-    prob = dict(zip(faces.filename.tolist(), chosen.judge_all(faces.logit, faces.layout).tolist(), strict=True))
-    order = read_sample(sample) if sample else sorted({*prob, *faces.unjudged})
+    prob = dict(zip(faces.filename.tolist(), chosen.predict_all(faces.logit, faces.layout).tolist(), strict=True))
+    order = read_sample(sample) if sample else sorted({*prob, *faces.unscored})
     if outside := sorted(prob.keys() - set(order)):
         typer.echo(f"{len(outside)} videos are not named in {sample} and were left out: {outside[0]!r}", err=True)
     rows = {name: prob.get(name, TEST_PRIOR) for name in order}

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import SHIPPED, BlendFile, Members
+from cli.options import MEMBERS_FOLDER, BlendFile, Members
 
 if TYPE_CHECKING:
     from kaggle_dataset.bundle.build import Built
     from kaggle_dataset.submit.kaggle_client import Kaggle
 
 OUTPUT = Path("build")
-LAST, STATE, REHEARSAL = "last", "state", "rehearsal.json"  # in the output folder, and the last in a build's
+LAST, STATE, DRY_RUN_REPORT = "last", "state", "rehearsal.json"  # in the output folder, and the last in a build's
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="folder of all builds, and of what sending remembers")]
 BuiltFolder = Annotated[
@@ -46,7 +46,7 @@ def build(
     slug: Slug = "dfdc-ensemble",
     title: Title = "",
     license_: License = "apache-2.0",
-    members: Members = SHIPPED,
+    members: Members = MEMBERS_FOLDER,
     blend: BlendFile = None,
     videos: Annotated[Path | None, typer.Option(help="clips with faces, for members that are not fp16 yet")] = None,
     openvino: OpenVino = True,
@@ -68,7 +68,7 @@ def build(
         _print_built(made, dry_run)
 
 
-def rehearse(
+def dry_run_kernel(
     videos: Clips,
     built: BuiltFolder = None,
     output: Output = OUTPUT,
@@ -85,8 +85,8 @@ def rehearse(
     10,000 videos would take at the speed of this machine.
     """
     folder = _chosen(built, output)
-    result = _rehearse(folder, videos, isolation, max_fallback, keep)
-    typer.echo((folder / REHEARSAL).read_text(encoding="utf-8").strip() if json else result)
+    result = _dry_run(folder, videos, isolation, max_fallback, keep)
+    typer.echo((folder / DRY_RUN_REPORT).read_text(encoding="utf-8").strip() if json else result)
 
 
 def upload(built: BuiltFolder = None, output: Output = OUTPUT, dry_run: DryRun = False) -> None:
@@ -138,7 +138,7 @@ def ship(
     slug: Slug = "dfdc-ensemble",
     title: Title = "",
     license_: License = "apache-2.0",
-    members: Members = SHIPPED,
+    members: Members = MEMBERS_FOLDER,
     blend: BlendFile = None,
     openvino: OpenVino = True,
     other: Others = None,
@@ -162,10 +162,10 @@ def ship(
     made = _build(output, output, members, videos, other, owner=owner, slug=slug, **how)
     _print_built(made, False)
     folder, kaggle = made.dataset.parent, _kaggle(output)
-    if (folder / REHEARSAL).exists():
-        _say(f"the dry run of {made.id} was passed before: {folder / REHEARSAL}")
+    if (folder / DRY_RUN_REPORT).exists():
+        _say(f"the dry run of {made.id} was passed before: {folder / DRY_RUN_REPORT}")
     else:
-        typer.echo(_rehearse(folder, videos, "auto", max_fallback, False))
+        typer.echo(_dry_run(folder, videos, "auto", max_fallback, False))
     _upload(folder, kaggle, dry_run)
     _push(folder, kaggle, sample, most_prior, dry_run)
     _submit(folder, kaggle, competition, ledger, per_day, yes, dry_run)
@@ -197,7 +197,7 @@ def _print_built(made: Built, dry_run: bool) -> None:
         typer.echo(f"{'written' if made.fresh else 'there already, the same'}: {made.dataset.parent}", err=True)
 
 
-def _rehearse(folder: Path, videos: Path, isolation: str, max_fallback: float, keep: bool) -> str:
+def _dry_run(folder: Path, videos: Path, isolation: str, max_fallback: float, keep: bool) -> str:
     """Run it, keep what it showed beside the build, which is what `ship` believes, and return that for people."""
     import json
     from typing import cast
@@ -207,9 +207,9 @@ def _rehearse(folder: Path, videos: Path, isolation: str, max_fallback: float, k
     from kaggle_dataset.dry_run.sandbox import Isolation
 
     means = cast(Isolation, isolation)
-    (folder / REHEARSAL).unlink(missing_ok=True)  # one that was passed before says nothing if this one fails
+    (folder / DRY_RUN_REPORT).unlink(missing_ok=True)  # one that was passed before says nothing if this one fails
     shown = dry_run(folder, videos, isolation=means, max_fallback=max_fallback, keep=keep, say=_say)
-    write_text(folder / REHEARSAL, json.dumps(shown.to_dict(), indent=1) + "\n")
+    write_text(folder / DRY_RUN_REPORT, json.dumps(shown.to_dict(), indent=1) + "\n")
     return shown.render()
 
 
@@ -296,5 +296,5 @@ def _say(text: str) -> None:
 
 # Name and function, in the order in which they are used and `dfdc --help` lists them.
 COMMANDS: dict[str, Callable[..., None]] = {
-    "build": build, "dry-run": rehearse, "upload": upload, "push": push, "submit": submit, "ship": ship,
+    "build": build, "dry-run": dry_run_kernel, "upload": upload, "push": push, "submit": submit, "ship": ship,
 }  # fmt: skip

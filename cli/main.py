@@ -15,7 +15,7 @@ import cli.ensemble
 import cli.explore
 import cli.kaggle
 import cli.train
-from cli.options import SHIPPED, BlendFile, Device, FramesPerVideo, Json, Members, pick_device
+from cli.options import MEMBERS_FOLDER, BlendFile, Device, FramesPerVideo, Json, Members, pick_device
 from common.errors import DfdcError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -48,7 +48,7 @@ def predict(
     reserve: Annotated[str, typer.Option(help="of the budget, kept for writing")] = "2m",
     restart: Annotated[bool, typer.Option("--restart", help="do not go on with a run that was stopped")] = False,
     max_fallback: Annotated[float, typer.Option(help="share of videos that may get the prior", min=0, max=1)] = 0.1,
-    members: Members = SHIPPED,
+    members: Members = MEMBERS_FOLDER,
     blend: BlendFile = None,
     device: Device = "auto",
     json: Json = False,
@@ -60,7 +60,7 @@ def predict(
     column of 0.5 looks like success and is none.
     """
     from inference.pipeline import PredictOptions, load_blend, make_pipeline
-    from inference.run import open_journal, set_pace, to_json, write_probabilities
+    from inference.run import make_scheduler, open_journal, to_json, write_probabilities
     from inference.run import predict as run_predict
     from inference.videos import find_videos
 
@@ -68,8 +68,8 @@ def predict(
     mixed, chosen = load_blend(members, blend), pick_device(device)
     options = PredictOptions(frames=frames or mixed.frames, thumbnails=8 if report else 0)
     pipeline = make_pipeline(options, chosen, members, blend=mixed)
-    pace = None if budget is None else set_pace(pipeline, len(paths), budget, reserve, STARTED)
-    run = run_predict(pipeline, paths, output, sample, open_journal(pipeline, output, restart), pace)
+    scheduler = None if budget is None else make_scheduler(pipeline, len(paths), budget, reserve, STARTED)
+    run = run_predict(pipeline, paths, output, sample, open_journal(pipeline, output, restart), scheduler)
     if probabilities:
         write_probabilities(probabilities, run.results)
     if report:
@@ -101,7 +101,7 @@ def evaluate(
     inputs: Annotated[list[Path], typer.Argument(help="videos, or face crops (folders or tars)", show_default=False)],
     labels: Annotated[Path, typer.Option(help="CSV: face or filename, label (REAL/FAKE), and a group if known")],
     frames: FramesPerVideo = None,
-    members: Members = SHIPPED,
+    members: Members = MEMBERS_FOLDER,
     blend: BlendFile = None,
     device: Device = "auto",
     json: Json = False,
@@ -113,7 +113,7 @@ def evaluate(
     """
     from inference.evaluate import evaluate_faces, evaluate_videos, is_videos, render
     from inference.pipeline import PredictOptions, load_blend, make_pipeline
-    from models.backend import load_panel
+    from models.backend import load_members
     from models.registry import TIGHT
 
     mixed, chosen = load_blend(members, blend), pick_device(device)
@@ -121,13 +121,13 @@ def evaluate(
     if is_videos(inputs):
         result = evaluate_videos(make_pipeline(options, chosen, members, blend=mixed), inputs, labels)
     else:
-        panel = load_panel(chosen, members)
-        result = evaluate_faces(panel, inputs, labels, TIGHT, mixed)
+        loaded_members = load_members(chosen, members)
+        result = evaluate_faces(loaded_members, inputs, labels, TIGHT, mixed)
     typer.echo(_dump(result.to_dict()) if json else render(result))
 
 
 @app.command()
-def doctor(members: Members = SHIPPED) -> None:
+def doctor(members: Members = MEMBERS_FOLDER) -> None:
     """Look at what this machine has and lacks: versions, devices, weights and their hashes."""
     from inference.doctor import examine
 

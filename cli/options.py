@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
 
 # Said here too, since models.checkpoint, which knows it, imports torch.
-SHIPPED = Path(__file__).resolve().parents[1] / "models" / "weights"
+MEMBERS_FOLDER = Path(__file__).resolve().parents[1] / "models" / "weights"
 
 Device = Annotated[str, typer.Option(help="cuda, cpu, or auto: cuda where there is one that works")]
 Members = Annotated[Path, typer.Option(help="folder of members (default: models/weights)", show_default=False)]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import SHIPPED, Device, pick_device
+from cli.options import MEMBERS_FOLDER, Device, pick_device
 
 if TYPE_CHECKING:
-    from train.oof import Judged
+    from train.oof import ScoredTable
 
 
 def extract(
@@ -124,7 +124,7 @@ def train(
 def holdout(
     crops: Annotated[list[Path], typer.Option(help="folder or uncompressed tar of face crops; may be repeated")],
     labels: Annotated[Path, typer.Option(help="CSV with face, label, group, and split or fold")],
-    members: Annotated[Path, typer.Argument(help="folder of members", show_default="models/weights")] = SHIPPED,
+    members: Annotated[Path, typer.Argument(help="folder of members", show_default="models/weights")] = MEMBERS_FOLDER,
     output: Annotated[Path, typer.Option("-o", "--output", help="the table: .csv or .parquet")] = Path(
         "probabilities.csv"
     ),
@@ -141,11 +141,11 @@ def holdout(
     A member that was trained on one of their groups is refused. Prints each member's scores, those of their
     equal-weight mean, and how alike they are.
     """
-    from train.oof import Source, check_ending, judge_holdout
+    from train.oof import Source, check_ending, score_holdout
 
     check_ending(output)
-    judged = judge_holdout(members, Source.read(crops, labels), pick_device(device), fold, flip, degraded=degraded)
-    _write_judged(output, judged)
+    scored = score_holdout(members, Source.read(crops, labels), pick_device(device), fold, flip, degraded=degraded)
+    _write_scored(output, scored)
 
 
 def oof(
@@ -160,22 +160,22 @@ def oof(
 
     Checks from the cards that it was not. The faces of a fold that no run left out are missing from the table.
     """
-    from train.oof import Source, check_ending, judge_oof
+    from train.oof import Source, check_ending, score_oof
 
     check_ending(output)
-    judged = judge_oof(runs, Source.read(crops, labels), pick_device(device), flip)
-    _write_judged(output, judged)
+    scored = score_oof(runs, Source.read(crops, labels), pick_device(device), flip)
+    _write_scored(output, scored)
 
 
-def _write_judged(output: Path, judged: Judged) -> None:
+def _write_scored(output: Path, scored: ScoredTable) -> None:
     """The table to its file, the scores to stdout, what to know about them to stderr."""
     from train.oof import write_table
     from train.scores import render, summarise
 
-    write_table(output, judged.rows)
-    typer.echo(render(summarise(judged.rows)))
-    typer.echo(f"{output}: {len(judged.rows)} rows", err=True)
-    for note in judged.notes:
+    write_table(output, scored.rows)
+    typer.echo(render(summarise(scored.rows)))
+    typer.echo(f"{output}: {len(scored.rows)} rows", err=True)
+    for note in scored.notes:
         typer.echo(f"note: {note}", err=True)
 
 

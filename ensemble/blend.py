@@ -34,7 +34,7 @@ class VideoVerdict:
 
 
 @dataclass(frozen=True)
-class Rung:
+class FallbackEnsemble:
     """The blend of some of the members, for a run that has no time for all."""
 
     members: tuple[str, ...]
@@ -54,7 +54,7 @@ class Blend:
     frames: int = 32  # that a video was judged on, or that the limits leave time for
     mirror: bool = False  # whether members see every other judged frame mirrored
     sha256: dict[str, str] = field(default_factory=dict)  # member -> hash of the weights that were judged, if known
-    ladder: tuple[Rung, ...] = ()  # smaller and smaller sets of members, worth per second kept highest
+    fallbacks: tuple[FallbackEnsemble, ...] = ()  # smaller and smaller sets of members, worth per second kept highest
     facts: dict[str, Any] = field(default_factory=dict)  # expected log loss with its interval, table, what was refused
 
     def __post_init__(self) -> None:
@@ -81,11 +81,11 @@ class Blend:
         """(V, M) logits of videos -> (V,) P(fake) inside the clip."""
         return np.clip(sigmoid(mix_logit(values, self.mix, self.space)), *self.clip)
 
-    def judge_all(self, logit: NDArray[np.floating], layout: Layout) -> Floats:
+    def predict_all(self, logit: NDArray[np.floating], layout: Layout) -> Floats:
         """(N, M) logits of faces, M in the order of `members` -> (V,) P(fake) of videos inside the clip."""
         return self.prob_fake(aggregate(logit, layout, self.aggregation))
 
-    def judge(self, logits: Mapping[str, Floats], person: NDArray[np.integer]) -> VideoVerdict:
+    def predict(self, logits: Mapping[str, Floats], person: NDArray[np.integer]) -> VideoVerdict:
         """One video. logits: member -> (N,) of its faces. person: (N,) ids. Raises ValueError without faces."""
         order = np.argsort(person, kind="stable")
         faces = np.stack([np.asarray(logits[name], dtype=np.float64) for name in self.members], axis=1)[order]
@@ -96,7 +96,7 @@ class Blend:
         by_face = np.empty(len(ids))
         by_face[order] = sigmoid(mix_logit(faces, self.mix, self.space))
         return VideoVerdict(
-            float(self.judge_all(faces, layout)[0]),
+            float(self.predict_all(faces, layout)[0]),
             tuple((int(who[i]), int(seen[i]), float(people[i])) for i in np.lexsort((who, -seen))),
             by_face,
         )
@@ -108,17 +108,17 @@ class Blend:
             self, members=tuple(self.members[i] for i in used), mix=replace(self.mix, weights=self.mix.weights[used])
         )
 
-    def step(self, rung: int) -> Blend:
-        """The blend for a run that is short of time: itself on rung 0, else of the members on a rung of its ladder.
+    def fallback(self, number: int) -> Blend:
+        """The blend for a run that is short of time: itself for 0, else that of the fallback with this number.
 
-        Raises ValueError beyond the last rung.
+        Raises ValueError beyond the last fallback.
         """
-        if not 0 <= rung <= len(self.ladder):
-            raise ValueError(f"the ladder has the rungs 0 to {len(self.ladder)}, not {rung}")
-        if rung == 0:
+        if not 0 <= number <= len(self.fallbacks):
+            raise ValueError(f"the blend has the fallbacks 0 to {len(self.fallbacks)}, not {number}")
+        if number == 0:
             return self
-        chosen = self.ladder[rung - 1]
-        # The mixes of a ladder are fitted in logit space.
+        chosen = self.fallbacks[number - 1]
+        # The mixes of fallbacks are fitted in logit space.
         return replace(self, members=chosen.members, mix=chosen.mix, space="logit")
 
     def check(self, have: Mapping[str, str]) -> None:
@@ -151,7 +151,7 @@ class Blend:
             "frames": self.frames,
             "mirror": self.mirror,
             **self.facts,
-            "ladder": [_rung(rung) for rung in self.ladder],
+            "ladder": [_fallback(fallback) for fallback in self.fallbacks],
         }
         return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 
@@ -187,24 +187,24 @@ def _from_values(values: dict[str, Any]) -> Blend:
         frames=int(values["frames"]),
         mirror=bool(values.get("mirror", False)),
         sha256={name: entry["sha256"] for name, entry in members.items() if "sha256" in entry},
-        ladder=tuple(_to_rung(rung) for rung in values.get("ladder", [])),
+        fallbacks=tuple(_to_fallback(fallback) for fallback in values.get("ladder", [])),
         facts={key: value for key, value in values.items() if key not in KNOWN},
     )
 
 
-def _rung(rung: Rung) -> dict[str, Any]:
+def _fallback(fallback: FallbackEnsemble) -> dict[str, Any]:
     return {
-        "weights": {name: round(float(w), 9) for name, w in zip(rung.members, rung.mix.weights, strict=True)},
-        "temperature": round(rung.mix.temperature, 9),
-        "shift": round(rung.mix.shift, 9),
-        "log_loss": round(rung.log_loss, 6),
+        "weights": {name: round(float(w), 9) for name, w in zip(fallback.members, fallback.mix.weights, strict=True)},
+        "temperature": round(fallback.mix.temperature, 9),
+        "shift": round(fallback.mix.shift, 9),
+        "log_loss": round(fallback.log_loss, 6),
     }
 
 
-def _to_rung(values: dict[str, Any]) -> Rung:
+def _to_fallback(values: dict[str, Any]) -> FallbackEnsemble:
     weights = np.array(list(values["weights"].values()), dtype=np.float64)
     mix = Mix(weights / weights.sum(), float(values["temperature"]), float(values["shift"]))
-    return Rung(tuple(values["weights"]), mix, float(values["log_loss"]))
+    return FallbackEnsemble(tuple(values["weights"]), mix, float(values["log_loss"]))
 
 
 def _known(key: str, value: str | None) -> dict[str, str]:

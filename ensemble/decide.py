@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.blend import Blend
+from ensemble.contribution import Contributions, fallback_ensembles, measure_contributions
 from ensemble.convex import mix_logit
 from ensemble.metrics import Estimate, sigmoid
 from ensemble.problem import Aggregates, Problem
@@ -19,7 +20,6 @@ from ensemble.select import COMPETITION, Cost, Limits, Selection, frame_counts
 from ensemble.table import Faces
 from ensemble.tune import StudyOptions
 from ensemble.validate import EQUAL, PLAIN, SINGLE, TUNED, Fitted, Losses, Nested, Task, compare, fit, nested
-from ensemble.worth import Worth, ladder, weigh
 
 Floats = NDArray[np.float64]
 Stage = Callable[[str], None]  # told what begins
@@ -41,7 +41,7 @@ class Outcome:
     selection: Selection | None  # None without costs
     limits: Limits
     costs: Mapping[str, Cost]  # empty where none are known
-    worth: Worth
+    contributions: Contributions
     notes: tuple[str, ...]
 
     @property
@@ -119,11 +119,13 @@ def _outcome(
 ) -> Outcome:
     faces, truth, seed = task.faces, task.faces.known(), task.options.seed
     structure, mix = fitted.blends()[chosen]
-    members, frames = fitted.line_up.members, fitted.line_up.frames
+    members, frames = fitted.best_subset.members, fitted.best_subset.frames
     view, everybody = task.views[frames], np.arange(len(faces.filename))
     values = Problem(view, 0.0, everybody, members).values(structure.aggregation)
     before, after = sigmoid(inside.logit[PLAIN]), np.clip(sigmoid(inside.logit[chosen]), *clip[chosen])
-    worth = weigh(members, values, truth, faces.filename, fitted.ridge, chosen == EQUAL, seed, before, after)
+    contributions = measure_contributions(
+        members, values, truth, faces.filename, fitted.ridge, chosen == EQUAL, seed, before, after
+    )
     naive = mix_logit(
         Problem(view, 0.0, everybody, members).values(fitted.tuned.structure.aggregation),
         fitted.tuned.mix,
@@ -140,7 +142,7 @@ def _outcome(
         frames,
         False,
         {name: sha256[name] for name in members if name in sha256},
-        ladder(used, values[:, mix.weights > 0], truth, task.costs, fitted.ridge, chosen == EQUAL, seed),
+        fallback_ensembles(used, values[:, mix.weights > 0], truth, task.costs, fitted.ridge, chosen == EQUAL, seed),
         _facts(task, fitted, losses, chosen, why),
     )
     return Outcome(
@@ -156,7 +158,7 @@ def _outcome(
         task.search(everybody, fitted.ridge).run() if task.costs else None,
         task.limits,
         task.costs,
-        worth,
+        contributions,
         notes,
     )
 
@@ -187,7 +189,7 @@ def _facts(task: Task, fitted: Fitted, losses: Losses, chosen: str, why: str) ->
             "certificate_gap": float(f"{fitted.tuned.gap:.2e}"),
             "weights": {
                 name: round(float(weight), 6)
-                for name, weight in zip(fitted.line_up.members, fitted.tuned.mix.weights, strict=True)
+                for name, weight in zip(fitted.best_subset.members, fitted.tuned.mix.weights, strict=True)
             },
         },
     }
@@ -204,11 +206,11 @@ def _notes(task: Task, fitted: Fitted) -> tuple[str, ...]:
         notes.append("no person has two faces in the table: rules over faces and the number of frames cannot be tuned")
     if not view.people_differ:
         notes.append("no video shows two people: rules over people cannot be tuned")
-    if faces.unjudged:
-        notes.append(f"{len(faces.unjudged)} videos without a judged face get the prior in any blend: left out")
+    if faces.unscored:
+        notes.append(f"{len(faces.unscored)} videos without a judged face get the prior in any blend: left out")
     if not task.costs:
         notes.append("no costs were given: bytes and seconds are not limited")
-    elif len(fitted.line_up.members) < len(faces.members):
-        out = sorted(set(faces.members) - set(fitted.line_up.members))
+    elif len(fitted.best_subset.members) < len(faces.members):
+        out = sorted(set(faces.members) - set(fitted.best_subset.members))
         notes.append(f"left out by the limits: {', '.join(out)}")
     return tuple(notes)

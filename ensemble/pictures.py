@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
+    from ensemble.contribution import Reliability
     from ensemble.metrics import Estimate
     from ensemble.risk import ClipCurve
     from ensemble.select import Candidate
-    from ensemble.worth import Reliability
 
 # Of the page in the light; each becomes the variable of report.css, so that a dark page has its own. The last two are
 # Okabe and Ito's, which the colour-blind tell apart.
@@ -126,7 +126,7 @@ def clip_cost(curve: ClipCurve, clip: tuple[float, float]) -> str:
     return _svg(draw, 3.9, "Log loss over the bound of the clip, mean over folds and worst fold")
 
 
-def line_ups(
+def subsets(
     candidates: Sequence[Candidate],
     frontier: Sequence[Candidate],
     chosen: Candidate,

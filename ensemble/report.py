@@ -12,13 +12,13 @@ from common.files import write_text
 from common.html import html
 from ensemble import pictures, summary
 from ensemble.blend import TEST_PRIOR
+from ensemble.contribution import BINS
 from ensemble.convex import Mix
 from ensemble.decide import Outcome
 from ensemble.select import Candidate
 from ensemble.summary import interval, number, verdict_of
 from ensemble.tune import GAP
 from ensemble.validate import EQUAL, TUNED, Fitted
-from ensemble.worth import BINS
 
 # The browser itself then refuses every request, so "no network" does not rest on our care alone.
 CONTENT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -36,8 +36,8 @@ def write_report(path: Path, outcome: Outcome, command: str = "") -> None:
 
 def _page(outcome: Outcome, command: str) -> str:
     css = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
-    parts = (_verdict, _blends, _members, _alike, _calibration, _clip, _line_ups, _disagreements, _slices, _study)
-    body = "\n".join(filter(None, (part(outcome) for part in (*parts, _ladder))))
+    parts = (_verdict, _blends, _members, _alike, _calibration, _clip, _subsets, _disagreements, _slices, _study)
+    body = "\n".join(filter(None, (part(outcome) for part in (*parts, _fallbacks))))
     title = f"Blend of {len(outcome.blend.members)}: {outcome.chosen}"
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{html(title)}</title>
@@ -126,7 +126,7 @@ def _blends(outcome: Outcome) -> str:
 
 
 def _members(outcome: Outcome) -> str:
-    missed = {name: own.missed for name, own in outcome.worth.singles.items() if own.missed}
+    missed = {name: own.missed for name, own in outcome.contributions.singles.items() if own.missed}
     widest = max((abs(x) for e in missed.values() for x in (e.low, e.value, e.high) if math.isfinite(x)), default=0.0)
     rows = [
         [_name(name), *cells, pictures.whisker(missed[name], widest) if name in missed else ""]
@@ -143,7 +143,7 @@ def _members(outcome: Outcome) -> str:
 def _alike(outcome: Outcome) -> str:
     rows = [
         (f"{at} {_name(name)}", *(pictures.shade(r, number(r, 2)) for r in line))
-        for at, (name, line) in enumerate(zip(outcome.blend.members, outcome.worth.correlation, strict=True), 1)
+        for at, (name, line) in enumerate(zip(outcome.blend.members, outcome.contributions.correlation, strict=True), 1)
     ]
     lead = "Correlation of their logits: the darker, the less a second one adds."
     head = ("member", *map(str, range(1, len(rows) + 1)))
@@ -151,7 +151,7 @@ def _alike(outcome: Outcome) -> str:
 
 
 def _calibration(outcome: Outcome) -> str:
-    before, after = outcome.worth.before, outcome.worth.after
+    before, after = outcome.contributions.before, outcome.contributions.after
     bins = zip(after.said, after.fake, after.size, strict=True)
     rows = [(f"{said:.3f}", f"{fake:.3f}", str(size)) for said, fake, size in bins]
     picture = pictures.reliability(before, after, ("equal weights, as they are", "what ships"), BINS)
@@ -180,8 +180,8 @@ def _clip(outcome: Outcome) -> str:
     )
 
 
-def _line_ups(outcome: Outcome) -> str:
-    title, limits, chosen = "Line-ups within the limits", outcome.limits, summary.chosen_line_up(outcome)
+def _subsets(outcome: Outcome) -> str:
+    title, limits, chosen = "Line-ups within the limits", outcome.limits, summary.chosen_subset(outcome)
     if outcome.selection is None:
         why = "no costs were given, so bytes and seconds are neither known nor limited"
         return _section(title, "", _facts([("left out", why)]))
@@ -192,8 +192,8 @@ def _line_ups(outcome: Outcome) -> str:
     images, tables = "", []
     for axis, cost, limit in axes:
         line = outcome.selection.frontier(cost)
-        images += f"<figure>{pictures.line_ups(outcome.selection.candidates, line, chosen, cost, limit, axis)}</figure>"
-        rows = [(number(cost(c), 2), *_line_up(c)) for c in line]
+        images += f"<figure>{pictures.subsets(outcome.selection.candidates, line, chosen, cost, limit, axis)}</figure>"
+        rows = [(number(cost(c), 2), *_subset(c)) for c in line]
         tables.append(_table((axis, "log loss", "frames", "limits", "members"), rows, "names"))
     words = "Log loss: tuned weights, on other folds, not clipped. Tables: those than which no cheaper one is better."
     return _section(
@@ -201,7 +201,7 @@ def _line_ups(outcome: Outcome) -> str:
     )
 
 
-def _line_up(candidate: Candidate) -> tuple[str, ...]:
+def _subset(candidate: Candidate) -> tuple[str, ...]:
     within = "inside" if candidate.allowed else "<b>beyond</b>"
     return number(candidate.log_loss, 4), str(candidate.frames), within, ", ".join(map(_name, candidate.members))
 
@@ -213,7 +213,7 @@ def _disagreements(outcome: Outcome) -> str:
             *(_name(video.filename), html(video.label), number(video.prob_fake, 3)),
             *(pictures.shade(1 - 2 * video.of[m], number(video.of[m], 3)) for m in members),
         )
-        for video in outcome.worth.disagreements
+        for video in outcome.contributions.disagreements
     ]
     return _section(
         "Videos on which members disagree most",
@@ -224,7 +224,7 @@ def _disagreements(outcome: Outcome) -> str:
 
 def _slices(outcome: Outcome) -> str:
     rows = []
-    for part in outcome.worth.slices:
+    for part in outcome.contributions.slices:
         scores = (number(score, 4) for score in (part.log_loss, part.auc, part.accuracy))
         rows.append((html(part.name), str(part.videos), *scores, str(part.missed), str(part.accused)))
     head = ("degradation", "videos", "log loss", "AUC", "accuracy", "fakes called real", "reals called fake")
@@ -253,7 +253,7 @@ def _study(outcome: Outcome) -> str:
 
 
 def _fit(fitted: Fitted, members: Sequence[str]) -> list[str]:
-    structure, mix = fitted.tuned.structure, _mix(fitted.line_up.members, fitted.tuned.mix, members)
+    structure, mix = fitted.tuned.structure, _mix(fitted.best_subset.members, fitted.tuned.mix, members)
     return [f"{fitted.ridge:g}", structure.space, *mix, html(structure.aggregation)]
 
 
@@ -264,12 +264,12 @@ def _mix(have: Sequence[str], mix: Mix, members: Sequence[str]) -> list[str]:
     return [number(mix.temperature, 3), number(mix.shift, 3, "+"), *weights]
 
 
-def _ladder(outcome: Outcome) -> str:
+def _fallbacks(outcome: Outcome) -> str:
     members, left, rows = outcome.blend.members, outcome.blend.members, []
-    for rung in outcome.blend.ladder:
-        gone = ", ".join(_name(name) for name in left if name not in rung.members)
-        rows.append([gone, number(rung.log_loss, 4), *_mix(rung.members, rung.mix, members)])
-        left = rung.members
+    for fallback in outcome.blend.fallbacks:
+        gone = ", ".join(_name(name) for name in left if name not in fallback.members)
+        rows.append([gone, number(fallback.log_loss, 4), *_mix(fallback.members, fallback.mix, members)])
+        left = fallback.members
     return _section(
         "When time is short",
         "Drop members in this order: the one whose worth per second is the least goes first, and the rest get these "
@@ -284,7 +284,7 @@ def _run(outcome: Outcome, command: str) -> str:
     rows = [("note", html(note)) for note in outcome.notes]
     rows += [
         ("videos", f"{len(truth.label)}: {fakes} fake, {len(truth.label) - fakes} real, in {groups} groups"),
-        ("faces", f"{len(faces.logit)} judged by each member; {len(faces.unjudged)} videos without"),
+        ("faces", f"{len(faces.logit)} judged by each member; {len(faces.unscored)} videos without"),
         ("members", ", ".join(map(_name, faces.members))),
         ("SHA-256 of the tables", f"<code>{html(faces.sha256) or 'n/a'}</code>"),
         ("command", f"<code>{html(command) or 'n/a'}</code>"),

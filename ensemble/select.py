@@ -110,7 +110,7 @@ class Search:
         """Whether the limits allow these members."""
         return self._bytes(chosen) <= self.limits.bytes and self._seconds(chosen, frames) <= self.limits.seconds
 
-    def judge(self, chosen: Sequence[int], frames: int) -> Candidate:
+    def score(self, chosen: Sequence[int], frames: int) -> Candidate:
         """What these members are worth."""
         values = self.values[frames][:, list(chosen)]
         logit = cross_fitted(values, self.label, self.ridge, self.folds)
@@ -137,7 +137,7 @@ class Search:
 
     def _all(self, frames: int) -> list[Candidate]:
         every = range(len(self.members))
-        return [self.judge(chosen, frames) for size in range(1, len(every) + 1) for chosen in combinations(every, size)]
+        return [self.score(chosen, frames) for size in range(1, len(every) + 1) for chosen in combinations(every, size)]
 
     def _greedy(self, frames: int) -> list[Candidate]:
         """Add the member that helps most as long as one fits and helps."""
@@ -146,7 +146,7 @@ class Search:
         while True:
             rest = [i for i in range(len(self.members)) if i not in chosen]
             tried = [
-                self.judge(sorted([*chosen, i]), frames) for i in rest if self.fits([*chosen, i], frames) or not way
+                self.score(sorted([*chosen, i]), frames) for i in rest if self.fits([*chosen, i], frames) or not way
             ]
             if not tried:
                 return way
@@ -179,12 +179,12 @@ def frame_counts(most: int, limit: int) -> list[int]:
     return [limit] if most == 1 else sorted({max(1, top // part) for part in (1, 2, 4, 8)})
 
 
-def line_up(search: Search, progress: Callable[[int], None] | None = None) -> Candidate:
+def best_subset(search: Search, progress: Callable[[int], None] | None = None) -> Candidate:
     """All members on the most frames where the limits allow that, and else the best of what they allow.
 
     Members that fit are not picked over here: weights do that, and shrink.
     """
     everybody, frames = tuple(range(len(search.members))), max(search.values)
     if search.fits(everybody, frames):
-        return search.judge(everybody, frames)
+        return search.score(everybody, frames)
     return search.run(progress).best

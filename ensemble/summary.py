@@ -77,7 +77,7 @@ class Share:
 
 def shares_of(outcome: Outcome) -> dict[str, Share]:
     """Costs of members, as far as the line-ups tell: by one that has a single member whose cost is not known yet."""
-    limits, frames = outcome.limits, outcome.fitted.line_up.frames
+    limits, frames = outcome.limits, outcome.fitted.best_subset.frames
     known: dict[str, Share] = {}
     candidates = outcome.selection.candidates if outcome.selection else ()
     for candidate in sorted((c for c in candidates if c.frames == frames), key=lambda c: len(c.members)):
@@ -110,7 +110,7 @@ def member_rows(outcome: Outcome) -> list[list[str]]:
     weight = dict(zip(blend.members, blend.mix.weights, strict=True))
     rows = []
     for name in dict.fromkeys((*blend.members, *outcome.faces.members)):
-        own, share = outcome.worth.singles.get(name), shares.get(name)
+        own, share = outcome.contributions.singles.get(name), shares.get(name)
         row = [name, number(weight[name], 3) if name in weight else "left out"]
         row += [number(score, 4) for score in ((own.auc, own.log_loss, own.calibrated) if own else (None,) * 3)]
         row += [number(own.missed.value, 5, "+"), interval(own.missed, 5, "+")] if own and own.missed else ["n/a"] * 2
@@ -118,9 +118,9 @@ def member_rows(outcome: Outcome) -> list[list[str]]:
     return rows
 
 
-def chosen_line_up(outcome: Outcome) -> Candidate:
+def chosen_subset(outcome: Outcome) -> Candidate:
     """What ships, as the selection judged it if it did: its shrinkage can differ from the first judgement's."""
-    mine = outcome.fitted.line_up
+    mine = outcome.fitted.best_subset
     same = (c for c in (outcome.selection.candidates if outcome.selection else ()) if c.members == mine.members)
     return next((c for c in same if c.frames == mine.frames), mine)
 
@@ -129,7 +129,7 @@ def how_searched(outcome: Outcome) -> str:
     """What ships beside the limits, and whether all line-ups were tried; empty without costs."""
     if outcome.selection is None:
         return ""
-    limits, mine, count = outcome.limits, chosen_line_up(outcome), len(outcome.selection.candidates)
+    limits, mine, count = outcome.limits, chosen_subset(outcome), len(outcome.selection.candidates)
     use = (
         f"What ships takes {number(mine.bytes / 1e6, 1)} of {number(limits.bytes / 1e6, 1)} MB and "
         f"{number(mine.seconds, 2)} of {number(limits.seconds, 2)} seconds per video at {mine.frames} frames."

@@ -42,7 +42,7 @@ class Faces:
     filename: NDArray[np.str_]  # (V,) sorted
     truth: Truth | None
     lost: tuple[str, ...] = ()  # what the table had and this has not, for people to read
-    unjudged: dict[str, str] = field(default_factory=dict)  # filename -> status of a video without a judged face
+    unscored: dict[str, str] = field(default_factory=dict)  # filename -> status of a video without a judged face
     sha256: str = ""  # of the files it was read from
 
     def __repr__(self) -> str:
@@ -93,15 +93,15 @@ def read_faces(
     and when nothing is left.
     """
     rows = _read([Path(path) for path in paths])
-    unjudged = _unjudged(rows)
-    rows = _judged_by(members, rows)
+    unscored = _unscored(rows)
+    rows = _scored_by(members, rows)
     if rows.empty:
         raise ValueError(f"no face was judged in {', '.join(map(str, paths))}")
     known, lost = _truth(rows, labels) if truth else (None, [])
     if known is not None:
         kept = rows["filename"].isin(known.index)
         rows = rows[kept].reset_index(drop=True)
-        unjudged = {name: why for name, why in unjudged.items() if labels is None or name in set(labels["filename"])}
+        unscored = {name: why for name, why in unscored.items() if labels is None or name in set(labels["filename"])}
     if rows.empty:
         raise ValueError("no video of the tables has a label REAL or FAKE; are the file names the same?")
     faces, dropped = _join(rows)
@@ -111,17 +111,17 @@ def read_faces(
         faces = faces.of(members)
     elif known is not None:
         _refuse_constant(faces)
-    return replace(faces, truth=aligned, lost=(*lost, *dropped), unjudged=unjudged, sha256=sha256)
+    return replace(faces, truth=aligned, lost=(*lost, *dropped), unscored=unscored, sha256=sha256)
 
 
-def _judged_by(members: Sequence[str] | None, rows: pd.DataFrame) -> pd.DataFrame:
-    judged = rows[rows["member"].notna() & rows["logit"].notna()]
+def _scored_by(members: Sequence[str] | None, rows: pd.DataFrame) -> pd.DataFrame:
+    scored = rows[rows["member"].notna() & rows["logit"].notna()]
     if members is not None:
-        there = set(judged["member"].unique())
+        there = set(scored["member"].unique())
         if missing := [name for name in members if name not in there]:
             raise ValueError(f"the tables have no rows of member {missing[0]!r}; they have {', '.join(sorted(there))}")
-        judged = judged[judged["member"].isin(members)]
-    return judged.reset_index(drop=True)
+        scored = scored[scored["member"].isin(members)]
+    return scored.reset_index(drop=True)
 
 
 def refuse_leaks(faces: Faces, trained: Mapping[str, Collection[str]]) -> None:
@@ -165,20 +165,20 @@ def _read_one(path: Path) -> pd.DataFrame:
             f"{path} lacks the columns {', '.join(missing)}; tables of probabilities are written by dfdc holdout, "
             f"dfdc oof and dfdc predict --probabilities"
         )
-    judged = table["member"].notna()
+    scored = table["member"].notna()
     logit = pd.to_numeric(table["logit"], errors="coerce")
-    bad = judged & ~np.isfinite(logit.to_numpy(dtype=np.float64))
+    bad = scored & ~np.isfinite(logit.to_numpy(dtype=np.float64))
     if bad.any():
         row = table[bad].iloc[0]
         raise ValueError(f"{path}: member {row['member']!r} has the logit {row['logit']} for {row['filename']!r}")
     return table.assign(logit=logit.astype(np.float32))
 
 
-def _unjudged(rows: pd.DataFrame) -> dict[str, str]:
+def _unscored(rows: pd.DataFrame) -> dict[str, str]:
     """Videos without a judged face, and why."""
-    judged = rows["member"].notna()
-    names = sorted(set(rows["filename"][~judged]) - set(rows["filename"][judged]))
-    status = rows[~judged].drop_duplicates("filename").set_index("filename")
+    scored = rows["member"].notna()
+    names = sorted(set(rows["filename"][~scored]) - set(rows["filename"][scored]))
+    status = rows[~scored].drop_duplicates("filename").set_index("filename")
     return {name: str(status["status"].get(name, "no_face")) if "status" in status else "no_face" for name in names}
 
 

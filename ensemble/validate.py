@@ -12,7 +12,7 @@ from ensemble.convex import Mix, class_weights, mix_logit, objective, optimum
 from ensemble.folds import OUTER, choose_ridge, group_folds
 from ensemble.metrics import Estimate, losses_of
 from ensemble.problem import Aggregates, Problem, Rows, Structure
-from ensemble.select import COMPETITION, Candidate, Cost, Limits, Search, line_up
+from ensemble.select import COMPETITION, Candidate, Cost, Limits, Search, best_subset
 from ensemble.table import Faces
 from ensemble.tune import Progress, StudyOptions, Tuned, run_study
 
@@ -39,7 +39,7 @@ def single_mix(values: Floats, label: Floats) -> Mix:
 class Fitted:
     """What tuning on some videos came to."""
 
-    line_up: Candidate  # all members, or those that the limits allow
+    best_subset: Candidate  # all members, or those that the limits allow
     ridge: float
     tuned: Tuned
     equal: Mix
@@ -47,7 +47,7 @@ class Fitted:
 
     def blends(self) -> dict[str, tuple[Structure, Mix]]:
         """The tuned blend and what it is compared with, in the order of the line-up's members."""
-        plain, members = Structure(), len(self.line_up.members)
+        plain, members = Structure(), len(self.best_subset.members)
         return {
             TUNED: (self.tuned.structure, self.tuned.mix),
             EQUAL: (plain, self.equal),
@@ -92,7 +92,7 @@ def fit(task: Task, rows: Rows, progress: Progress | None = None, options: Study
     truth, options = task.faces.known(), options or task.options
     label, group, how = truth.label[rows], truth.group[rows], Structure().aggregation
     everything = task.views[max(task.views)].values(how)[rows]
-    found = line_up(task.search(rows, choose_ridge(everything, label, group, options.seed)))
+    found = best_subset(task.search(rows, choose_ridge(everything, label, group, options.seed)))
     aggregates = task.views[found.frames]
     values = Problem(aggregates, 0.0, rows, found.members).values(how)
     ridge = choose_ridge(values, label, group, options.seed)
@@ -119,7 +119,7 @@ def nested(task: Task, progress: Progress | None = None) -> Nested:
         fitted = fit(task, train, progress, options)
         fits.append(fitted)
         fold[held] = number
-        problem = Problem(task.views[fitted.line_up.frames], 0.0, held, fitted.line_up.members)
+        problem = Problem(task.views[fitted.best_subset.frames], 0.0, held, fitted.best_subset.members)
         for name, (structure, mix) in fitted.blends().items():
             logit[name][held] = mix_logit(problem.values(structure.aggregation), mix, structure.space)
     return Nested(fold, logit, tuple(fits))

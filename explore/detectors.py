@@ -45,7 +45,7 @@ class HaarDetector:
     the last stage, but also counts windows which that stage refused, so its boxes are others than detectMultiScale's.
     """
 
-    step = "haar"
+    name = "haar"
 
     def __init__(self) -> None:
         path = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_default.xml"
@@ -62,7 +62,7 @@ class HaarDetector:
             return NO_FACES
         rects, windows = self._cascade.detectMultiScale2(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
         boxes = [(x, y, x + width, y + height) for x, y, width, height in rects]
-        return _without_points(boxes, [float(count) for count in windows], self.step)
+        return _without_points(boxes, [float(count) for count in windows], self.name)
 
 
 class DlibDetector:
@@ -71,7 +71,7 @@ class DlibDetector:
     A score is the distance from the separating plane, above 0 and mostly below 3, not a probability.
     """
 
-    step = "dlib_hog"
+    name = "dlib_hog"
 
     def __init__(self) -> None:
         try:
@@ -90,17 +90,17 @@ class DlibDetector:
         rects, scores, _ = self._network.run(image, 1, 0.0)
         # dlib's right and bottom are the last pixels inside.
         boxes = [(r.left(), r.top(), r.right() + 1, r.bottom() + 1) for r in rects]
-        return _without_points(boxes, list(scores), self.step)
+        return _without_points(boxes, list(scores), self.name)
 
 
-def _without_points(boxes: Sequence[Sequence[float]], scores: Sequence[float], step: str) -> FrameFaces:
+def _without_points(boxes: Sequence[Sequence[float]], scores: Sequence[float], detector: str) -> FrameFaces:
     """Faces with points that are NaN, best score first, the order the same whatever thread was first."""
     order = sorted(range(len(boxes)), key=lambda i: (-scores[i], tuple(boxes[i])))
     if not order:
         return NO_FACES
     found = np.array([boxes[i] for i in order], dtype=np.float32)
     points = np.full((len(order), 5, 2), np.nan, dtype=np.float32)
-    return FrameFaces(found, np.array([scores[i] for i in order], dtype=np.float32), points, step)
+    return FrameFaces(found, np.array([scores[i] for i in order], dtype=np.float32), points, detector)
 
 
 # All on the CPU, so that their times can be compared.

@@ -24,7 +24,7 @@ class Unmatched:
     without_label: int  # files of which neither REAL nor FAKE is said
 
 
-def read_labels(path: Path | None, videos: Sequence[Path]) -> pd.DataFrame:
+def read_video_labels(path: Path | None, videos: Sequence[Path]) -> pd.DataFrame:
     """What is known of `videos` and of files that are not there, a row per filename, sorted.
 
     path: metadata.json, or a CSV with filename, label and where known original, split, group; None: the metadata.json

@@ -14,7 +14,7 @@ from explore import landmarks
 from explore.charts import draw_charts
 from explore.detectors import ABSENT, CPU, DETECTORS, compare
 from explore.gallery import GalleryOptions, draw_gallery
-from explore.labels import read_labels
+from explore.labels import read_video_labels
 from explore.leak import leak, why_none
 from explore.metadata import metadata_table, write_table
 from explore.page import Findings, write_page
@@ -73,7 +73,7 @@ def explore(
     """
     options = options or ExploreOptions()
     cache, paths = output / "cache", {video.name: video for video in videos}
-    named = read_labels(labels, videos)
+    named = read_video_labels(labels, videos)
     table = metadata_table(videos, named, cache / "metadata.jsonl", progress("metadata", len(videos)))
     write_table(table, output)
     charts = draw_charts(table, output / "pictures" / "charts")

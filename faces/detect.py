@@ -39,7 +39,7 @@ class FrameFaces:
     boxes_xyxy: Floats  # (N, 4) pixels, may reach outside the frame
     scores: Floats  # (N,) 0..1
     points_xy: Floats  # (N, 5, 2) pixels: right eye, left eye, nose, right and left mouth corner (the person's right)
-    step: str = ""  # what found them, empty when there are none
+    detector: str = ""  # what found them, empty when there are none
 
     def __post_init__(self) -> None:
         count = len(self.scores)
@@ -55,7 +55,7 @@ class FrameFaces:
         return float(self.scores.max(initial=0.0))
 
     def __repr__(self) -> str:
-        return f"FrameFaces(boxes {self.boxes_xyxy.shape}, points {self.points_xy.shape}, step {self.step!r})"
+        return f"FrameFaces(boxes {self.boxes_xyxy.shape}, points {self.points_xy.shape}, step {self.detector!r})"
 
 
 NO_FACES = FrameFaces(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
@@ -77,7 +77,7 @@ class BlazeDetector:
     ) -> None:
         network = load_blazeface(variant)
         self.size, self.tiles, self.threshold = network.variant.size, tiles, threshold
-        self._variant, self.step = variant, _step_name(variant, tiles)
+        self._variant, self.name = variant, _detector_name(variant, tiles)
         # One tile at a time takes half as long per tile on a CPU as sixteen: its maps then fit into the caches.
         batch = 1 if device.type == "cpu" else 64
         self._run = make_runner(network, self.size, device, engine=engine, threads=threads, batch=batch)
@@ -85,14 +85,14 @@ class BlazeDetector:
     def with_tiles(self, tiles: Callable[[int, int], list[Tile]]) -> BlazeDetector:
         """The same network over other tiles."""
         other = copy.copy(self)
-        other.tiles, other.step = tiles, _step_name(self._variant, tiles)
+        other.tiles, other.name = tiles, _detector_name(self._variant, tiles)
         return other
 
     def __call__(self, images: Sequence[Image]) -> list[FrameFaces]:
         """images: (H, W, 3) uint8 RGB each. Returns one FrameFaces per image."""
-        return self.look_at(images, [self.tiles(image.shape[1], image.shape[0]) for image in images], self.step)
+        return self.look_at(images, [self.tiles(image.shape[1], image.shape[0]) for image in images], self.name)
 
-    def look_at(self, images: Sequence[Image], tiles: Sequence[list[Tile]], step: str) -> list[FrameFaces]:
+    def look_at(self, images: Sequence[Image], tiles: Sequence[list[Tile]], detector: str) -> list[FrameFaces]:
         """The same with tiles of the caller's choice for each image; `step` is what the faces are marked with."""
         if not images:
             return []
@@ -101,11 +101,11 @@ class BlazeDetector:
         found, start = [], 0
         for mine in tiles:
             rows = slice(start, start + len(mine))
-            found.append(self._merge(raw[rows], logits[rows], mine, step))
+            found.append(self._merge(raw[rows], logits[rows], mine, detector))
             start += len(mine)
         return found
 
-    def _merge(self, raw: Floats, logits: Floats, tiles: list[Tile], step: str) -> FrameFaces:
+    def _merge(self, raw: Floats, logits: Floats, tiles: list[Tile], detector: str) -> FrameFaces:
         """Candidates of all tiles of one frame, in the frame's pixels, merged across tiles."""
         scores = 1 / (1 + np.exp(-np.clip(logits, -80, 80)))
         tile, anchor = np.nonzero(scores > self.threshold)
@@ -119,10 +119,10 @@ class BlazeDetector:
         merged, best = merge_groups(detections, kept, weighted_nms(detections, kept))
         if not len(best):
             return NO_FACES
-        return FrameFaces(merged[:, :4], best, five_points(merged[:, 4:].reshape(-1, 6, 2)), step)
+        return FrameFaces(merged[:, :4], best, five_points(merged[:, 4:].reshape(-1, 6, 2)), detector)
 
 
-def _step_name(variant: str, tiles: Callable[[int, int], list[Tile]]) -> str:
+def _detector_name(variant: str, tiles: Callable[[int, int], list[Tile]]) -> str:
     return f"{variant}_{'letterbox' if tiles is letterbox else 'tiles'}"
 
 
@@ -138,7 +138,7 @@ def five_points(six: Floats) -> Floats:
 class MtcnnDetector:
     """MTCNN (Zhang et al. 2016) of facenet-pytorch behind the same call: slower by an order, finds what others miss."""
 
-    step = "mtcnn"
+    name = "mtcnn"
 
     def __init__(self, device: torch.device, scale: float = 0.5, threshold: float = 0.9) -> None:
         """scale: frames are shrunk by this before detection. threshold: of the last network's probability."""
@@ -173,7 +173,7 @@ class MtcnnDetector:
             (boxes[kept].astype(np.float32).reshape(-1, 2, 2) * grow).reshape(-1, 4),
             scores[kept].astype(np.float32),
             points[kept].astype(np.float32) * grow,
-            self.step,
+            self.name,
         )
 
 

@@ -20,7 +20,7 @@ from faces.crop import CropSpec, box_inside_crop, cut
 from faces.store import IMAGE_ENDINGS, CropStore
 from inference.pipeline import Pipeline
 from inference.videos import find_videos
-from models.backend import Panelist
+from models.backend import LoadedMember
 
 BLEND = "blend"
 
@@ -60,7 +60,7 @@ def evaluate_videos(pipeline: Pipeline, inputs: Sequence[Path], labels: Path) ->
         raise ValueError(f"{labels} has no column 'filename', by which videos are found")
     paths = {path.name: path for path in find_videos(inputs)}
     rows = _join(table, "filename", paths.keys())
-    alone = {p.card.name: Blend.equal([p.card.name]) for p in pipeline.panel}
+    alone = {p.card.name: Blend.equal([p.card.name]) for p in pipeline.loaded_members}
     prob: dict[str, list[float]] = {name: [] for name in (*alone, BLEND)}
     not_judged = {}
     names = list(rows["filename"])
@@ -71,25 +71,25 @@ def evaluate_videos(pipeline: Pipeline, inputs: Sequence[Path], labels: Path) ->
         person = np.array([face.person for face in result.faces])
         for name, blend in alone.items():
             logits = {name: np.array([face.logits[name] for face in result.faces])}
-            prob[name].append(blend.judge(logits, person).prob_fake if len(person) else result.prob_fake)
+            prob[name].append(blend.predict(logits, person).prob_fake if len(person) else result.prob_fake)
     return _score(table, rows, "filename", prob, set(paths), not_judged)
 
 
 def evaluate_faces(
-    panel: Sequence[Panelist], inputs: Sequence[Path], labels: Path, cut_as: CropSpec, blend: Blend
+    loaded_members: Sequence[LoadedMember], inputs: Sequence[Path], labels: Path, cut_as: CropSpec, blend: Blend
 ) -> Evaluation:
     """Judge labelled face crops: each is one already cut face, in which a member's CropSpec is applied."""
     table = read_labels(labels)
     store = CropStore(inputs)
     key = "face" if "face" in table else "filename"
     rows = _join(table, key, store.index.keys())
-    logits: dict[str, list[NDArray[np.float64]]] = {p.card.name: [] for p in panel}
+    logits: dict[str, list[NDArray[np.float64]]] = {p.card.name: [] for p in loaded_members}
     for names in _pieces(list(rows[key]), 64):
         images = [store.read(name) for name in names]
         boxes = [box_inside_crop(cut_as, image.shape[1], image.shape[0]) for image in images]
-        for panelist in panel:
-            crops = [cut(i, b, panelist.card.crop) for i, b in zip(images, boxes, strict=True)]
-            logits[panelist.card.name].append(panelist.logits(crops))
+        for loaded in loaded_members:
+            crops = [cut(i, b, loaded.card.crop) for i, b in zip(images, boxes, strict=True)]
+            logits[loaded.card.name].append(loaded.logits(crops))
     joined = {name: np.concatenate(parts) for name, parts in logits.items()}
     prob = {name: list(Blend.equal([name]).prob_fake(values[:, None])) for name, values in joined.items()}
     prob[BLEND] = list(blend.prob_fake(np.stack([joined[name] for name in blend.members], axis=1)))

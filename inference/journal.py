@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import DfdcError
-from inference.result import JudgedFace, PersonResult, VideoResult
+from inference.result import PersonResult, ScoredFace, VideoResult
 
 VERSION = 1
 
@@ -137,6 +137,10 @@ def results_of(path: Path) -> dict[str, float]:
     return {str(values["filename"]): float(values["prob_fake"]) for values in done}
 
 
+# Field of a face -> its key in the journal, where the two differ: journals of older versions are read on.
+_KEYS = {"detector": "step"}
+
+
 def _line(values: Mapping[str, Any]) -> bytes:
     text = json.dumps(values, ensure_ascii=True, separators=(",", ":")).encode("ascii")
     return b"%08x %s\n" % (zlib.crc32(text), text)
@@ -154,7 +158,10 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 def _to_values(result: VideoResult) -> dict[str, Any]:
     """A result without its pictures. Floats keep every bit: JSON writes the shortest text that reads back the same."""
     faces = [
-        {**{f.name: getattr(face, f.name) for f in dataclasses.fields(face)}, "box_xyxy": face.box_xyxy.tolist()}
+        {
+            **{_KEYS.get(f.name, f.name): getattr(face, f.name) for f in dataclasses.fields(face)},
+            "box_xyxy": face.box_xyxy.tolist(),
+        }
         for face in result.faces
     ]
     plain = {f.name: getattr(result, f.name) for f in dataclasses.fields(result) if f.name != "thumbnails"}
@@ -162,8 +169,13 @@ def _to_values(result: VideoResult) -> dict[str, Any]:
 
 
 def _from_values(values: dict[str, Any]) -> VideoResult:
+    fields = {key: name for name, key in _KEYS.items()}
     faces = tuple(
-        JudgedFace(**{**face, "box_xyxy": np.array(face["box_xyxy"], dtype=np.float32)}) for face in values["faces"]
+        ScoredFace(
+            **{fields.get(key, key): value for key, value in face.items() if key != "box_xyxy"},
+            box_xyxy=np.array(face["box_xyxy"], dtype=np.float32),
+        )
+        for face in values["faces"]
     )
     people = tuple(PersonResult(**person) for person in values["people"])
     return VideoResult(**{**values, "faces": faces, "people": people})

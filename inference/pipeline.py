@@ -23,11 +23,11 @@ from faces.detect import Cascade, FrameFaces
 from faces.track import STRAY, track
 from faces.video import Frames, VideoInfo
 from inference.decode.pool import Decoded, Outcome, decode_ahead
-from inference.result import PRIOR, JudgedFace, PersonResult, Thumbnail, VideoResult
+from inference.result import PRIOR, PersonResult, ScoredFace, Thumbnail, VideoResult
 from inference.schedule.planner import Plan
-from inference.schedule.scheduler import Pace, Steady
+from inference.schedule.scheduler import FixedScheduler, Scheduler
 from inference.stages import clocked
-from models.backend import Panelist, load_panel
+from models.backend import LoadedMember, load_members
 from models.checkpoint import WEIGHTS_DIR, find_cards
 
 THUMBNAIL_WIDTH = 320  # pixels
@@ -61,7 +61,7 @@ class _Work:
     info: VideoInfo | None = None
     note: str = ""
     looked: int = 0  # frames that were searched for faces
-    faces: list[JudgedFace] = field(default_factory=list)  # logits still empty
+    faces: list[ScoredFace] = field(default_factory=list)  # logits still empty
     crops: dict[CropSpec, list[Image]] = field(default_factory=dict)
     thumbnails: tuple[Thumbnail, ...] = ()
 
@@ -72,40 +72,40 @@ class Pipeline:
     def __init__(
         self,
         detector: Cascade,
-        panel: Sequence[Panelist],
+        loaded_members: Sequence[LoadedMember],
         options: PredictOptions,
         blend: Blend | None = None,
         device: torch.device = CPU,
     ) -> None:
         """blend: of members of the panel; equal weights of all without one."""
-        self.detector, self.panel, self.options, self.device = detector, list(panel), options, device
-        self.blend = blend or Blend.equal([panelist.card.name for panelist in panel])
+        self.detector, self.loaded_members, self.options, self.device = detector, list(loaded_members), options, device
+        self.blend = blend or Blend.equal([loaded.card.name for loaded in loaded_members])
 
     def run(
-        self, paths: Sequence[Path], pace: Pace | None = None, begin: Callable[[str], None] | None = None
+        self, paths: Sequence[Path], scheduler: Scheduler | None = None, begin: Callable[[str], None] | None = None
     ) -> Iterator[VideoResult]:
         """One result per path, in the order of the paths. A video that cannot be read is a result, not an exception.
 
         pace: decides how each video is judged, and ends the run early; all alike without one. begin: called with the
         name of a video before native code works on its pixels in this process.
         """
-        pace = pace or Steady(Plan(self.options.frames, 0))
+        scheduler = scheduler or FixedScheduler(Plan(self.options.frames, 0))
         waiting: list[_Work] = []
-        with contextlib.closing(decode_ahead(pace.jobs(paths), self.decoders)) as ahead:
+        with contextlib.closing(decode_ahead(scheduler.jobs(paths), self.decoders)) as ahead:
             for decoded in ahead:
-                plan = pace.plan_of(decoded.path.name)
-                if waiting and waiting[-1].plan.rung != plan.rung:
-                    yield from self._judge(waiting, pace)
+                plan = scheduler.plan_of(decoded.path.name)
+                if waiting and waiting[-1].plan.fallback != plan.fallback:
+                    yield from self._score(waiting, scheduler)
                     waiting = []
                 if begin is not None:
                     begin(decoded.path.name)
                 waiting.append(self._prepare(decoded, plan))
                 if sum(len(work.faces) for work in waiting) >= self._batch():
-                    yield from self._judge(waiting, pace)
+                    yield from self._score(waiting, scheduler)
                     waiting = []
-                if pace.over():
+                if scheduler.over():
                     break
-        yield from self._judge(waiting, pace)
+        yield from self._score(waiting, scheduler)
 
     @property
     def decoders(self) -> int:
@@ -139,25 +139,25 @@ class Pipeline:
 
     def _cut(self, work: _Work, image: Image, faces: FrameFaces, index: int, mirrored: bool) -> None:
         """One crop per CropSpec: members that look at the same crop share it."""
-        for spec in {panelist.card.crop for panelist in self._members(work.plan)}:
+        for spec in {loaded.card.crop for loaded in self._members(work.plan)}:
             crop = cut(image, faces.boxes_xyxy[index], spec, faces.points_xy[index])
             work.crops.setdefault(spec, []).append(np.flip(crop, 1) if mirrored else crop)
 
     def _blend(self, plan: Plan) -> Blend:
-        return self.blend.step(plan.rung).needed()
+        return self.blend.fallback(plan.fallback).needed()
 
-    def _members(self, plan: Plan) -> list[Panelist]:
-        names = self._blend(plan).members if plan.rung else [panelist.card.name for panelist in self.panel]
-        return [panelist for panelist in self.panel if panelist.card.name in names]
+    def _members(self, plan: Plan) -> list[LoadedMember]:
+        names = self._blend(plan).members if plan.fallback else [loaded.card.name for loaded in self.loaded_members]
+        return [loaded for loaded in self.loaded_members if loaded.card.name in names]
 
-    def _judge(self, waiting: list[_Work], pace: Pace) -> Iterator[VideoResult]:
+    def _score(self, waiting: list[_Work], scheduler: Scheduler) -> Iterator[VideoResult]:
         """Let the members judge the crops of all waiting videos in one go; all have a plan of the same rung."""
         total = sum(len(work.faces) for work in waiting)
         logits: dict[str, NDArray[np.float64]] = {}
         with clocked() as took:
-            for panelist in self._members(waiting[0].plan) if total else ():
-                crops = [crop for work in waiting for crop in work.crops.get(panelist.card.crop, [])]
-                logits[panelist.card.name] = panelist.logits(crops)
+            for loaded in self._members(waiting[0].plan) if total else ():
+                crops = [crop for work in waiting for crop in work.crops.get(loaded.card.crop, [])]
+                logits[loaded.card.name] = loaded.logits(crops)
         start = 0
         for work in waiting:
             rows = slice(start, start + len(work.faces))
@@ -166,7 +166,7 @@ class Pipeline:
                 share = len(work.faces) / max(1, total)
                 work.seconds["judge"], work.cpu["judge"] = took.seconds * share, took.cpu * share
             result = self._finish(work, {name: values[rows] for name, values in logits.items()})
-            pace.finished(result)
+            scheduler.finished(result)
             yield result
 
     def _finish(self, work: _Work, logits: dict[str, NDArray[np.float64]]) -> VideoResult:
@@ -189,7 +189,7 @@ class Pipeline:
         )
         if not work.faces:
             return known
-        verdict = self._blend(work.plan).judge(logits, np.array([face.person for face in work.faces]))
+        verdict = self._blend(work.plan).predict(logits, np.array([face.person for face in work.faces]))
         return replace(
             known,
             status="ok",
@@ -212,8 +212,8 @@ def make_pipeline(
     blend: what `load_blend` gives; only its members run. Without one all of `members` do, with equal weights.
     """
     names = None if blend is None else blend.members
-    panel = load_panel(device, members, threads=threads, names=names)
-    return Pipeline(Cascade(device, threads=threads), panel, options, blend, device)
+    loaded_members = load_members(device, members, threads=threads, names=names)
+    return Pipeline(Cascade(device, threads=threads), loaded_members, options, blend, device)
 
 
 def load_blend(members: Path = WEIGHTS_DIR, file: Path | None = None) -> Blend:
@@ -231,22 +231,22 @@ def load_blend(members: Path = WEIGHTS_DIR, file: Path | None = None) -> Blend:
     return blend
 
 
-def _face(frames: Frames, number: int, faces: FrameFaces, index: int, person: int) -> JudgedFace:
-    return JudgedFace(
+def _face(frames: Frames, number: int, faces: FrameFaces, index: int, person: int) -> ScoredFace:
+    return ScoredFace(
         frame=int(frames.indices[number]),
         second=float(frames.seconds[number]),
         person=person,
         box_xyxy=faces.boxes_xyxy[index],
         score=float(faces.scores[index]),
-        step=faces.step,
+        detector=faces.detector,
         logits={},
         prob_fake=PRIOR,
     )
 
 
 def _with_logits(
-    face: JudgedFace, index: int, logits: dict[str, NDArray[np.float64]], prob_fake: NDArray[np.float64]
-) -> JudgedFace:
+    face: ScoredFace, index: int, logits: dict[str, NDArray[np.float64]], prob_fake: NDArray[np.float64]
+) -> ScoredFace:
     mine = {name: float(values[index]) for name, values in logits.items()}
     return replace(face, logits=mine, prob_fake=float(prob_fake[index]))
 

@@ -13,7 +13,7 @@ PRIOR = 0.5  # P(fake) of a video that could not be judged: the test set is half
 
 
 @dataclass(frozen=True)
-class JudgedFace:
+class ScoredFace:
     """One face in one frame and what the members say of it."""
 
     frame: int  # index in the video
@@ -21,7 +21,7 @@ class JudgedFace:
     person: int  # 0 is the person seen in most frames
     box_xyxy: Boxes  # (4,) pixels of the full frame
     score: float  # the detector's confidence, 0..1
-    step: str  # the step of the cascade that found it
+    detector: str  # the step of the cascade that found it
     logits: dict[str, float]  # member -> logit of P(fake)
     prob_fake: float  # of this face alone, after the mean over members
 
@@ -58,7 +58,7 @@ class VideoResult:
     fps: float = 0.0
     frames: int = 0  # as the header says
     duration: float = 0.0  # seconds
-    faces: tuple[JudgedFace, ...] = ()
+    faces: tuple[ScoredFace, ...] = ()
     people: tuple[PersonResult, ...] = ()
     thumbnails: tuple[Thumbnail, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)  # stage (decode, detect, judge) -> wall clock spent on it

@@ -23,8 +23,8 @@ from inference.journal import Journal
 from inference.pipeline import Pipeline
 from inference.result import PRIOR, VideoResult
 from inference.schedule.duration import parse_duration
-from inference.schedule.planner import PRIOR_LOSS, Planner, make_ladder
-from inference.schedule.scheduler import Budgeted, Change, Pace
+from inference.schedule.planner import PRIOR_LOSS, Planner, make_plans
+from inference.schedule.scheduler import BudgetScheduler, Change, Scheduler
 from inference.stages import Profile, profile
 from inference.submission import read_sample, write_submission
 from inference.videos import journal_of
@@ -67,7 +67,7 @@ def predict(
     output: Path,
     sample: Path | None = None,
     journal: Journal | None = None,
-    pace: Pace | None = None,
+    scheduler: Scheduler | None = None,
 ) -> Run:
     """Judge `videos`, write the submission to `output`; progress goes to stderr.
 
@@ -87,7 +87,7 @@ def predict(
     todo = [path for name, path in named.items() if name not in done]
     if journal is not None:
         todo.sort(key=lambda path: journal.begun[path.name])  # those that were begun, and not finished, come last
-    results = pipeline.run(todo, pace, journal.begin if journal else None)
+    results = pipeline.run(todo, scheduler, journal.begin if journal else None)
     for result in _with_progress(results, len(named), list(done.values())):
         done[result.filename] = result
         if journal is not None:
@@ -96,44 +96,44 @@ def predict(
     save.now()
     if journal is not None:
         journal.close(remove=True)
-    seconds, plans = time.perf_counter() - began, tuple(pace.history) if pace else ()
-    judged = profile([done[path.name] for path in todo if path.name in done], seconds, pipeline.decoders)
-    return Run([done.get(name) or _lacking(name, name in named) for name in order], seconds, judged, plans)
+    seconds, plans = time.perf_counter() - began, tuple(scheduler.history) if scheduler else ()
+    scored = profile([done[path.name] for path in todo if path.name in done], seconds, pipeline.decoders)
+    return Run([done.get(name) or _lacking(name, name in named) for name in order], seconds, scored, plans)
 
 
 def open_journal(pipeline: Pipeline, output: Path, restart: bool = False) -> Journal:
     """The journal beside `output`; DfdcError when it is of another blend, other weights or other frames."""
     about = {
         "blend": hashlib.sha256(pipeline.blend.to_json().encode()).hexdigest(),
-        "members": {panelist.card.name: panelist.card.sha256 for panelist in pipeline.panel},
+        "members": {loaded.card.name: loaded.card.sha256 for loaded in pipeline.loaded_members},
         "frames": pipeline.options.frames,
     }
     return Journal(journal_of(output), about, restart)
 
 
-def set_pace(pipeline: Pipeline, videos: int, budget: str, reserve: str, started: float) -> Budgeted:
+def make_scheduler(pipeline: Pipeline, videos: int, budget: str, reserve: str, started: float) -> BudgetScheduler:
     """A pace that ends `reserve` before `budget` is over. started: of time.time(), when the budget began to run."""
     seconds, kept = parse_duration(budget), parse_duration(reserve)
     if kept >= seconds:
         raise ValueError(f"--reserve {reserve} leaves nothing of --budget {budget}")
     blend = pipeline.blend
-    ladder = make_ladder(pipeline.options.frames, len(blend.ladder), _shares(pipeline), _losses(blend))
-    return Budgeted(Planner(ladder, videos, seconds, kept, started, pipeline.decoders))
+    plans = make_plans(pipeline.options.frames, len(blend.fallbacks), _shares(pipeline), _losses(blend))
+    return BudgetScheduler(Planner(plans, videos, seconds, kept, started, pipeline.decoders))
 
 
 def _shares(pipeline: Pipeline) -> list[float]:
     """Seconds of the members on each rung of the blend's ladder, as a share of all members'; empty where not known."""
-    seconds = {panelist.card.name: panelist.card.seconds_per_32_crops or 0.0 for panelist in pipeline.panel}
+    seconds = {loaded.card.name: loaded.card.seconds_per_32_crops or 0.0 for loaded in pipeline.loaded_members}
     if not all(seconds.values()):
         return []
-    rungs = [pipeline.blend.members, *(rung.members for rung in pipeline.blend.ladder)]
-    return [sum(seconds[name] for name in rung) / sum(seconds.values()) for rung in rungs]
+    fallbacks = [pipeline.blend.members, *(fallback.members for fallback in pipeline.blend.fallbacks)]
+    return [sum(seconds[name] for name in fallback) / sum(seconds.values()) for fallback in fallbacks]
 
 
 def _losses(blend: Blend) -> list[float]:
     """Expected log loss on each rung; empty where the whole blend's is not known, or not below the prior's."""
     whole = blend.facts.get("expected_log_loss", {}).get("value")
-    losses = [] if whole is None else [float(whole), *(rung.log_loss for rung in blend.ladder)]
+    losses = [] if whole is None else [float(whole), *(fallback.log_loss for fallback in blend.fallbacks)]
     return losses if all(loss < PRIOR_LOSS for loss in losses) else []
 
 
@@ -221,7 +221,7 @@ def to_json(run: Run) -> str:
             "reason": r.reason,
             "people": [dataclasses.asdict(person) for person in r.people],
             "faces": len(r.faces),
-            "detector_steps": dict(Counter(face.step for face in r.faces)),
+            "detector_steps": dict(Counter(face.detector for face in r.faces)),
             "seconds": {stage: round(value, 3) for stage, value in r.seconds.items()},
         }
         for r in run.results
@@ -233,7 +233,7 @@ def to_json(run: Run) -> str:
         "profile": run.profile.to_dict(),
     }
     facts["plans"] = [
-        {"seconds": round(c.seconds, 1), "left": c.left, "frames": c.plan.frames, "rung": c.plan.rung}
+        {"seconds": round(c.seconds, 1), "left": c.left, "frames": c.plan.frames, "rung": c.plan.fallback}
         for c in run.plans
     ]
     return json.dumps({"videos": videos, **facts}, indent=2)

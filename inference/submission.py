@@ -77,7 +77,7 @@ def validate_submission(path: Path, order: list[str] | None = None) -> None:
         raise DfdcError(f"{path}: {bad['filename'].iloc[0]!r} has the probability {bad['label'].iloc[0]}")
 
 
-def refuse_unjudged(path: Path, most_prior: float) -> None:
+def refuse_unscored(path: Path, most_prior: float) -> None:
     """DfdcError for a valid submission that judges nothing.
 
     That is one in which more than the share `most_prior` of all videos has the prior, or all have the same number.

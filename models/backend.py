@@ -18,7 +18,7 @@ from models.checkpoint import WEIGHTS_DIR, Card, find_cards, load_member
 
 
 @dataclass(frozen=True)
-class Panelist:
+class LoadedMember:
     """One member with its network compiled."""
 
     card: Card
@@ -29,13 +29,13 @@ class Panelist:
         return self.run(np.stack(crops))[0].astype(np.float64)
 
 
-def load_panel(
+def load_members(
     device: torch.device,
     folder: Path = WEIGHTS_DIR,
     engine: Engine | None = None,
     threads: int = 0,
     names: Collection[str] | None = None,
-) -> list[Panelist]:
+) -> list[LoadedMember]:
     """Every member in `folder`, verified and compiled. Raises DfdcError when there is none, or one is damaged.
 
     names: only these of them.
@@ -48,10 +48,10 @@ def load_panel(
     return [_compile(c, folder, device, engine, threads) for c in cards if names is None or c.name in names]
 
 
-def _compile(card: Card, folder: Path, device: torch.device, engine: Engine | None, threads: int) -> Panelist:
+def _compile(card: Card, folder: Path, device: torch.device, engine: Engine | None, threads: int) -> LoadedMember:
     precision = card.precision
     if device.type == "cuda":
         precision = "bf16" if torch.cuda.is_bf16_supported() else "f16"
     network = load_member(card, folder)
     run = make_runner(network, card.crop.size, device, cast(Precision, precision), engine, threads)
-    return Panelist(card, run)
+    return LoadedMember(card, run)

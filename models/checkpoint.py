@@ -18,7 +18,7 @@ from torch import nn
 from common.errors import DfdcError
 from common.files import atomic_path, sha256_of, write_text
 from faces.crop import CropSpec
-from models.registry import Head, Judge, build_backbone
+from models.registry import Head, Scorer, build_backbone
 
 WEIGHTS_DIR = Path(__file__).resolve().parent / "weights"
 
@@ -67,7 +67,7 @@ def _is_halved(value: torch.Tensor) -> bool:
     return value.dtype == torch.float32 and value.ndim > 1 and value.numel() >= HALVED_FROM and not depthwise
 
 
-def export_drift(judge: Judge, stored: dict[str, torch.Tensor], crops: NDArray[np.uint8]) -> float:
+def export_drift(scorer: Scorer, stored: dict[str, torch.Tensor], crops: NDArray[np.uint8]) -> float:
     """The most by which storing moves a face: max |prob_fake of `judge` - prob_fake with the `stored` backbone|.
 
     stored: what `compress` made of the backbone's state. crops: (N, S, S, 3) uint8 RGB, real faces, since noise says
@@ -75,7 +75,7 @@ def export_drift(judge: Judge, stored: dict[str, torch.Tensor], crops: NDArray[n
     """
     if not len(crops):
         raise ValueError("drift is measured on faces, and there are none")
-    original, reloaded = copy.deepcopy(judge).eval(), copy.deepcopy(judge).eval()
+    original, reloaded = copy.deepcopy(scorer).eval(), copy.deepcopy(scorer).eval()
     reloaded.backbone.load_state_dict(_as_float32(stored))
     moved = [
         (_prob_fake(original, piece) - _prob_fake(reloaded, piece)).abs().max()
@@ -84,10 +84,10 @@ def export_drift(judge: Judge, stored: dict[str, torch.Tensor], crops: NDArray[n
     return float(torch.stack(moved).max())  # torch's max, unlike Python's, keeps a NaN
 
 
-def _prob_fake(judge: Judge, crops: torch.Tensor) -> torch.Tensor:
+def _prob_fake(scorer: Scorer, crops: torch.Tensor) -> torch.Tensor:
     """(N, S, S, 3) uint8 -> (N,) float32 on the CPU."""
     with torch.inference_mode():
-        prob_fake: torch.Tensor = judge(crops.to(judge.shift.device)).float().sigmoid().cpu()
+        prob_fake: torch.Tensor = scorer(crops.to(scorer.shift.device)).float().sigmoid().cpu()
     return prob_fake
 
 
@@ -103,7 +103,7 @@ def save_member(folder: Path, card: Card, backbone: nn.Module, drift_on: NDArray
     """
     stored, drift = compress(backbone.state_dict()), None
     if drift_on is not None:
-        drift = export_drift(Judge(backbone, card.crop).to(_device_of(backbone)), stored, drift_on)
+        drift = export_drift(Scorer(backbone, card.crop).to(_device_of(backbone)), stored, drift_on)
         if not drift <= DRIFT_LIMIT:
             raise DfdcError(
                 f"stored in fp16, member {card.name!r} moves prob_fake of one of {len(drift_on)} faces by {drift:.4f}, "
@@ -144,7 +144,7 @@ def find_cards(folder: Path = WEIGHTS_DIR) -> list[Card]:
     return [read_card(path) for path in paths]
 
 
-def load_member(card: Card, folder: Path = WEIGHTS_DIR) -> Judge:
+def load_member(card: Card, folder: Path = WEIGHTS_DIR) -> Scorer:
     """The member's network in float32, in eval mode, normalisation inside.
 
     Raises DfdcError when the weights are missing, or their SHA-256 is not the card's, or they do not fit.
@@ -163,4 +163,4 @@ def load_member(card: Card, folder: Path = WEIGHTS_DIR) -> Judge:
         backbone.load_state_dict(_as_float32(stored))
     except RuntimeError as error:
         raise DfdcError(f"{path} does not fit {card.backbone}: {error}") from error
-    return Judge(backbone, card.crop).eval()
+    return Scorer(backbone, card.crop).eval()

@@ -160,7 +160,7 @@ class FlatMlp(nn.Module):
         return logits
 
 
-class Judge(nn.Module):
+class Scorer(nn.Module):
     """A backbone with its normalisation inside: (N, S, S, 3) uint8 RGB -> (N,) logits.
 
     Bytes go to the device as they are (a quarter of the traffic of float32), and no caller can forget or repeat the

@@ -21,26 +21,26 @@ import numpy as np
 
 from cli.options import pick_device
 from common.files import write_text
-from models.backend import load_panel
+from models.backend import load_members
 
 CROPS = 32
 
 
 def main(folder: Path, device: str, rounds: int) -> None:
-    panel = load_panel(pick_device(device), folder)
+    loaded_members = load_members(pick_device(device), folder)
     rng = np.random.default_rng(0)
-    sizes = {p.card.name: p.card.crop.size for p in panel}
+    sizes = {p.card.name: p.card.crop.size for p in loaded_members}
     crops = {name: list(rng.integers(0, 256, (CROPS, s, s, 3), dtype=np.uint8)) for name, s in sizes.items()}
     seconds: dict[str, list[float]] = {name: [] for name in sizes}
-    for panelist in panel:
-        panelist.logits(crops[panelist.card.name])  # compiles, and warms the caches up
+    for loaded in loaded_members:
+        loaded.logits(crops[loaded.card.name])  # compiles, and warms the caches up
     for _ in range(rounds):
-        for panelist in panel:  # in turns, so that a busy moment slows all of them
+        for loaded in loaded_members:  # in turns, so that a busy moment slows all of them
             began = time.perf_counter()
-            panelist.logits(crops[panelist.card.name])
-            seconds[panelist.card.name].append(time.perf_counter() - began)
-    for panelist in panel:
-        card, median = panelist.card, statistics.median(seconds[panelist.card.name])
+            loaded.logits(crops[loaded.card.name])
+            seconds[loaded.card.name].append(time.perf_counter() - began)
+    for loaded in loaded_members:
+        card, median = loaded.card, statistics.median(seconds[loaded.card.name])
         print(f"{card.name}: {median:.4f} s per {CROPS} crops, was {card.seconds_per_32_crops}")
         write_text(
             folder / f"{card.name}.json", dataclasses.replace(card, seconds_per_32_crops=round(median, 4)).to_json()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from faces.crop import CropSpec
-from models.backend import Panelist, load_panel
+from models.backend import LoadedMember, load_members
 from models.checkpoint import Card, save_member
 from models.registry import build_backbone
 
@@ -52,6 +52,6 @@ def members(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def panel(members) -> list[Panelist]:
+def loaded_members(members) -> list[LoadedMember]:
     """Those two members, compiled once."""
-    return load_panel(torch.device("cpu"), members)
+    return load_members(torch.device("cpu"), members)

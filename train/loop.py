@@ -28,7 +28,7 @@ from ensemble.metrics import auc, log_loss_balanced, sigmoid
 from faces.crop import CropSpec
 from faces.store import CropStore
 from models.pretrained import load_imagenet
-from models.registry import Judge, build_member, get_member
+from models.registry import Scorer, build_member, get_member
 from train.augment.mixing import mix_pairs
 from train.checkpoint import checkpoint, restore
 from train.config import TrainConfig
@@ -84,7 +84,7 @@ class Trainer:
         self.start = load_imagenet(backbone, member.backbone) if config.start == "imagenet" else "scratch"
         if config.sync_bn:
             backbone = torch.nn.SyncBatchNorm.convert_sync_batchnorm(backbone)
-        self.model = to_device(Judge(backbone, self.spec), self.device)
+        self.model = to_device(Scorer(backbone, self.spec), self.device)
         self.ema = ModelEmaV3(self.model, decay=config.ema_decay, use_warmup=config.ema_decay > 0)
         self.network = DistributedDataParallel(self.model) if self.team.world > 1 else self.model
         self.optimizer = make_optimizer(self.model, config)

@@ -17,9 +17,9 @@ from common.engine import Engine
 from common.errors import DfdcError
 from common.files import atomic_path
 from faces.store import CropStore
-from models.backend import Panelist, load_panel
+from models.backend import LoadedMember, load_members
 from models.registry import TIGHT
-from train.augment.degrade import deal
+from train.augment.degrade import assign_degradations
 from train.data.coverage import check_coverage
 from train.data.dataset import FaceDataset
 from train.data.provenance import LearntFrom, learnt_from, overlap, read_training_labels
@@ -31,7 +31,7 @@ PIECE = 64  # crops in memory at a time
 
 
 @dataclass(frozen=True)
-class Judged:
+class ScoredTable:
     """Logits of members on faces, and what a reader of the scores has to know."""
 
     rows: pd.DataFrame  # COLUMNS; by member, then in the order of the labels
@@ -62,7 +62,7 @@ class Source:
         return rows.reset_index(drop=True)
 
 
-def judge_holdout(
+def score_holdout(
     folder: Path,
     source: Source,
     device: torch.device,
@@ -70,7 +70,7 @@ def judge_holdout(
     flip: bool,
     engine: Engine | None = None,
     degraded: bool = False,
-) -> Judged:
+) -> ScoredTable:
     """Every member of a folder on the held-out faces: those of `fold`, or with None those whose split is "val".
 
     flip: a face's logit is the mean of the face's and its mirror image's. degraded: three quarters of the videos are
@@ -79,57 +79,57 @@ def judge_holdout(
     """
     rows = source.held_out(fold)
     parts, notes = [], []
-    for panelist in load_panel(device, folder, engine):
-        name, learnt = panelist.card.name, learnt_from(panelist.card, source.table, set(source.store.index))
+    for loaded in load_members(device, folder, engine):
+        name, learnt = loaded.card.name, learnt_from(loaded.card, source.table, set(source.store.index))
         if learnt is None:
             notes.append(f"{name}: its card does not say which faces it was trained on; it may have seen these")
         else:
             _refuse_overlap(name, learnt, rows)
             notes += _in_sample(name, learnt, rows)
-        parts.append(_judge(panelist, source, rows, "val" if fold is None else fold, flip, degraded))
-    return Judged(pd.concat(parts, ignore_index=True), tuple(notes))
+        parts.append(_score(loaded, source, rows, "val" if fold is None else fold, flip, degraded))
+    return ScoredTable(pd.concat(parts, ignore_index=True), tuple(notes))
 
 
-def judge_oof(
+def score_oof(
     runs: Sequence[Path], source: Source, device: torch.device, flip: bool, engine: Engine | None = None
-) -> Judged:
+) -> ScoredTable:
     """Run folders of one member, one fold left out of each, each on the faces that it left out.
 
     Raises ValueError when a folder holds not one member, runs are of different members, two left out the same fold,
     one left out none, or was trained on a group that it should have left out, or on another table.
     """
-    by_fold: dict[int, tuple[Panelist, pd.DataFrame]] = {}
+    by_fold: dict[int, tuple[LoadedMember, pd.DataFrame]] = {}
     notes: list[str] = []
     for run in runs:
-        panelist = _only_member(run, device, engine)
-        fold = _fold_of(panelist, run)
+        loaded = _only_member(run, device, engine)
+        fold = _fold_of(loaded, run)
         if fold in by_fold:
             raise ValueError(f"{run} leaves out fold {fold}, and so does a run before it; one run for each fold")
-        learnt = learnt_from(panelist.card, source.table, set(source.store.index))
+        learnt = learnt_from(loaded.card, source.table, set(source.store.index))
         if learnt is None or not learnt.proved:
             raise ValueError(f"the card in {run} does not say which groups it was trained on; train it again")
         rows = source.held_out(fold)
-        _refuse_overlap(panelist.card.name, learnt, rows)
-        by_fold[fold] = panelist, rows
-    names = sorted({panelist.card.name for panelist, _ in by_fold.values()})
+        _refuse_overlap(loaded.card.name, learnt, rows)
+        by_fold[fold] = loaded, rows
+    names = sorted({loaded.card.name for loaded, _ in by_fold.values()})
     if len(names) != 1:
         raise ValueError(f"runs of one member are merged, and these are of {names}; call it once for each")
     if missing := sorted(set(source.table["fold"][source.table["fold"] >= 0]) - set(by_fold)):
         notes.append(f"no run leaves out fold {', '.join(map(str, missing))}: its faces are not in the table")
     notes.append(f"{names[0]}: each run was calibrated on the fold it left out, so the log loss is slightly optimistic")
-    parts = [_judge(panelist, source, rows, fold, flip) for fold, (panelist, rows) in sorted(by_fold.items())]
-    return Judged(pd.concat(parts, ignore_index=True), tuple(notes))
+    parts = [_score(loaded, source, rows, fold, flip) for fold, (loaded, rows) in sorted(by_fold.items())]
+    return ScoredTable(pd.concat(parts, ignore_index=True), tuple(notes))
 
 
-def _only_member(run: Path, device: torch.device, engine: Engine | None) -> Panelist:
-    panel = load_panel(device, run, engine)
-    if len(panel) != 1:
-        raise ValueError(f"{run} holds {len(panel)} members ({', '.join(p.card.name for p in panel)}); name a run's")
-    return panel[0]
+def _only_member(run: Path, device: torch.device, engine: Engine | None) -> LoadedMember:
+    found = load_members(device, run, engine)
+    if len(found) != 1:
+        raise ValueError(f"{run} holds {len(found)} members ({', '.join(p.card.name for p in found)}); name a run's")
+    return found[0]
 
 
-def _fold_of(panelist: Panelist, run: Path) -> int:
-    fold = panelist.card.training.get("fold")
+def _fold_of(loaded: LoadedMember, run: Path) -> int:
+    fold = loaded.card.training.get("fold")
     if isinstance(fold, bool) or not isinstance(fold, int) or fold < 0:
         raise ValueError(f"the card in {run} leaves out no fold ({fold!r}); train it with: dfdc train --fold K")
     return fold
@@ -147,14 +147,14 @@ def _in_sample(name: str, learnt: LearntFrom, rows: pd.DataFrame) -> list[str]:
     return [f"{name}: calibrated on these faces (and its epoch chosen on them), so its log loss here is in-sample"]
 
 
-def _judge(
-    panelist: Panelist, source: Source, rows: pd.DataFrame, fold: int | str, flip: bool, degraded: bool = False
+def _score(
+    loaded: LoadedMember, source: Source, rows: pd.DataFrame, fold: int | str, flip: bool, degraded: bool = False
 ) -> pd.DataFrame:
     """One member's part of the table."""
-    card = panelist.card
+    card = loaded.card
     check_coverage(rows, card.crop)
     filename = rows["filename"] if "filename" in rows else rows["face"]
-    kinds = deal(list(filename)) if degraded else None
+    kinds = assign_degradations(list(filename)) if degraded else None
     faces = FaceDataset(source.store, rows, card.crop, cut_as=TIGHT, degraded=kinds)
     # Where the table does not tell a video's faces apart, they are counted.
     frame = pd.to_numeric(rows["frame"]) if "frame" in rows else filename.groupby(filename).cumcount()
@@ -164,7 +164,7 @@ def _judge(
             "member": card.name,
             "frame": frame,
             "person": pd.to_numeric(rows.get("person", 0)),
-            "logit": _logits(panelist, faces, flip),
+            "logit": _logits(loaded, faces, flip),
             "status": "ok",
             "face": rows["face"],
             "label": np.where(rows["target"] == 1, "FAKE", "REAL"),
@@ -175,22 +175,20 @@ def _judge(
     return table if kinds is None else table.assign(degradation=kinds)
 
 
-def _logits(panelist: Panelist, faces: FaceDataset, flip: bool) -> NDArray[np.float64]:
+def _logits(loaded: LoadedMember, faces: FaceDataset, flip: bool) -> NDArray[np.float64]:
     """(N,) logits, rounded to what a CSV keeps."""
     parts = []
     starts = range(0, len(faces), PIECE)
-    for start in tqdm(starts, desc=panelist.card.name, unit=f"x{PIECE} faces"):
+    for start in tqdm(starts, desc=loaded.card.name, unit=f"x{PIECE} faces"):
         crops = [faces[i][0].numpy() for i in range(start, min(start + PIECE, len(faces)))]
-        logit = panelist.logits(crops)
+        logit = loaded.logits(crops)
         if flip:
-            logit = (logit + panelist.logits([np.ascontiguousarray(crop[:, ::-1]) for crop in crops])) / 2
+            logit = (logit + loaded.logits([np.ascontiguousarray(crop[:, ::-1]) for crop in crops])) / 2
         parts.append(logit)
     logits = np.concatenate(parts)
     if not np.isfinite(logits).all():
         face = faces.names[int(np.flatnonzero(~np.isfinite(logits))[0])]
-        raise DfdcError(
-            f"member {panelist.card.name!r} gives no finite logit for face {face!r}; its weights are broken"
-        )
+        raise DfdcError(f"member {loaded.card.name!r} gives no finite logit for face {face!r}; its weights are broken")
     return logits.round(6)
 
 

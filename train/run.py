@@ -90,7 +90,7 @@ def train_member(
     logits, calibration = _calibrate(trainer, data.val)
     if not machine.team.leads:
         return None
-    member, judge = get_member(config.member), trainer.ema.module
+    member, scorer = get_member(config.member), trainer.ema.module
     card = Card(
         name=name,
         backbone=member.backbone,
@@ -102,9 +102,9 @@ def train_member(
         head=member.head,
         training=_provenance(trainer, data, data_name),
         metrics={"val": _metrics(logits, calibration, data.val)},
-        seconds_per_32_crops=_seconds_per_32_crops(judge, trainer.spec.size, machine.device),
+        seconds_per_32_crops=_seconds_per_32_crops(scorer, trainer.spec.size, machine.device),
     )
-    return save_member(folder, card, judge.backbone, drift_on=_some_faces(trainer))
+    return save_member(folder, card, scorer.backbone, drift_on=_some_faces(trainer))
 
 
 def _some_faces(trainer: Trainer, count: int = 256) -> NDArray[np.uint8]:
@@ -141,9 +141,9 @@ def _metrics(logits: NDArray[np.float64], calibration: Calibration, val: pd.Data
     }
 
 
-def _seconds_per_32_crops(judge: torch.nn.Module, size: int, device: torch.device) -> float:
+def _seconds_per_32_crops(scorer: torch.nn.Module, size: int, device: torch.device) -> float:
     """What judging costs here in torch: the best of five. (OpenVINO, several times faster, stays out of training.)"""
-    run = make_runner(judge, size, device, engine="torch", batch=32)
+    run = make_runner(scorer, size, device, engine="torch", batch=32)
     crops = np.zeros((32, size, size, 3), dtype=np.uint8)
     run(crops)
     times = []

@@ -30,7 +30,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Summary:
+class ScoreSummary:
     """Scores by member (and MEAN, with more than one), by fold where there are several, and correlations."""
 
     scores: dict[str, Score]
@@ -38,7 +38,7 @@ class Summary:
     correlation: pd.DataFrame  # of logits, members x members
 
 
-def summarise(rows: pd.DataFrame) -> Summary:
+def summarise(rows: pd.DataFrame) -> ScoreSummary:
     """Score a table of COLUMNS, every member of which has judged the same faces; ValueError where one has not."""
     logits = rows.pivot(index="face", columns="member", values="logit")
     if logits.isna().to_numpy().any():
@@ -56,7 +56,7 @@ def summarise(rows: pd.DataFrame) -> Summary:
     names = sorted(set(fold.tolist()))
     here = {name: fold == name for name in names}
     by_fold = {n: _score(label[h], mean[h], group[h]) for n, h in here.items()} if len(names) > 1 else {}
-    return Summary(scores, by_fold, logits.corr())
+    return ScoreSummary(scores, by_fold, logits.corr())
 
 
 def _score(label: Floats, logit: Floats, group: NDArray[np.str_]) -> Score:
@@ -66,7 +66,7 @@ def _score(label: Floats, logit: Floats, group: NDArray[np.str_]) -> Score:
     return Score(len(label), auc(label, prob_fake), log_loss_balanced(label, prob_fake), calibrated)
 
 
-def render(summary: Summary) -> str:
+def render(summary: ScoreSummary) -> str:
     """The summary as a table for people."""
     rows = summary.scores | {f"fold {name}": score for name, score in summary.by_fold.items()}
     width = max(len(name) for name in rows)

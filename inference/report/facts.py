@@ -29,7 +29,7 @@ def facts_of(pipeline: Pipeline, run: Run, device: torch.device, arguments: Sequ
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
     return RunFacts(
         title="P(fake) of each video",
-        members=tuple(panelist.card.name for panelist in pipeline.panel),
+        members=tuple(loaded.card.name for loaded in pipeline.loaded_members),
         frames_per_video=pipeline.options.frames,
         wall_seconds=run.seconds,
         profile=run.profile,

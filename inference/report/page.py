@@ -13,7 +13,7 @@ from common.files import write_text
 from common.html import html
 from inference.report.markup import number, percent, small_table
 from inference.report.run_section import RunFacts, run_section
-from inference.result import PRIOR, JudgedFace, PersonResult, Thumbnail, VideoResult
+from inference.result import PRIOR, PersonResult, ScoredFace, Thumbnail, VideoResult
 
 BINS = 20  # of the histogram over 0..1
 PERSON_STYLES = 6  # .p0 to .p5 in report.css; a seventh person looks like the first
@@ -89,8 +89,8 @@ def _headline(results: Sequence[VideoResult], run: RunFacts) -> str:
 
 
 def _histogram(results: Sequence[VideoResult]) -> str:
-    judged = [result.prob_fake for result in results if result.status == "ok" and math.isfinite(result.prob_fake)]
-    counts = Counter(min(int(percent(prob_fake) * BINS / 100), BINS - 1) for prob_fake in judged)
+    scored = [result.prob_fake for result in results if result.status == "ok" and math.isfinite(result.prob_fake)]
+    counts = Counter(min(int(percent(prob_fake) * BINS / 100), BINS - 1) for prob_fake in scored)
     highest = max(counts.values(), default=0)
     bars = "".join(
         f'<rect class="{_side((index + 0.5) / BINS)}" x="{100 * (index + 0.1) / BINS:.2f}%" width="{80 / BINS:.2f}%" '
@@ -99,7 +99,7 @@ def _histogram(results: Sequence[VideoResult]) -> str:
         for index, count in sorted(counts.items())
     )
     return f"""<figure><figcaption>P(fake) of the judged videos <small>tallest bar: {highest}</small></figcaption>
-<svg class="histogram" role="img" aria-label="Histogram of P(fake), {len(judged)} videos in {BINS} bins">
+<svg class="histogram" role="img" aria-label="Histogram of P(fake), {len(scored)} videos in {BINS} bins">
 <line class="half" x1="50%" x2="50%" y1="0%" y2="100%"/><line class="grid" x1="0%" x2="100%" y1="100%" y2="100%"/>
 {bars}</svg>
 <div class="ends"><span>0 <b class="real">real</b></span><span>0.5</span><span><b class="fake">fake</b> 1</span></div>
@@ -180,7 +180,7 @@ def _thumbnail(result: VideoResult, thumbnail: Thumbnail) -> str:
     )
 
 
-def _box(face: JudgedFace, result: VideoResult) -> str:
+def _box(face: ScoredFace, result: VideoResult) -> str:
     corners = [float(value) for value in face.box_xyxy]
     if not (result.width and result.height and all(map(math.isfinite, corners))):
         return ""
@@ -192,8 +192,8 @@ def _box(face: JudgedFace, result: VideoResult) -> str:
     return f'<span class="box {kind}" style="{place}" title="{_face_words(face)}">{label}</span>'
 
 
-def _face_words(face: JudgedFace) -> str:
-    found = f"found by {face.step} at {number(face.score, 2)}"
+def _face_words(face: ScoredFace) -> str:
+    found = f"found by {face.detector} at {number(face.score, 2)}"
     return html(f"person {face.person}, {number(face.second, 1)} s: P(fake) {number(face.prob_fake, 3)}, {found}")
 
 
@@ -217,7 +217,7 @@ def _chart(result: VideoResult) -> str:
 {curves}<g class="ticks">{ticks}</g></svg></div></figure>"""
 
 
-def _curve(faces: Sequence[JudgedFace], span: float) -> str:
+def _curve(faces: Sequence[ScoredFace], span: float) -> str:
     """One person's line and dots; a single face is a dot alone."""
     points = [(percent(face.second / span), 100 - percent(face.prob_fake)) for face in faces]
     style, path = f"p{faces[0].person % PERSON_STYLES}", "L".join(f"{x:.2f} {y:.2f}" for x, y in points)
@@ -231,12 +231,14 @@ def _curve(faces: Sequence[JudgedFace], span: float) -> str:
 
 def _evidence(result: VideoResult, run: RunFacts) -> str:
     """The small tables beside the chart: people, members, detector steps, seconds."""
-    steps = Counter(face.step for face in result.faces).most_common()
+    detectors = Counter(face.detector for face in result.faces).most_common()
     seconds = [(html(stage), number(value, 2)) for stage, value in result.seconds.items()]
     tables = (
         small_table("People", ("", "frames seen", "P(fake)"), map(_person_row, result.people)),
         small_table("Members", ("", "mean logit", "as P(fake)"), _member_rows(result, run)),
-        small_table("Found by", ("detector step", "faces"), [(html(step), str(count)) for step, count in steps]),
+        small_table(
+            "Found by", ("detector step", "faces"), [(html(detector), str(count)) for detector, count in detectors]
+        ),
         small_table("Time spent", ("stage", "s"), seconds),
     )
     return "".join(tables)

@@ -42,10 +42,10 @@ class Plan:
     """How one video is judged. Two plans are equal when they ask for the same, whatever is known of them."""
 
     frames: int  # judged per video
-    rung: int  # 0: all members of the blend, k: those of blend.ladder[k - 1]
+    fallback: int  # 0: all members of the blend, k: those of blend.ladder[k - 1]
     thorough: bool = True  # the whole detector cascade, or its first look only
     members: float = field(default=1.0, compare=False)  # share of all members' seconds that the rung takes
-    worth: float = field(default=1.0, compare=False)  # what it gains over the prior, the top plan's gain being 1
+    value: float = field(default=1.0, compare=False)  # what it gains over the prior, the top plan's gain being 1
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Spent:
     plan: Plan  # it was started with
     decode: float  # in a decoder, until it was done or cut
     detect: float = 0.0  # all but the members: detection, tracking, crops
-    judge: float = 0.0  # in the members
+    score: float = 0.0  # in the members
     cut: bool = False  # hung, crashed or unreadable: its seconds say nothing of others; one without a face is not cut
 
 
@@ -68,8 +68,8 @@ class Forecast:
     high: float
 
 
-def make_ladder(
-    frames: int, rungs: int, shares: Sequence[float] = (), losses: Sequence[float] = ()
+def make_plans(
+    frames: int, fallbacks: int, shares: Sequence[float] = (), losses: Sequence[float] = ()
 ) -> tuple[Plan, ...]:
     """Plans from the best to the cheapest, each cheaper than the one before: fewer frames and members, first look last.
 
@@ -77,34 +77,36 @@ def make_ladder(
     ladder. shares: seconds of the members of each rung as a share of all members', log losses: of each rung; both with
     the whole blend first, both guessed if not given. Raises ValueError when their number or order is not possible.
     """
-    shares = shares or [1 - k / (rungs + 1) for k in range(rungs + 1)]
-    losses = losses or [PRIOR_LOSS * (0.6 + 0.1 * k / max(1, rungs)) for k in range(rungs + 1)]
-    if frames < 1 or not len(shares) == len(losses) == rungs + 1 >= 1:
-        raise ValueError(f"frames {frames} start at 1; {rungs} rungs have one share and loss more: {shares}, {losses}")
+    shares = shares or [1 - k / (fallbacks + 1) for k in range(fallbacks + 1)]
+    losses = losses or [PRIOR_LOSS * (0.6 + 0.1 * k / max(1, fallbacks)) for k in range(fallbacks + 1)]
+    if frames < 1 or not len(shares) == len(losses) == fallbacks + 1 >= 1:
+        raise ValueError(
+            f"frames {frames} start at 1; {fallbacks} fallbacks need one share and loss more: {shares}, {losses}"
+        )
     if not all(a > b > 0 for a, b in pairwise(shares)) or max(losses) >= PRIOR_LOSS:
         raise ValueError(f"shares {shares} fall and stay above 0, losses {losses} are below the prior's, ln 2")
-    worths = [1.0]
+    values = [1.0]
     for loss in losses[1:]:
-        worths.append(min((PRIOR_LOSS - loss) / (PRIOR_LOSS - losses[0]), worths[-1] * (1 - LEAST_LOSS)))
+        values.append(min((PRIOR_LOSS - loss) / (PRIOR_LOSS - losses[0]), values[-1] * (1 - LEAST_LOSS)))
     counts = sorted({max(1, round(frames * step)) for step in STEPS}, reverse=True)
 
-    def plan(step: int, rung: int) -> Plan:
-        worth = worths[rung] * (1 - FRAME_NOISE * (1 / counts[step] - 1 / frames))
-        return Plan(counts[step], rung, True, shares[rung], worth)
+    def plan(step: int, fallback: int) -> Plan:
+        value = values[fallback] * (1 - FRAME_NOISE * (1 / counts[step] - 1 / frames))
+        return Plan(counts[step], fallback, True, shares[fallback], value)
 
-    step = rung = 0
-    ladder = [plan(0, 0)]
-    while step + 1 < len(counts) or rung < rungs:
-        ways = [(step + 1, rung)] * (step + 1 < len(counts)) + [(step, rung + 1)] * (rung < rungs)
-        step, rung = min(ways, key=lambda way: _price(ladder[-1], plan(*way), frames))
-        ladder.append(plan(step, rung))
-    return (*ladder, replace(ladder[-1], thorough=False, worth=ladder[-1].worth * (1 - UNSURE_VIDEOS)))
+    step = fallback = 0
+    plans = [plan(0, 0)]
+    while step + 1 < len(counts) or fallback < fallbacks:
+        ways = [(step + 1, fallback)] * (step + 1 < len(counts)) + [(step, fallback + 1)] * (fallback < fallbacks)
+        step, fallback = min(ways, key=lambda way: _price(plans[-1], plan(*way), frames))
+        plans.append(plan(step, fallback))
+    return (*plans, replace(plans[-1], thorough=False, value=plans[-1].value * (1 - UNSURE_VIDEOS)))
 
 
 def _price(before: Plan, after: Plan, frames: int) -> float:
     """Worth lost for work saved, each as a share of what is left."""
     work, less = (DECODE + p.frames / frames * (DECODE_FRAMES + DETECT + JUDGE * p.members) for p in (before, after))
-    return math.log(before.worth / after.worth) / math.log(work / less)
+    return math.log(before.value / after.value) / math.log(work / less)
 
 
 class _Stage:
@@ -175,23 +177,23 @@ class Planner:
     """
 
     def __init__(
-        self, ladder: Sequence[Plan], videos: int, budget: float, reserve: float, started: float, workers: int = 2
+        self, plans: Sequence[Plan], videos: int, budget: float, reserve: float, started: float, workers: int = 2
     ) -> None:
         """budget: from `started` on. reserve: its end, kept free. videos: to judge. workers: decoded at a time."""
-        if not ladder or budget <= 0 or reserve < 0 or workers < 1 or videos < 0:
+        if not plans or budget <= 0 or reserve < 0 or workers < 1 or videos < 0:
             numbers = f"budget {budget}, reserve {reserve}, workers {workers}, videos {videos}"
-            raise ValueError(f"{len(ladder)} plans, {numbers}: reserve and videos start at 0, the others above")
-        self.ladder, self.workers = tuple(ladder), workers
+            raise ValueError(f"{len(plans)} plans, {numbers}: reserve and videos start at 0, the others above")
+        self.plans, self.workers = tuple(plans), workers
         self.started, self.deadline = started, started + budget - reserve  # then all stops and the file is written
-        few = max(1, self.ladder[0].frames // 4)  # nothing is known yet, and they show a slow machine early
-        self._now = next((i for i, plan in enumerate(self.ladder) if plan.frames <= few), len(self.ladder) - 1)
+        few = max(1, self.plans[0].frames // 4)  # nothing is known yet, and they show a slow machine early
+        self._now = next((i for i, plan in enumerate(self.plans) if plan.frames <= few), len(self.plans) - 1)
         if videos * SLOWEST <= budget - reserve:  # so few that nothing can go wrong: all are judged alike
             self._now = 0
         self._pause = min(50, max(4, videos // 200))  # videos between two looks at the plan
         self._looked, self.changes = FIRST - self._pause, 0  # of plan, after the first videos
         self._flying: Counter[Plan] = Counter()
         self._last = math.nan  # when a video was finished
-        self._wall = self._decoding = self._judging = 0.0  # recent seconds: of the run, of decoders, of the judge
+        self._wall = self._decoding = self._scoring = 0.0  # recent seconds: of the run, of decoders, of the judge
         drift = min(0.03, DRIFT / math.sqrt(max(1, videos)))
         self._stages = _Stage(0.7, 0.4, drift), _Stage(0.1, 0.6, drift), _Stage(0.05, 0.6, drift)  # as in _work
         self._cut = self._cut_squares = 0.0  # seconds, and their squares
@@ -199,7 +201,7 @@ class Planner:
 
     @property
     def plan(self) -> Plan:  # of the next video, as things stand
-        return self.ladder[self._now]
+        return self.plans[self._now]
 
     def finished(self, now: float, spent: Spent) -> None:
         """A started video is done, at `now`: judged, found without a face, or cut."""
@@ -210,14 +212,14 @@ class Planner:
             self._cut_squares += spent.decode**2
         else:
             self._measured += 1
-            took = spent.decode, spent.detect, spent.judge
+            took = spent.decode, spent.detect, spent.score
             for stage, work, seconds in zip(self._stages, self._work(spent.plan), took, strict=True):
                 stage.add(work, seconds)
         if self._last <= now:  # not for the first: the time before it is start-up and no rate
             keep = 0.5 ** (1 / MEMORY)
             self._wall = keep * self._wall + now - self._last
             self._decoding = keep * self._decoding + spent.decode
-            self._judging = keep * self._judging + spent.detect + spent.judge
+            self._scoring = keep * self._scoring + spent.detect + spent.score
         self._last = now
 
     def choose(self, now: float, left: int) -> Plan | None:
@@ -231,8 +233,8 @@ class Planner:
         if self._measured >= FIRST:
             if self._finished - self._looked >= self._pause:
                 self._look(time_left, left)
-            rest = range(self._now, len(self.ladder))
-            fitting = next((i for i in rest if self._remaining(self.ladder[i], 1)[0] <= time_left), None)
+            rest = range(self._now, len(self.plans))
+            fitting = next((i for i in rest if self._remaining(self.plans[i], 1)[0] <= time_left), None)
             if fitting is None:
                 return None
             self._change(fitting)
@@ -253,10 +255,10 @@ class Planner:
         the rest, is worth more.
         """
         self._looked = self._finished
-        forecasts = [self._remaining(plan, left) for plan in self.ladder]
+        forecasts = [self._remaining(plan, left) for plan in self.plans]
         late = [max(1e-9, seconds + SIGMAS * doubt) for seconds, doubt in forecasts]
         stay = [1 + STICKY * ((i < self._now) - (i == self._now)) for i in range(len(late))]
-        last = min(range(len(late)), key=lambda i: late[i] / self.ladder[i].worth)
+        last = min(range(len(late)), key=lambda i: late[i] / self.plans[i].value)
         self._change(next((i for i in range(last) if late[i] * stay[i] <= time_left), last))
 
     def _change(self, to: int) -> None:
@@ -273,29 +275,29 @@ class Planner:
 
     def _per_video(self, plan: Plan) -> tuple[float, float, float]:
         """Seconds of the run per video, their doubt (a share, squared), and seconds from a video's start to its end."""
-        (decode, decode_doubt), (detect, detect_doubt), (judge, judge_doubt) = (
+        (decode, decode_doubt), (detect, detect_doubt), (score, score_doubt) = (
             stage.seconds(work) for stage, work in zip(self._stages, self._work(plan), strict=True)
         )
-        judging = detect + judge
+        scoring = detect + score
         decoding = (decode + self._cut / (self._finished + CUT_MEMORY)) / self.workers
-        doubt = decode_doubt / self.workers**2 if decoding > judging else detect_doubt + judge_doubt
-        wall = self._wall_of(decoding, judging)
-        return wall, doubt / wall**2 if wall else 0.0, decode + judging
+        doubt = decode_doubt / self.workers**2 if decoding > scoring else detect_doubt + score_doubt
+        wall = self._wall_of(decoding, scoring)
+        return wall, doubt / wall**2 if wall else 0.0, decode + scoring
 
-    def _wall_of(self, decoding: float, judging: float) -> float:
+    def _wall_of(self, decoding: float, scoring: float) -> float:
         """Seconds of the run for a video of that many seconds on each side.
 
         The busier one's, and the part of the other's for which that has to wait; measured, as is any time beyond both.
         """
-        more, less = max(decoding, judging), min(decoding, judging)
-        decoded, judged = self._decoding / self.workers + FIRST * decoding, self._judging + FIRST * judging
+        more, less = max(decoding, scoring), min(decoding, scoring)
+        decoded, scored = self._decoding / self.workers + FIRST * decoding, self._scoring + FIRST * scoring
         wall = self._wall + FIRST * (more + WAITING * less)
-        most, least = max(decoded, judged), min(decoded, judged)
+        most, least = max(decoded, scored), min(decoded, scored)
         waiting = min(1.0, max(0.0, (wall - most) / least)) if least else 0.0
         beyond = wall / (most + waiting * least) if most else 1.0
         return (more + waiting * less) * beyond
 
     def _work(self, plan: Plan) -> tuple[float, float, float]:
         """Decoding, detection and judging by a plan; 1 each at the top plan."""
-        frames = plan.frames / self.ladder[0].frames
+        frames = plan.frames / self.plans[0].frames
         return frames, frames * (1.0 if plan.thorough else FIRST_LOOK), frames * plan.members

@@ -26,12 +26,12 @@ class Change:
     plan: Plan
 
     def __str__(self) -> str:
-        members = "all members" if self.plan.rung == 0 else f"members of rung {self.plan.rung}"
+        members = "all members" if self.plan.fallback == 0 else f"members of fallback {self.plan.fallback}"
         look = "" if self.plan.thorough else ", first look for faces only"
         return f"{self.plan.frames} frames, {members}{look}"
 
 
-class Pace(Protocol):
+class Scheduler(Protocol):
     """What a pipeline asks while it runs."""
 
     history: list[Change]  # of the plan; empty where there is one for all
@@ -49,7 +49,7 @@ class Pace(Protocol):
         """Whether what is not finished now must be left."""
 
 
-class Steady:
+class FixedScheduler:
     """Every video in the same way, however long it takes."""
 
     def __init__(self, plan: Plan) -> None:
@@ -69,7 +69,7 @@ class Steady:
         return False
 
 
-class Budgeted:
+class BudgetScheduler:
     """As well as the time allows. A line in the log every minute; `history` keeps each change of plan."""
 
     def __init__(self, planner: Planner, now: Callable[[], float] = time.time) -> None:

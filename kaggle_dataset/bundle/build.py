@@ -17,9 +17,10 @@ from common.errors import DfdcError
 from common.files import sha256_of
 from kaggle_dataset.bundle.gate import (
     BLEND,
+    DATASET_METADATA,
+    KERNEL_METADATA,
     LICENSES,
     MANIFEST,
-    METADATA,
     WHEEL,
     Report,
     gate,
@@ -35,7 +36,6 @@ ROOMS = ("cli", "common", "ensemble", "faces", "inference", "models")  # that `d
 SOURCE_ENDINGS = (".py", ".css", ".js")
 COMPETITION = "deepfake-detection-challenge"
 SCRIPT = "start.py"
-KERNEL_METADATA = "kernel-metadata.json"
 ID_DIGITS = 16  # of the manifest's SHA-256, which name the folder
 
 
@@ -178,7 +178,7 @@ def _entries(work: Path, members: Sequence[str], wheels: Sequence[Wheel]) -> lis
         _Entry(p, p.name, f"faces/weights/{p.name}") for p in (ROOT / "faces" / "weights").glob("*.safetensors")
     ]
     entries += [_Entry(w.path, w.path.name.removesuffix(".whl") + WHEEL, f"wheels/{w.path.name}") for w in wheels]
-    if problems := name_problems([MANIFEST, METADATA, *(entry.name for entry in entries)]):
+    if problems := name_problems([MANIFEST, DATASET_METADATA, *(entry.name for entry in entries)]):
         raise DfdcError("; ".join(problems))
     return sorted(entries, key=lambda entry: entry.name)
 
@@ -256,7 +256,7 @@ def _write(
     for entry in entries:
         shutil.copyfile(entry.source, staged / "dataset" / entry.name)
     (staged / "dataset" / MANIFEST).write_bytes(manifest)
-    (staged / "dataset" / METADATA).write_bytes(_json(_dataset_metadata(address)))
+    (staged / "dataset" / DATASET_METADATA).write_bytes(_json(_dataset_metadata(address)))
     for name, data in kernel.items():
         (staged / "kernel" / name).write_bytes(data)
     for path in staged.glob("*/*"):

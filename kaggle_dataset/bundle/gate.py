@@ -18,7 +18,8 @@ from common.errors import DfdcError
 # The competition's rules: "External data is allowed up to 1 GB in size". Taken as 10^9, over all that is attached.
 LIMIT_BYTES = 1_000_000_000
 LIMIT_FILES = 50  # at the top level of a dataset
-MANIFEST, METADATA, BLEND = "manifest.json", "dataset-metadata.json", "blend.json"
+MANIFEST, BLEND = "manifest.json", "blend.json"
+DATASET_METADATA, KERNEL_METADATA = "dataset-metadata.json", "kernel-metadata.json"
 WHEEL = ".whl.bin"  # Kaggle unpacks a .whl
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst", ".lz4", ".whl", ".egg", ".jar")
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib", ".npy", ".npz")
@@ -84,14 +85,14 @@ def gate(dataset: Path, others: Mapping[str, int] | None = None) -> Report:
     others: other external data attached to the kernel -> bytes, which count against the same limit.
     """
     entries = sorted(dataset.iterdir())
-    uploaded = [path for path in entries if path.name != METADATA]
+    uploaded = [path for path in entries if path.name != DATASET_METADATA]
     files = {path.name: path.lstat().st_size for path in uploaded}
     manifest, problems = _manifest(dataset)
     kinds = {name: kind_of(name, str(manifest.get(name, {}).get("path", ""))) for name in files}
     problems += name_problems(path.name for path in entries)
     problems += [problem for path in uploaded for problem in _file_problems(path)]
     problems += _unlike(files, manifest)
-    problems += metadata_problems(_read(dataset / METADATA))
+    problems += metadata_problems(_read(dataset / DATASET_METADATA))
     report = Report(files, kinds, dict(others or {}), tuple(_drops(dataset, files, kinds)))
     if len(files) > LIMIT_FILES:
         problems.append(f"{len(files)} files at the top level, Kaggle takes {LIMIT_FILES}")
@@ -223,11 +224,11 @@ def _drops(dataset: Path, files: Mapping[str, int], kinds: Mapping[str, str]) ->
         yield f"{sum(sizes):,} bytes: OpenVINO; a CPU session becomes 4 times slower, a GPU session stays as it is"
     blend = _read(dataset / BLEND)
     had, loss = set(blend.get("members", {})), blend.get("expected_log_loss", {}).get("value")
-    for rung in blend.get("ladder", []):
-        for name in sorted(had - set(rung["weights"])):
-            after = f"expected log loss {loss:.4f} -> {rung['log_loss']:.4f}" if loss is not None else "tune again"
+    for fallback in blend.get("ladder", []):
+        for name in sorted(had - set(fallback["weights"])):
+            after = f"expected log loss {loss:.4f} -> {fallback['log_loss']:.4f}" if loss is not None else "tune again"
             yield f"{files.get(f'{name}.safetensors', 0):,} bytes: member {name}, {after}"
-        had, loss = set(rung["weights"]), rung["log_loss"]
+        had, loss = set(fallback["weights"]), fallback["log_loss"]
 
 
 def _by_size(sizes: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -86,13 +86,13 @@ def measure_drift(source: Path, target: Path, blend: Blend, videos: Sequence[Pat
     Both go the whole way from video to probability on the CPU. Returns a value per member, and one for the blend.
     Raises ValueError when the videos show no face.
     """
-    before, after = _judge(source, blend, videos), _judge(target, blend, videos)
+    before, after = _predict(source, blend, videos), _predict(target, blend, videos)
     if not len(before[BLEND_ROW]):
         raise ValueError(f"none of {len(videos)} videos shows a face; drift is measured on faces, give other videos")
     return {name: float(np.abs(before[name] - after[name]).max()) for name in before}
 
 
-def _judge(folder: Path, blend: Blend, videos: Sequence[Path]) -> Mapping[str, np.ndarray]:
+def _predict(folder: Path, blend: Blend, videos: Sequence[Path]) -> Mapping[str, np.ndarray]:
     """prob_fake of every face, by member and by the blend."""
     import torch
 

@@ -23,7 +23,7 @@ ALWAYS = ("pip",)  # every image has it, and the kernel's script installs wheels
 
 
 @dataclass(frozen=True)
-class Fresh:
+class SessionEnvironment:
     """An environment and what is in it."""
 
     python: Path
@@ -33,7 +33,7 @@ class Fresh:
     reads: tuple[Path, ...]  # folders that the links lead to
 
 
-def make_fresh(folder: Path, names: Iterable[str], connections: Path) -> Fresh:
+def make_environment(folder: Path, names: Iterable[str], connections: Path) -> SessionEnvironment:
     """Make a virtual environment with the distributions `names`, in the versions that this one has, and their needs.
 
     The guard is in it: every Python process
@@ -50,7 +50,7 @@ def make_fresh(folder: Path, names: Iterable[str], connections: Path) -> Fresh:
     shutil.copyfile(GUARD, site / "_dry_run_guard.py")
     (site / "_dry_run_guard.pth").write_text(f"import _dry_run_guard; _dry_run_guard.watch({str(connections)!r})\n")
     versions = {name: one.version for name, one in sorted(every.items())}
-    return Fresh(
+    return SessionEnvironment(
         folder / "bin" / "python",
         {name: version for name, version in versions.items() if name in found},
         {name: version for name, version in versions.items() if name not in found},

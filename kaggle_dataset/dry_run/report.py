@@ -18,7 +18,7 @@ DISK = 20 * 10**9  # bytes of /kaggle/working and scratch
 
 
 @dataclass(frozen=True)
-class Passage:
+class RunResult:
     """One run through the kernel, in one of the layouts of Kaggle's input."""
 
     dataset: str  # where the dataset lay: /kaggle/input/...
@@ -44,7 +44,7 @@ class Passage:
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class DryRunReport:
     """A dry run that passed."""
 
     id: str  # of the built folder
@@ -56,11 +56,11 @@ class Rehearsal:
     wheels: tuple[str, ...]  # installed from the dataset
     external_bytes: int  # of all attached datasets
     budget: float  # seconds that the kernel was given
-    passages: tuple[Passage, ...]
+    passages: tuple[RunResult, ...]
 
     def forecast(self, videos: int) -> float:
         """Seconds for that many videos on this machine, by the slower passage."""
-        return max(passage.forecast(videos) for passage in self.passages)
+        return max(result.forecast(videos) for result in self.passages)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, and the forecasts in seconds."""
@@ -80,7 +80,7 @@ class Rehearsal:
             f"least what the start takes)",
             "",
             f"{'dataset at':<44} {'seconds':>8} {'start':>7} {'a video':>8} {'memory':>8} {'disk':>8}  not judged",
-            *(_row(passage) for passage in self.passages),
+            *(_row(result) for result in self.passages),
             "",
             *(_forecast(n, self.forecast(n)) for n in FORECASTS),
             f"Start + N times a video, as measured on this machine ({cores} cores). Kaggle's is another one.",
@@ -88,7 +88,7 @@ class Rehearsal:
         return "\n".join(lines)
 
 
-def _row(p: Passage) -> str:
+def _row(p: RunResult) -> str:
     memory = f"{p.memory / 1e9:.2f} GB" if p.memory else "?"
     numbers = f"{p.seconds:>8.1f} {p.seconds - p.judging:>7.1f} {p.judging / p.videos:>8.2f} {memory:>8}"
     return f"{p.dataset:<44} {numbers} {p.disk / 1e9:>5.2f} GB  {p.fallbacks} of {p.videos}"

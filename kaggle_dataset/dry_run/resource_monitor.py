@@ -13,7 +13,7 @@ PROC = Path("/proc")
 ROUNDS = 50  # of killing: a process may start another one meanwhile, and takes a moment to be gone
 
 
-class Watch:
+class ResourceMonitor:
     """The peaks of a tree of processes, as far as looks at it show them."""
 
     def __init__(self, pid: int, home: Path, folders: Sequence[Path]) -> None:

@@ -20,10 +20,10 @@ from typing import Any, Literal
 
 from common.errors import DfdcError
 from inference.videos import find_videos, journal_of
-from kaggle_dataset.bundle.gate import LIMIT_BYTES, METADATA, gate
+from kaggle_dataset.bundle.gate import DATASET_METADATA, LIMIT_BYTES, gate
 from kaggle_dataset.bundle.wheels import IMAGE, read_image
-from kaggle_dataset.dry_run.environment import Fresh, make_fresh
-from kaggle_dataset.dry_run.report import DISK, HOURS, MEMORY, PLANNED, Passage, Rehearsal
+from kaggle_dataset.dry_run.environment import SessionEnvironment, make_environment
+from kaggle_dataset.dry_run.report import DISK, HOURS, MEMORY, PLANNED, DryRunReport, RunResult
 from kaggle_dataset.dry_run.sandbox import Ended, Isolation, Sandbox, Say, find_means, last_lines
 
 Layout = Literal["slug", "owner"]
@@ -65,7 +65,7 @@ def dry_run(
     budget: float | None = None,
     keep: bool = False,
     say: Say = lambda _: None,
-) -> Rehearsal:
+) -> DryRunReport:
     """Run the kernel of `built`, a folder build/<id>, on `videos` once per layout, and look at all that it does.
 
     image: the list of what Kaggle's image has; the kernel finds that, and the wheels that it installs itself. budget:
@@ -88,13 +88,13 @@ def dry_run(
     for layout in layouts:
         with scratch(keep, say) as folder:
             sandbox = Sandbox(folder / "session", means)
-            fresh = make_fresh(sandbox.host / "environment", names, sandbox.connections)
+            fresh = make_environment(sandbox.host / "environment", names, sandbox.connections)
             place = furnish(sandbox, program, clips, layout)
             say(f"the kernel runs on {len(clips)} videos for at most {seconds:g} s, the dataset at {place}")
             ended = run_kernel(sandbox, program, fresh, seconds, say)
-            passages.append(Judgement(sandbox, program, ended, seconds).passage(str(place), clips, max_fallback))
+            passages.append(Judgement(sandbox, program, ended, seconds).result(str(place), clips, max_fallback))
     parts = fresh.linked, fresh.below, fresh.absent, tuple(program.manifest.get("wheels", ()))
-    return Rehearsal(built.name, str(means), platform.python_version(), *parts, external, seconds, tuple(passages))
+    return DryRunReport(built.name, str(means), platform.python_version(), *parts, external, seconds, tuple(passages))
 
 
 @contextlib.contextmanager
@@ -146,7 +146,7 @@ def furnish(sandbox: Sandbox, program: Program, clips: Sequence[Path], layout: L
     # Links cost nothing, but without a read-only mount the file itself could be written through them.
     place = _link if sandbox.means.namespaces else shutil.copyfile
     for path in (program.folder / "dataset").iterdir():
-        if path.name != METADATA:  # the client does not send it
+        if path.name != DATASET_METADATA:  # the client does not send it
             place(path, dataset / path.name)
     for path in clips:
         place(path, tests / path.name)
@@ -163,7 +163,7 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def run_kernel(sandbox: Sandbox, program: Program, fresh: Fresh, budget: float, say: Say) -> Ended:
+def run_kernel(sandbox: Sandbox, program: Program, fresh: SessionEnvironment, budget: float, say: Say) -> Ended:
     """Run the script as Kaggle does, from the working folder; only the budget is said to it, and to report as JSON."""
     arguments = ["--budget", f"{budget:g}s", "--reserve", f"{max(1.0, budget * RESERVE):g}s", "--json"]
     environment = {"DFDC_ARGUMENTS": shlex.join(arguments)}
@@ -183,22 +183,22 @@ class Judgement:
     ended: Ended
     budget: float
 
-    def passage(self, dataset: str, clips: Sequence[Path], max_fallback: float) -> Passage:
+    def result(self, dataset: str, clips: Sequence[Path], max_fallback: float) -> RunResult:
         """What it took; DfdcError for the first thing that is wrong."""
         self._behaved()
         self._ended_well()
         self._fits()
-        run = self._judged(len(clips))
+        run = self._scored(len(clips))
         statuses = Counter(str(video["status"]) for video in run["videos"])
-        passage = Passage(
+        result = RunResult(
             dataset, self.ended.seconds, float(run["seconds"]), dict(statuses), self.ended.memory, self.ended.disk
         )
         self._check_submission([path.name for path in clips], {v["filename"]: v["status"] for v in run["videos"]})
-        if passage.fallbacks > max_fallback * passage.videos:
+        if result.fallbacks > max_fallback * result.videos:
             bad = [f"  {v['filename']}: {v['status']}: {v['reason']}" for v in run["videos"] if v["status"] != "ok"]
-            share = f"{passage.fallbacks} of {passage.videos} videos were not judged, more than {max_fallback:.0%}"
+            share = f"{result.fallbacks} of {result.videos} videos were not judged, more than {max_fallback:.0%}"
             raise DfdcError("\n".join([share, *bad[:LINES]]))
-        return passage
+        return result
 
     def _behaved(self) -> None:
         """Nothing was tried that Kaggle would not let pass, whatever became of it."""
@@ -238,7 +238,7 @@ class Judgement:
         if self.ended.disk > DISK:
             raise self._failed(f"it wrote {self.ended.disk / 1e9:.1f} GB; a session has {DISK / 1e9:g} GB")
 
-    def _judged(self, videos: int) -> dict[str, Any]:
+    def _scored(self, videos: int) -> dict[str, Any]:
         """What judging reported on stdout. Without a report it did not come to its end."""
         out = self.sandbox.out.read_text(encoding="utf-8", errors="replace")
         try:

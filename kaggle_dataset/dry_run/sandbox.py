@@ -20,7 +20,7 @@ from typing import Literal
 
 from common.errors import DfdcError
 from inference.schedule.duration import clock
-from kaggle_dataset.dry_run.resource_monitor import Watch
+from kaggle_dataset.dry_run.resource_monitor import ResourceMonitor
 
 Isolation = Literal["auto", "namespaces", "hook"]
 Say = Callable[[str], None]
@@ -178,18 +178,18 @@ class Sandbox:
                 stderr=err,
                 start_new_session=True,
             )
-            watch = Watch(process.pid, self.home, (self.working, self.temporary, self.home))
+            monitor = ResourceMonitor(process.pid, self.home, (self.working, self.temporary, self.home))
             try:
-                code = self._wait(process, watch, began + seconds, say)
+                code = self._wait(process, monitor, began + seconds, say)
             finally:
-                watch.kill()
+                monitor.kill()
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
             took = time.monotonic() - began
         after = _snapshot(self.input)
         changed = tuple(sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name)))
-        return Ended(code, took, watch.memory, watch.disk, self._attempts(), changed)
+        return Ended(code, took, monitor.memory, monitor.disk, self._attempts(), changed)
 
     def boxed(self, command: Sequence[str], visible: Sequence[Path]) -> list[str]:
         """The command inside namespaces that look like a Kaggle session."""
@@ -206,21 +206,23 @@ class Sandbox:
         place = {} if self.means.namespaces else {"TMPDIR": str(self.temporary)}
         return {"HOME": str(self.home), "PATH": os.defpath, "LANG": "C.UTF-8", **place}
 
-    def _wait(self, process: subprocess.Popen[bytes], watch: Watch, deadline: float, say: Say) -> int | None:
+    def _wait(
+        self, process: subprocess.Popen[bytes], monitor: ResourceMonitor, deadline: float, say: Say
+    ) -> int | None:
         """Look at it until it ends; its exit code, or None when it is late."""
         began = looked = said = time.monotonic()
         while (now := time.monotonic()) < deadline:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 code = process.wait(min(LOOK, max(0.01, deadline - now)))
-                watch.look_at_disk()
+                monitor.look_at_disk()
                 return code
-            watch.look_at_memory()
+            monitor.look_at_memory()
             if now - looked >= LOOK_AT_DISK:
-                watch.look_at_disk()
+                monitor.look_at_disk()
                 looked = time.monotonic()
             if now - said >= SAY:
                 said = now
-                say(f"{clock(now - began)}: {watch.memory / 1e9:.1f} GB of memory; {last_lines(self.err, 1).strip()}")
+                say(f"{clock(now - began)}: {monitor.memory / 1e9:.1f} GB of memory; {last_lines(self.err, 1).strip()}")
         return None
 
     @contextlib.contextmanager

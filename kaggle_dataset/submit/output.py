@@ -40,7 +40,7 @@ def fetch(ref: str, output: Path, kaggle: Kaggle, timer: Timer, sample: Path | N
 
 def check(path: Path, sample: Path | None, most_prior: float) -> None:
     """DfdcError unless this is a submission that judges. The client saves an error page under that name as well."""
-    from inference.submission import read_sample, refuse_unjudged, validate_submission
+    from inference.submission import read_sample, refuse_unscored, validate_submission
 
     with path.open("rb") as handle:
         start = handle.read(200).lstrip()
@@ -50,7 +50,7 @@ def check(path: Path, sample: Path | None, most_prior: float) -> None:
         page = " ".join(start.decode("utf-8", "replace").split())
         raise DfdcError(f"{path} is a page, not a CSV: {page!r}; the same command fetches it again")
     validate_submission(path, read_sample(sample) if sample else None)
-    refuse_unjudged(path, most_prior)
+    refuse_unscored(path, most_prior)
 
 
 def fetch_log(ref: str, output: Path, kaggle: Kaggle) -> str:

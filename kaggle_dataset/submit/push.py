@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 
 from common.errors import DfdcError
 from common.files import sha256_of, write_text
+from kaggle_dataset.bundle.gate import KERNEL_METADATA
 from kaggle_dataset.submit.kaggle_client import Answer, Kaggle, KaggleTimeout, NotSignedIn
 from kaggle_dataset.submit.output import SUBMISSION, fetch, fetch_log
 from kaggle_dataset.submit.polling import CALL, Refused, Say, Timer, alone, ask, reason, refusal, stays
 
-METADATA = "kernel-metadata.json"
 STATE = "push.json"  # beside the kernel's folder: what a killed push left behind
 REF = re.compile(r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]{5,}")
 SUCCESS = re.compile(r"^Kernel version (\d+) successfully pushed\.\s+Please check progress at (\S+)", re.MULTILINE)
@@ -112,7 +112,7 @@ def last_push(kernel: Path) -> tuple[str, int]:
 
 def check_metadata(kernel: Path) -> str:
     """The ref that a kernel's folder is pushed as; ValueError for metadata that would not do what is meant."""
-    path = kernel / METADATA
+    path = kernel / KERNEL_METADATA
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         ref, code = str(values["id"]), kernel / str(values["code_file"])
@@ -225,7 +225,7 @@ def _refuse_arrived(kernel: Path, ref: str, state: Path, kaggle: Kaggle, timer: 
 
 def _has(kernel: Path, ref: str, kaggle: Kaggle, timer: Timer) -> bool:
     """Whether Kaggle has the script that is in the folder. ref: owner/slug (the latest) or owner/slug/version."""
-    code = kernel / str(json.loads((kernel / METADATA).read_text(encoding="utf-8"))["code_file"])
+    code = kernel / str(json.loads((kernel / KERNEL_METADATA).read_text(encoding="utf-8"))["code_file"])
     with tempfile.TemporaryDirectory() as folder:
         try:
             ask(kaggle, timer, "kernels", "pull", ref, "-p", folder)

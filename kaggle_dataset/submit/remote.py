@@ -16,7 +16,7 @@ IDLE = {"ready", "failed"}  # statuses in which nothing is being processed
 
 
 @dataclass(frozen=True)
-class Seen:
+class RemoteState:
     """A dataset as `datasets status` shows it."""
 
     status: str
@@ -34,11 +34,11 @@ class Remote:
     def __init__(self, ref: str, kaggle: Kaggle, timer: Timer) -> None:
         self.ref, self.kaggle, self.timer = ref, kaggle, timer
 
-    def look(self) -> Seen | None:
+    def look(self) -> RemoteState | None:
         """The dataset now; None: 403 or 404, which is also what its owner is told while it is being created."""
         try:
             values = ask(self.kaggle, self.timer, "datasets", "status", self.ref, "--format", "json").json()
-            seen = Seen(str(values["status"]), int(values["current_version_number"] or 0))
+            seen = RemoteState(str(values["status"]), int(values["current_version_number"] or 0))
         except Refused:
             return None
         except (KeyError, TypeError, ValueError) as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common.errors import DfdcError
 from common.files import sha256_of
-from kaggle_dataset.bundle.gate import MANIFEST, METADATA, gate
+from kaggle_dataset.bundle.gate import DATASET_METADATA, MANIFEST, gate
 
 # The client keeps its place in an upload in a file named after the whole path; file systems end at 255 bytes.
 LONGEST_PATH = 255 - len(".json")
@@ -40,7 +40,7 @@ def read_staged(dataset: Path) -> Staged:
     folder = dataset.resolve()
     try:
         manifest = (folder / MANIFEST).read_bytes()
-        ref = str(json.loads((folder / METADATA).read_bytes())["id"])
+        ref = str(json.loads((folder / DATASET_METADATA).read_bytes())["id"])
         values = json.loads(manifest)
         entries = {str(entry["name"]): str(entry["sha256"]) for entry in values["files"]}
         others = dict(values.get("others", {}))

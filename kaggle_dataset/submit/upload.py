@@ -12,15 +12,15 @@ from common.errors import DfdcError
 from kaggle_dataset.bundle.gate import MANIFEST
 from kaggle_dataset.submit.kaggle_client import Answer, Kaggle, KaggleTimeout
 from kaggle_dataset.submit.polling import Refused, Say, Timer, reason, refusal, stays
-from kaggle_dataset.submit.remote import Remote, Seen
+from kaggle_dataset.submit.remote import Remote, RemoteState
 from kaggle_dataset.submit.staged_dataset import Staged, read_staged
-from kaggle_dataset.submit.upload_state import Memory, Record
+from kaggle_dataset.submit.upload_state import Record, UploadState
 
 ATTEMPTS = 4
 AGAIN = "the same command again goes on from here"
 SUCCESS = re.compile(r"^(Your private Dataset|Dataset version) is being created", re.MULTILINE)
 FAILURE = re.compile(r"^.*(?:unsuccessful|error:|not valid).*$", re.MULTILINE | re.IGNORECASE)
-NOTHING = Seen("", 0)
+NOTHING = RemoteState("", 0)
 BUSY = re.compile(r"\b403\b|denied|forbidden", re.IGNORECASE)
 
 
@@ -34,7 +34,7 @@ class Uploaded:
 
 
 @dataclass(frozen=True)
-class Pace:
+class UploadTiming:
     """Seconds; only tests have a reason to change them."""
 
     poll: float = 10.0  # between two looks at a dataset that is not ready
@@ -49,7 +49,7 @@ def upload(
     dry_run: bool = False,
     deadline: float = 3600.0,
     say: Say = lambda _: None,
-    pace: Pace | None = None,
+    timing: UploadTiming | None = None,
 ) -> Uploaded:
     """Make this folder the newest version of the dataset that it names, unless it is that already.
 
@@ -64,22 +64,24 @@ def upload(
     DfdcError for a folder that must not be sent, NotSignedIn, Refused for Kaggle's no, DfdcError for a doubt and at the
     deadline.
     """
-    staged, pace = read_staged(dataset), pace or Pace()
-    timer = Timer(deadline, pace.poll, say, f"{staged.ref} on Kaggle", AGAIN)
-    memory = Memory(kaggle.state, staged.ref)
-    errand = _Errand(staged, Remote(staged.ref, kaggle, timer), memory, time.monotonic() + deadline, pace)
+    staged, timing = read_staged(dataset), timing or UploadTiming()
+    timer = Timer(deadline, timing.poll, say, f"{staged.ref} on Kaggle", AGAIN)
+    upload_state = UploadState(kaggle.state, staged.ref)
+    sending = _Upload(staged, Remote(staged.ref, kaggle, timer), upload_state, time.monotonic() + deadline, timing)
     if dry_run:
-        return errand.rehearse()
-    with memory.alone(timer) as lock:
-        return errand.run(lock)
+        return sending.preview()
+    with upload_state.alone(timer) as lock:
+        return sending.run(lock)
 
 
-class _Errand:
+class _Upload:
     """One dataset on its way."""
 
-    def __init__(self, staged: Staged, remote: Remote, memory: Memory, end: float, pace: Pace) -> None:
+    def __init__(
+        self, staged: Staged, remote: Remote, upload_state: UploadState, end: float, timing: UploadTiming
+    ) -> None:
         """end: the deadline, of time.monotonic()."""
-        self.staged, self.remote, self.memory, self.end, self.pace = staged, remote, memory, end, pace
+        self.staged, self.remote, self.upload_state, self.end, self.timing = staged, remote, upload_state, end, timing
         self.timer, self.kaggle, self.say = remote.timer, remote.kaggle, remote.timer.say
 
     def run(self, lock: int) -> Uploaded:
@@ -95,7 +97,7 @@ class _Errand:
         self._check(before, version)
         return Uploaded(self.staged.ref, version, True)
 
-    def rehearse(self) -> Uploaded:
+    def preview(self) -> Uploaded:
         """What run would do, as far as Kaggle shows it now."""
         seen = self.remote.look() or NOTHING
         before = seen.version
@@ -105,12 +107,12 @@ class _Errand:
         self.say(f"would become version {before + 1} of {self.staged.ref}: {self.staged.size}")
         return Uploaded(self.staged.ref, before + 1, False)
 
-    def _begin(self) -> Seen:
+    def _begin(self) -> RemoteState:
         """What is there before we send."""
-        record, began = self.memory.read(), time.monotonic()
+        record, began = self.upload_state.read(), time.monotonic()
         while True:
             seen = self.remote.look()
-            settled = record.step != "sending" or time.monotonic() >= began + self.pace.settle
+            settled = record.step != "sending" or time.monotonic() >= began + self.timing.settle
             # Cut off before we knew whether it had arrived: let it show first.
             if seen and seen.idle and (settled or seen.version >= record.version):
                 return seen
@@ -123,7 +125,7 @@ class _Errand:
         """Upload and make the version, once; DfdcError when it was not made."""
         self.say(f"sending {self.staged.size} as version {before + 1} of {self.staged.ref}")
         # An attempt that we know nothing about may have been the one that made the dataset.
-        tried = self.memory.read().step == "sending"
+        tried = self.upload_state.read().step == "sending"
         problem = ""
         for attempt in range(1, ATTEMPTS + 1):
             self._remember("sending", before + 1)
@@ -145,7 +147,7 @@ class _Errand:
             answer = self.kaggle(
                 *("datasets", *command, "-p", str(self.staged.folder), "-r", "skip"),
                 timeout=max(1.0, self.end - time.monotonic()),
-                idle=self.pace.idle,
+                idle=self.timing.idle,
                 scope=self.staged.sha256,
                 stop=watcher,
                 keep=(lock,),
@@ -157,9 +159,9 @@ class _Errand:
             return f"{watcher.dropped} did not arrive; the client would have gone on without it and was stopped", 0.0
         if watcher.pause is not None:
             return f"{reason(answer)}: stopped before the client itself sends it again", watcher.pause
-        return self._judge(answer, before, tried), 0.0
+        return self._classify(answer, before, tried), 0.0
 
-    def _judge(self, answer: Answer, before: int, tried: bool) -> str:
+    def _classify(self, answer: Answer, before: int, tried: bool) -> str:
         """'' for a success without a but, the problem for what may pass; Refused or NotSignedIn for a no."""
         told = FAILURE.search(answer.out)
         if answer.code == 0 and SUCCESS.search(answer.out) and not told:
@@ -181,7 +183,7 @@ class _Errand:
 
     def _was_made(self, before: int, problem: str, pause: float) -> bool:
         """Whether, after all, there is a new version; waits for that as long as one may need to show."""
-        shown = time.monotonic() + max(pause, self.pace.settle)
+        shown = time.monotonic() + max(pause, self.timing.settle)
         news = problem
         while True:
             self.timer.pause(news)
@@ -212,14 +214,14 @@ class _Errand:
                 return seen.version
             self._pause(seen)
 
-    def _pause(self, seen: Seen | None) -> None:
+    def _pause(self, seen: RemoteState | None) -> None:
         """Wait for the next look; DfdcError at the deadline."""
         try:
             self.timer.pause(_news(seen))
         except DfdcError:
             # Over its quota, Kaggle was seen to say yes to a dataset that never came. The next run may ask again: where
             # it does come, that is refused.
-            if seen is None and self.memory.read().step == "sent":
+            if seen is None and self.upload_state.read().step == "sent":
                 self._remember("sending", 1)
             raise
 
@@ -241,11 +243,11 @@ class _Errand:
                 f"sends to it. Version {version} has these files, and the same command goes on with it"
             )
 
-    def _is_there(self, seen: Seen) -> bool:
+    def _is_there(self, seen: RemoteState) -> bool:
         """Whether what Kaggle has is what is staged; see `upload` for what that proves."""
         if seen.status != "ready" or self.remote.files(seen.version) != self.staged.files:
             return False
-        data, record = self.remote.read(seen.version, MANIFEST), self.memory.read()
+        data, record = self.remote.read(seen.version, MANIFEST), self.upload_state.read()
         accepted = record.step in {"sent", "done"} and record.version == seen.version
         return data == self.staged.manifest or (data is None and accepted and record.content == self.staged.sha256)
 
@@ -255,7 +257,7 @@ class _Errand:
         shutil.rmtree(self.kaggle.state / self.staged.sha256, ignore_errors=True)
 
     def _remember(self, step: str, version: int) -> None:
-        self.memory.write(Record(self.staged.sha256, version, step))
+        self.upload_state.write(Record(self.staged.sha256, version, step))
 
 
 class _Watcher:
@@ -281,5 +283,5 @@ class _Watcher:
         return bool(self.dropped) or self.pause is not None
 
 
-def _news(seen: Seen | None) -> str:
+def _news(seen: RemoteState | None) -> str:
     return f"version {seen.version}, {seen.status}" if seen else "not shown yet"

@@ -24,7 +24,7 @@ class Record:
     step: str = ""  # sending | sent: Kaggle has said yes | done: read back
 
 
-class Memory:
+class UploadState:
     """One record for each dataset, in the state folder."""
 
     def __init__(self, state: Path, ref: str) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from common.errors import DfdcError
 from ensemble.aggregate import Aggregation
-from ensemble.blend import Blend, Rung
+from ensemble.blend import Blend, FallbackEnsemble
 from ensemble.convex import Mix
 from ensemble.metrics import sigmoid
 from tests.ensemble.tables import noisy
@@ -17,7 +17,7 @@ BLEND = Blend(
     clip=(0.02, 0.97),
     frames=16,
     sha256={"a": "1" * 64},
-    ladder=(Rung(("b",), Mix(np.array([1.0]), 1.1, 0.0), 0.4),),
+    fallbacks=(FallbackEnsemble(("b",), Mix(np.array([1.0]), 1.1, 0.0), 0.4),),
     facts={"chosen": "tuned", "expected_log_loss": {"value": 0.3}},
 )
 
@@ -38,17 +38,17 @@ def test_written_and_read_it_is_the_same(tmp_path):
         16,
         BLEND.facts,
     )
-    assert again.ladder[0].members == ("b",)
+    assert again.fallbacks[0].members == ("b",)
 
 
 def test_equal_weights_are_the_mean_of_logits():
-    verdict = Blend.equal(["a", "b"]).judge({"a": np.array([1.0, 3.0]), "b": np.array([0.0, 0.0])}, np.array([0, 0]))
+    verdict = Blend.equal(["a", "b"]).predict({"a": np.array([1.0, 3.0]), "b": np.array([0.0, 0.0])}, np.array([0, 0]))
     assert verdict.prob_fake == pytest.approx(float(sigmoid(np.array(1.0))))
 
 
 def test_people_are_listed_the_most_seen_first_and_faces_keep_their_order():
     logit = np.array([2.0, -3.0, 2.0, -3.0, -1.0])
-    verdict = Blend.equal(["a"]).judge({"a": logit}, np.array([1, 0, 1, 0, 0]))
+    verdict = Blend.equal(["a"]).predict({"a": logit}, np.array([1, 0, 1, 0, 0]))
     assert [(who, seen) for who, seen, _ in verdict.people] == [(0, 3), (1, 2)]
     assert verdict.prob_fake == pytest.approx(float(sigmoid(np.array(2.0))))
     assert verdict.faces == pytest.approx(sigmoid(logit))
@@ -56,10 +56,10 @@ def test_people_are_listed_the_most_seen_first_and_faces_keep_their_order():
 
 def test_one_video_is_judged_as_a_table_of_them():
     faces = noisy(20, (1.0, 2.0), per_video=5)
-    together = BLEND.judge_all(faces.logit, faces.layout)
+    together = BLEND.predict_all(faces.logit, faces.layout)
     for v in range(20):
         mine = faces.logit[5 * v : 5 * v + 5]
-        alone = BLEND.judge({"a": mine[:, 0], "b": mine[:, 1]}, np.zeros(5, dtype=int))
+        alone = BLEND.predict({"a": mine[:, 0], "b": mine[:, 1]}, np.zeros(5, dtype=int))
         assert alone.prob_fake == pytest.approx(together[v])
 
 
@@ -74,12 +74,12 @@ def test_a_member_of_weight_zero_need_not_run():
 
 
 def test_a_rung_has_its_own_members_and_calibration():
-    assert BLEND.step(0) is BLEND
-    fewer = BLEND.step(1)
+    assert BLEND.fallback(0) is BLEND
+    fewer = BLEND.fallback(1)
     assert (fewer.members, fewer.mix.temperature, fewer.clip) == (("b",), 1.1, BLEND.clip)
     assert fewer.aggregation == BLEND.aggregation
-    with pytest.raises(ValueError, match="rungs 0 to 1, not 2"):
-        BLEND.step(2)
+    with pytest.raises(ValueError, match="fallbacks 0 to 1, not 2"):
+        BLEND.fallback(2)
 
 
 def test_members_that_are_missing_or_others_are_refused():

@@ -69,9 +69,9 @@ def test_what_blend_json_says(outcome):
     assert set(facts["compared"]) == {TUNED, EQUAL, SINGLE, PLAIN}
     assert facts["tuned_on"]["table_sha256"] == "0" * 64
     assert outcome.blend.sha256 == {"m0": "f" * 64}
-    assert [len(rung.members) for rung in outcome.blend.ladder] == [3, 2, 1]
-    assert outcome.blend.ladder[0].members == ("m0", "m1", "m2")  # who is worth nothing goes first
-    assert outcome.blend.ladder[-1].members == ("m0",)
+    assert [len(fallback.members) for fallback in outcome.blend.fallbacks] == [3, 2, 1]
+    assert outcome.blend.fallbacks[0].members == ("m0", "m1", "m2")  # who is worth nothing goes first
+    assert outcome.blend.fallbacks[-1].members == ("m0",)
 
 
 def test_progress_counts_every_trial(unlike):
@@ -82,16 +82,16 @@ def test_progress_counts_every_trial(unlike):
 
 
 def test_worth(outcome, unlike):
-    worth = outcome.worth
-    assert worth.singles["m0"].auc > worth.singles["m2"].auc > 0.5
-    assert worth.singles["m3"].missed.low < 0.001 < worth.singles["m0"].missed.low
-    assert worth.correlation[0, 1] > 0.5 > worth.correlation[0, 3]
-    assert worth.after.error < worth.before.error
-    assert sum(worth.after.size) == 1500
-    first = worth.disagreements[0]
+    contributions = outcome.contributions
+    assert contributions.singles["m0"].auc > contributions.singles["m2"].auc > 0.5
+    assert contributions.singles["m3"].missed.low < 0.001 < contributions.singles["m0"].missed.low
+    assert contributions.correlation[0, 1] > 0.5 > contributions.correlation[0, 3]
+    assert contributions.after.error < contributions.before.error
+    assert sum(contributions.after.size) == 1500
+    first = contributions.disagreements[0]
     assert max(first.of.values()) - min(first.of.values()) > 0.5
     assert first.filename in unlike.filename
-    assert worth.slices == ()
+    assert contributions.slices == ()
 
 
 def test_degradations_are_told_apart():
@@ -100,7 +100,7 @@ def test_degradations_are_told_apart():
     logit = np.where((kind == "blurred")[:, None], clean.logit * 0.1, clean.logit)
     truth = clean.known()
     found = tune_blend(faces_of(logit, truth.label, group=truth.group, degradation=kind), OPTIONS)
-    slices = {part.name: part for part in found.worth.slices}
+    slices = {part.name: part for part in found.contributions.slices}
     assert slices["blurred"].log_loss > slices["clean"].log_loss
     assert slices["clean"].videos == slices["blurred"].videos == 200
     wrong = slices["clean"].missed + slices["clean"].accused
@@ -110,8 +110,8 @@ def test_degradations_are_told_apart():
 def test_one_member_is_calibrated_and_clipped():
     found = tune_blend(noisy(300, (1.0,)), dataclasses.replace(OPTIONS, trials=20))
     assert found.blend.members == ("m0",)
-    assert found.blend.ladder == ()
-    assert found.worth.singles["m0"].missed is None
+    assert found.blend.fallbacks == ()
+    assert found.contributions.singles["m0"].missed is None
 
 
 @pytest.mark.parametrize(("high", "ships"), [(-0.001, TUNED), (0.001, EQUAL)])

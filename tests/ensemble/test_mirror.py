@@ -43,7 +43,7 @@ def test_the_choice_is_kept_in_the_file(tmp_path):
     blend = Blend(("a", "b"), Mix.equal(2), mirror=True)
     blend.write(tmp_path / "blend.json")
     assert Blend.read(tmp_path / "blend.json").to_json() == blend.to_json()
-    assert Blend.read(tmp_path / "blend.json").step(0).needed().mirror
+    assert Blend.read(tmp_path / "blend.json").fallback(0).needed().mirror
     old = (tmp_path / "blend.json").read_text().replace('  "mirror": true,\n', "")
     (tmp_path / "old.json").write_text(old)
     assert not Blend.read(tmp_path / "old.json").mirror  # written before there was a choice

@@ -104,7 +104,7 @@ def test_every_part_is_there(outcome, page):
     assert not read.open
     tags = [tag for tag, _ in read.elements]
     assert tags.count("figure") == 6
-    assert tags.count("svg") == 6 + len(outcome.worth.singles)
+    assert tags.count("svg") == 6 + len(outcome.contributions.singles)
     assert all(html.escape(note) in page for note in outcome.notes)
     assert "dfdc tune &#x27;&lt;table&gt;.csv&#x27;" in page
     assert outcome.faces.sha256 in page
@@ -121,13 +121,13 @@ def test_tables_say_what_the_outcome_says(outcome, page):
     )
     member = rows_of(page, "Members")[1]
     assert member[0] == MEMBERS[0]
-    assert member[2] == f"{outcome.worth.singles[MEMBERS[0]].auc:.4f}"
+    assert member[2] == f"{outcome.contributions.singles[MEMBERS[0]].auc:.4f}"
     assert member[7:9] == ["2.0", "0.020"]
     head, first, *_ = rows_of(page, "Videos on which members disagree most")
-    worst = outcome.worth.disagreements[0]
+    worst = outcome.contributions.disagreements[0]
     assert head == ["video", "label", "blend", *MEMBERS]
     assert first == [worst.filename, worst.label, f"{worst.prob_fake:.3f}", *(f"{p:.3f}" for p in worst.of.values())]
-    first = outcome.worth.slices[0]
+    first = outcome.contributions.slices[0]
     counts = (str(first.missed), str(first.accused))
     assert rows_of(page, "By degradation")[1] == [
         *("<i>jpeg</i>", str(first.videos), f"{first.log_loss:.4f}", f"{first.auc:.4f}", f"{first.accuracy:.4f}"),
@@ -159,8 +159,10 @@ def test_names_are_escaped(page):
 
 
 def test_a_name_that_is_no_text_is_written(outcome, tmp_path):
-    odd = replace(outcome.worth.disagreements[0], filename="caf\udce9.mp4")
-    assert "caf?.mp4" in page_of(replace(outcome, worth=replace(outcome.worth, disagreements=(odd,))), tmp_path)
+    odd = replace(outcome.contributions.disagreements[0], filename="caf\udce9.mp4")
+    assert "caf?.mp4" in page_of(
+        replace(outcome, contributions=replace(outcome.contributions, disagreements=(odd,))), tmp_path
+    )
 
 
 def test_nothing_comes_from_outside(page):
@@ -206,17 +208,17 @@ print(forest(*{arguments}), end="")"""
 
 def test_what_is_not_known_is_na(outcome, tmp_path):
     none = Estimate(NAN, NAN, NAN)
-    worth = outcome.worth
-    first = {MEMBERS[0]: replace(worth.singles[MEMBERS[0]], auc=NAN, missed=none)}
+    contributions = outcome.contributions
+    first = {MEMBERS[0]: replace(contributions.singles[MEMBERS[0]], auc=NAN, missed=none)}
     blank = replace(
         outcome,
         naive=NAN,
         losses=replace(outcome.losses, difference=dict.fromkeys(outcome.losses.difference, none)),
-        worth=replace(
-            worth,
-            singles={**worth.singles, **first},
-            correlation=np.full_like(worth.correlation, NAN),
-            slices=(replace(worth.slices[0], log_loss=NAN, auc=NAN),),
+        contributions=replace(
+            contributions,
+            singles={**contributions.singles, **first},
+            correlation=np.full_like(contributions.correlation, NAN),
+            slices=(replace(contributions.slices[0], log_loss=NAN, auc=NAN),),
         ),
     )
     page = page_of(blank, tmp_path)
@@ -241,13 +243,13 @@ def test_one_member_without_costs(single, tmp_path):
 
 
 def test_thousands_of_line_ups_stay_small(outcome, tmp_path):
-    chosen = outcome.fitted.line_up
+    chosen = outcome.fitted.best_subset
     many = [replace(chosen, seconds=0.1 + at / 4000, bytes=10**6 + at, log_loss=0.7 - at / 10**5) for at in range(4095)]
     mixed = [replace(c, seconds=c.seconds * (1 + at % 7), bytes=c.bytes * (1 + at % 5)) for at, c in enumerate(many)]
     large = replace(outcome, selection=Selection((chosen, *mixed), True, None))
     few = replace(outcome, selection=Selection((chosen, *mixed[:20]), True, None))
     sizes = [
-        len(pictures.line_ups(o.selection.candidates, [chosen], chosen, lambda c: c.seconds, 1.5, "seconds"))
+        len(pictures.subsets(o.selection.candidates, [chosen], chosen, lambda c: c.seconds, 1.5, "seconds"))
         for o in (large, few)
     ]
     assert sizes[0] < 60_000

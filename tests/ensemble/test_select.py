@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ensemble import select as module
-from ensemble.select import Cost, Limits, Search, frame_counts, line_up
+from ensemble.select import Cost, Limits, Search, best_subset, frame_counts
 from tests.ensemble.tables import noisy
 
 FACES = noisy(400, (0.6, 0.8, 1.5, 2.5))
@@ -36,13 +36,13 @@ def test_a_limit_is_kept_to_the_byte(over, fits):
 
 
 def test_where_all_fit_all_are_taken():
-    assert line_up(search()).members == FACES.members
+    assert best_subset(search()).members == FACES.members
 
 
 def test_a_limit_that_binds_chooses_the_line_up():
     limited = search(Limits(bytes=450, seconds=0.3))
-    assert line_up(limited) == limited.run().best
-    assert line_up(limited).members == ("m1", "m2", "m3")
+    assert best_subset(limited) == limited.run().best
+    assert best_subset(limited).members == ("m1", "m2", "m3")
 
 
 def test_no_member_fits():

@@ -82,7 +82,7 @@ def test_without_labels_there_is_no_truth(tmp_path):
 def test_videos_without_a_face_are_kept_by_name(tmp_path):
     table = pd.concat([rows(), pd.DataFrame([{"filename": "n.mp4", "status": "no_face"}])])
     faces = read_faces([write(tmp_path / "t.csv", table)])
-    assert faces.unjudged == {"n.mp4": "no_face"}
+    assert faces.unscored == {"n.mp4": "no_face"}
     assert "n.mp4" not in faces.filename
 
 

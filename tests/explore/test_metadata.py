@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from explore.labels import read_labels, unmatched
+from explore.labels import read_video_labels, unmatched
 from explore.metadata import COLUMNS, metadata_table, read_facts, write_table
 from tests.media import claim_frames, truncate, write_audio, write_video
 
 
 def table_of(videos, tmp_path, labels=None, **options):
-    known = read_labels(labels, videos)
+    known = read_video_labels(labels, videos)
     return metadata_table(videos, known, tmp_path / "cache.jsonl", **options).set_index("filename")
 
 
@@ -57,7 +57,7 @@ def test_metadata_json_is_read_beside_the_videos(tmp_path):
     }
     (tmp_path / "metadata.json").write_text(json.dumps(entries))
     videos = [tmp_path / name for name in ("real.mp4", "self.mp4", "fake.mp4", "odd.mp4", "new.mp4")]
-    labels = read_labels(None, videos).set_index("filename")
+    labels = read_video_labels(None, videos).set_index("filename")
     assert labels.loc["fake.mp4"].tolist() == ["FAKE", "real.mp4", "train", "real.mp4"]
     assert labels.loc["real.mp4"].tolist() == ["REAL", "", "train", "real.mp4"]
     assert labels.loc["self.mp4"].tolist() == ["REAL", "", "", "self.mp4"]
@@ -70,13 +70,13 @@ def test_metadata_json_is_read_beside_the_videos(tmp_path):
 def test_a_csv_gives_labels_and_groups(tmp_path):
     csv = tmp_path / "clips.csv"
     csv.write_text("filename,label,source,group\na.mp4,fake,x,g1\nb.mp4,UNKNOWN,x,\n")
-    labels = read_labels(csv, [tmp_path / "a.mp4", tmp_path / "b.mp4"])
+    labels = read_video_labels(csv, [tmp_path / "a.mp4", tmp_path / "b.mp4"])
     assert labels["label"].tolist() == ["FAKE", ""]
     assert labels["group"].tolist() == ["g1", "b.mp4"]
 
 
 def test_without_any_labels_they_are_empty(tmp_path):
-    assert read_labels(None, [tmp_path / "a.mp4"])["label"].tolist() == [""]
+    assert read_video_labels(None, [tmp_path / "a.mp4"])["label"].tolist() == [""]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_labels_that_cannot_be_used_are_refused(tmp_path, name, text, says):
     if text is not None:
         (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=says):
-        read_labels(tmp_path / name, [])
+        read_video_labels(tmp_path / name, [])
 
 
 def test_every_field_of_a_whole_video(clip):
@@ -295,5 +295,5 @@ def test_written_tables_are_equal_and_the_same_each_time(clip, tmp_path):
 def test_a_name_that_is_not_unicode_is_written(clip, tmp_path):
     odd = tmp_path / os.fsdecode(b"\xff.mp4")
     shutil.copy(clip, odd)
-    csv, _ = write_table(metadata_table([odd], read_labels(None, [odd]), tmp_path / "cache.jsonl"), tmp_path)
+    csv, _ = write_table(metadata_table([odd], read_video_labels(None, [odd]), tmp_path / "cache.jsonl"), tmp_path)
     assert "?.mp4" in csv.read_text()

@@ -168,7 +168,7 @@ def test_finds_the_five_people(back: BlazeDetector, five_people: Image, tiles) -
     (faces,) = back.with_tiles(tiles)([five_people])
     assert len(faces) == 5 and faces.scores.min() > SURE
     assert faces.scores.tolist() == sorted(faces.scores.tolist(), reverse=True)
-    assert faces.step == ("back_letterbox" if tiles is letterbox else "back_tiles")
+    assert faces.detector == ("back_letterbox" if tiles is letterbox else "back_tiles")
     assert faces.best == faces.scores[0]
 
 
@@ -212,7 +212,7 @@ def test_the_engines_agree(back: BlazeDetector, five_people: Image) -> None:
 
 def test_other_tiles_leave_the_first_detector_alone(back: BlazeDetector) -> None:
     other = back.with_tiles(short_side_tiles)
-    assert (back.step, other.step) == ("back_letterbox", "back_tiles")
+    assert (back.name, other.name) == ("back_letterbox", "back_tiles")
     assert back.tiles is letterbox
 
 
@@ -241,7 +241,7 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
 
 def test_mtcnn_finds_the_five_people_where_blazeface_does(back, mtcnn, five_people) -> None:
     (theirs,), (ours,) = mtcnn([five_people]), back([five_people])
-    assert len(theirs) == 5 and theirs.step == "mtcnn"
+    assert len(theirs) == 5 and theirs.detector == "mtcnn"
     (boxes, points), (blaze_boxes, blaze_points) = by_x(theirs), by_x(ours)
     for box, blaze in zip(boxes.astype(float), blaze_boxes.astype(float), strict=True):
         assert iou_one_to_many(box, blaze[None])[0] > 0.4
@@ -277,9 +277,9 @@ def test_a_missing_mtcnn_names_the_command(monkeypatch: pytest.MonkeyPatch) -> N
 # --- the cascade
 
 
-def face(score: float, step: str) -> FrameFaces:
+def face(score: float, detector: str) -> FrameFaces:
     box = np.array([[1, 1, 5, 5]], np.float32)
-    return FrameFaces(box, np.array([score], np.float32), np.zeros((1, 5, 2), np.float32), step)
+    return FrameFaces(box, np.array([score], np.float32), np.zeros((1, 5, 2), np.float32), detector)
 
 
 class Fake:
@@ -287,19 +287,19 @@ class Fake:
 
     size = 256
 
-    def __init__(self, step: str, scores: dict[int, float] | None = None) -> None:
-        self.step, self.scores, self.asked = step, scores or {}, list[int]()
+    def __init__(self, name: str, scores: dict[int, float] | None = None) -> None:
+        self.name, self.scores, self.asked = name, scores or {}, list[int]()
         self.focused: dict[int, float] = {}  # what a look at a square around a likely face gives
 
     def __call__(self, images: Sequence[Image]) -> list[FrameFaces]:
         frames = [int(image[0, 0, 0]) for image in images]
         self.asked += frames
-        return [face(self.scores[f], self.step) if f in self.scores else NO_FACES for f in frames]
+        return [face(self.scores[f], self.name) if f in self.scores else NO_FACES for f in frames]
 
-    def look_at(self, images: Sequence[Image], tiles: Sequence[object], step: str) -> list[FrameFaces]:
+    def look_at(self, images: Sequence[Image], tiles: Sequence[object], detector: str) -> list[FrameFaces]:
         assert len(tiles) == len(images)
         frames = [int(image[0, 0, 0]) for image in images]
-        return [face(self.focused[f], step) if f in self.focused else NO_FACES for f in frames]
+        return [face(self.focused[f], detector) if f in self.focused else NO_FACES for f in frames]
 
 
 def video(frames: int) -> list[Image]:
@@ -318,7 +318,7 @@ def run_cascade(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
     """The cascade over fake detectors: number of frames and three tables of scores -> the answers and the fakes."""
 
     def run(frames: int, *scores: dict[int, float]) -> Ran:
-        fakes = [Fake(step, table) for step, table in zip(("first", "second", "third"), scores, strict=True)]
+        fakes = [Fake(name, table) for name, table in zip(("first", "second", "third"), scores, strict=True)]
         monkeypatch.setattr(detect, "MtcnnDetector", lambda device: fakes[2])
         cascade = Cascade(CPU, engine="torch")
         cascade._first, cascade._tiles = fakes[0], fakes[1]
@@ -329,7 +329,7 @@ def run_cascade(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
 
 def test_a_sure_letterbox_asks_nobody_else(run_cascade) -> None:
     found, _, second, third = run_cascade(10, every(10, 0.9), {}, {})
-    assert [f.step for f in found] == ["first"] * 10
+    assert [f.detector for f in found] == ["first"] * 10
     assert second.asked == third.asked == []
 
 
@@ -338,13 +338,13 @@ def test_tiles_are_asked_for_more_than_a_tenth_of_the_frames(run_cascade, missed
     table = {i: 0.9 for i in range(20) if i >= missed}
     found, _, second, third = run_cascade(20, table, every(20, 0.95), {})
     assert second.asked == (list(range(missed)) if asks else [])
-    assert [f.step for f in found] == ["second" if asks else ""] * missed + ["first"] * (20 - missed)
+    assert [f.detector for f in found] == ["second" if asks else ""] * missed + ["first"] * (20 - missed)
     assert third.asked == []
 
 
 def test_tiles_find_what_the_letterbox_misses(run_cascade) -> None:
     found, first, second, third = run_cascade(6, {}, every(6, 0.9), {})
-    assert [f.step for f in found] == ["second"] * 6
+    assert [f.detector for f in found] == ["second"] * 6
     assert first.asked == second.asked == list(range(6))
     assert third.asked == []
 
@@ -352,20 +352,20 @@ def test_tiles_find_what_the_letterbox_misses(run_cascade) -> None:
 def test_the_surer_answer_stays(run_cascade) -> None:
     found, _, second, _ = run_cascade(4, {1: 0.7, 2: 0.65}, {1: 0.65, 2: 0.85}, {})
     assert second.asked == [0, 1, 2, 3]
-    assert [f.step for f in found] == ["", "first", "second", ""]
+    assert [f.detector for f in found] == ["", "first", "second", ""]
 
 
 def test_weak_boxes_of_a_video_with_a_sure_one_need_no_tiles(run_cascade) -> None:
     found, _, second, _ = run_cascade(4, {0: 0.9, 1: 0.7, 2: 0.65, 3: 0.7}, every(4, 0.99), {})
     assert second.asked == []
-    assert [f.step for f in found] == ["first"] * 4
+    assert [f.detector for f in found] == ["first"] * 4
 
 
 def test_a_likely_face_is_looked_at_closely_before_the_whole_frame_is(monkeypatch: pytest.MonkeyPatch) -> None:
     cascade, first, tiles = Cascade(CPU, engine="torch"), Fake("first", every(4, 0.7)), Fake("tiles", every(4, 0.99))
     first.focused = {0: 0.65, 1: 0.9, 2: 0.95}
     cascade._first, cascade._tiles = first, tiles
-    assert [f.step for f in cascade(video(4))] == ["first", "back_focus", "back_focus", "first"]
+    assert [f.detector for f in cascade(video(4))] == ["first", "back_focus", "back_focus", "first"]
     assert tiles.asked == []
 
 
@@ -389,7 +389,7 @@ def test_mtcnn_gets_the_whole_video_once_it_finds_somebody(run_cascade) -> None:
     found, _, _, third = run_cascade(12, {}, {}, {11: 0.99, 5: 0.95})
     assert third.asked[:4] == [0, 4, 7, 11]
     assert sorted(third.asked) == list(range(12))  # each frame once
-    assert [i for i, f in enumerate(found) if f.step == "third"] == [5, 11]
+    assert [i for i, f in enumerate(found) if f.detector == "third"] == [5, 11]
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 4, 5])
@@ -433,4 +433,4 @@ def test_tiny_videos_have_no_faces(mtcnn, monkeypatch: pytest.MonkeyPatch, shape
 
 def test_the_five_people_through_the_cascade(five_people: Image) -> None:
     found = Cascade(CPU, engine="torch")([five_people])
-    assert [(len(f), f.step) for f in found] == [(5, "back_letterbox")]
+    assert [(len(f), f.detector) for f in found] == [(5, "back_letterbox")]

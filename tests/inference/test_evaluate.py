@@ -32,8 +32,8 @@ def faces(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def evaluation(faces, panel):
-    return evaluate_faces(panel, [faces], faces / "labels.csv", TIGHT, Blend.equal(["first", "second"]))
+def evaluation(faces, loaded_members):
+    return evaluate_faces(loaded_members, [faces], faces / "labels.csv", TIGHT, Blend.equal(["first", "second"]))
 
 
 def test_every_member_and_the_blend_are_scored(evaluation):
@@ -52,15 +52,15 @@ def test_what_was_not_found_is_named(evaluation):
     assert "1 found but not labelled: 40.png" in text
 
 
-def test_the_score_is_that_of_the_members_own_crop(faces, panel, evaluation):
+def test_the_score_is_that_of_the_members_own_crop(faces, loaded_members, evaluation):
     """A member cuts its CropSpec inside the ready crop: judged by hand here, without the evaluator."""
     from ensemble.metrics import sigmoid
     from faces.crop import box_inside_crop, cut
 
-    (panelist,) = [p for p in panel if p.card.name == "second"]
+    (loaded,) = [p for p in loaded_members if p.card.name == "second"]
     images = [cv2.imread(str(faces / f"{i}.png"))[:, :, ::-1] for i in range(40)]
-    crops = [cut(np.ascontiguousarray(i), box_inside_crop(TIGHT, 80, 80), panelist.card.crop) for i in images]
-    prob, label = np.clip(sigmoid(panelist.logits(crops)), 0.01, 0.99), np.arange(40) % 2.0
+    crops = [cut(np.ascontiguousarray(i), box_inside_crop(TIGHT, 80, 80), loaded.card.crop) for i in images]
+    prob, label = np.clip(sigmoid(loaded.logits(crops)), 0.01, 0.99), np.arange(40) % 2.0
     assert evaluation.scores["second"]["auc"].value == pytest.approx(auc(label, prob))
     assert evaluation.scores["second"]["log_loss_balanced"].value == pytest.approx(
         log_loss_balanced(label, prob), abs=1e-4
@@ -71,17 +71,17 @@ def test_json_is_plain(evaluation):
     assert json.loads(json.dumps(evaluation.to_dict()))["rows"] == 40
 
 
-def test_labels_of_other_files_are_refused(faces, panel, tmp_path):
+def test_labels_of_other_files_are_refused(faces, loaded_members, tmp_path):
     (tmp_path / "labels.csv").write_text("face,label\nx.png,REAL\n")
     with pytest.raises(ValueError, match="among the inputs"):
-        evaluate_faces(panel, [faces], tmp_path / "labels.csv", TIGHT, Blend.equal(["first", "second"]))
+        evaluate_faces(loaded_members, [faces], tmp_path / "labels.csv", TIGHT, Blend.equal(["first", "second"]))
 
 
-def test_videos_are_judged_whole_and_fallbacks_are_scored_and_named(media, panel, tmp_path):
+def test_videos_are_judged_whole_and_fallbacks_are_scored_and_named(media, loaded_members, tmp_path):
     (tmp_path / "labels.csv").write_text(
         "filename,label,group\nsingle_face.mp4,REAL,a\nno_face.mp4,FAKE,b\nnoface_face.mov,FAKE,c\ngone.mp4,FAKE,d\n"
     )
-    pipeline = Pipeline(Cascade(CPU), panel, PredictOptions(frames=4))
+    pipeline = Pipeline(Cascade(CPU), loaded_members, PredictOptions(frames=4))
     inputs = [media / n for n in ("single_face.mp4", "no_face.mp4", "noface_face.mov")]
     result = evaluate_videos(pipeline, inputs, tmp_path / "labels.csv")
     assert result.rows == 3

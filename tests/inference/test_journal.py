@@ -9,10 +9,10 @@ import pytest
 
 from common.errors import DfdcError
 from inference.journal import Journal
-from inference.result import JudgedFace, PersonResult, VideoResult
+from inference.result import PersonResult, ScoredFace, VideoResult
 
 ABOUT = {"blend": "b1", "members": {"a": "1" * 64}, "frames": 32}
-FACE = JudgedFace(3, 0.1, 1, np.array([1.1, 2.2, 3.3, 4.4], dtype=np.float32), 0.9, "back", {"a": -1 / 3}, 1 / 7)
+FACE = ScoredFace(3, 0.1, 1, np.array([1.1, 2.2, 3.3, 4.4], dtype=np.float32), 0.9, "back", {"a": -1 / 3}, 1 / 7)
 RESULT = VideoResult(
     "x.mp4", "ok", 2 / 3, "odd: \u00e9\ud83d", 1920, 1080, 29.97, 300, 10.01, (FACE,), (PersonResult(1, 32, 2 / 3),),
     seconds={"decode": 0.1},

@@ -60,13 +60,13 @@ def test_every_other_frame_is_mirrored_where_the_blend_says_so(members, media):
         seen = shown.setdefault(mirror, {"first": [], "second": []})
         blend = Blend(("first", "second"), Mix.equal(2), mirror=mirror)
         pipeline = make_pipeline(OPTIONS, torch.device("cpu"), members, blend=blend)
-        for i, panelist in enumerate(pipeline.panel):
+        for i, loaded in enumerate(pipeline.loaded_members):
 
-            def look(crops, crops_seen=seen[panelist.card.name]):
+            def look(crops, crops_seen=seen[loaded.card.name]):
                 crops_seen.extend(crops)
                 return [np.zeros(len(crops), np.float32)]
 
-            pipeline.panel[i] = dataclasses.replace(panelist, run=look)
+            pipeline.loaded_members[i] = dataclasses.replace(loaded, run=look)
         (result,) = pipeline.run([media / "single_face.mp4"])
         assert len(result.faces) == 6
     for name, plain in shown[False].items():
@@ -101,7 +101,7 @@ def test_results_come_in_order_and_hold_together(media, pipeline):
         logits = {name: np.array([f.logits[name] for f in result.faces]) for name in ("first", "second")}
         person = np.array([f.person for f in result.faces])
         assert (person != STRAY).all()
-        verdict = Blend.equal(["first", "second"]).judge(logits, person)
+        verdict = Blend.equal(["first", "second"]).predict(logits, person)
         assert result.prob_fake == pytest.approx(verdict.prob_fake)
         assert [face.prob_fake for face in result.faces] == pytest.approx(verdict.faces)
         assert len(result.thumbnails) == 3
@@ -118,10 +118,10 @@ def test_the_blend_beside_the_members_decides(media, members, tmp_path):
     mine.write(tmp_path / "blend.json")
     pipeline = make_pipeline(OPTIONS, torch.device("cpu"), tmp_path, blend=load_blend(tmp_path))
     (result,) = pipeline.run([media / "single_face.mp4"])
-    assert [p.card.name for p in pipeline.panel] == ["second"]
+    assert [p.card.name for p in pipeline.loaded_members] == ["second"]
     logits = {"second": np.array([face.logits["second"] for face in result.faces])}
-    assert result.prob_fake == pytest.approx(mine.needed().judge(logits, np.zeros(6, dtype=int)).prob_fake)
-    assert result.prob_fake != pytest.approx(Blend.equal(["second"]).judge(logits, np.zeros(6, dtype=int)).prob_fake)
+    assert result.prob_fake == pytest.approx(mine.needed().predict(logits, np.zeros(6, dtype=int)).prob_fake)
+    assert result.prob_fake != pytest.approx(Blend.equal(["second"]).predict(logits, np.zeros(6, dtype=int)).prob_fake)
     run = predict(pipeline, [media / "single_face.mp4", media / "no_face.mp4"], tmp_path / "s.csv")
     assert [r.prob_fake for r in run.results] == pytest.approx([0.5, result.prob_fake])
 

@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from common.errors import DfdcError
-from ensemble.blend import Blend, Rung
+from ensemble.blend import Blend, FallbackEnsemble
 from ensemble.convex import Mix
 from inference import submission
 from inference.pipeline import Pipeline, PredictOptions, make_pipeline
 from inference.result import VideoResult
-from inference.run import DEATHS, open_journal, predict, set_pace
-from inference.schedule.planner import Plan, Planner, make_ladder
-from inference.schedule.scheduler import Budgeted
+from inference.run import DEATHS, make_scheduler, open_journal, predict
+from inference.schedule.planner import Plan, Planner, make_plans
+from inference.schedule.scheduler import BudgetScheduler
 from inference.submission import write_submission
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,8 +28,8 @@ OPTIONS = PredictOptions(frames=3, decoders=1)
 
 @pytest.fixture(scope="module")
 def blend():
-    rung = Rung(("first",), Mix.equal(1), 0.4)
-    return Blend(("first", "second"), Mix.equal(2), ladder=(rung,), facts={"expected_log_loss": {"value": 0.35}})
+    fallback = FallbackEnsemble(("first",), Mix.equal(1), 0.4)
+    return Blend(("first", "second"), Mix.equal(2), fallbacks=(fallback,), facts={"expected_log_loss": {"value": 0.35}})
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +58,13 @@ class Killed(BaseException):
 
 def test_stopped_anywhere_it_goes_on_to_the_same_bytes(pipeline, videos, undisturbed, tmp_path, monkeypatch, capsys):
     output = tmp_path / "s.csv"
-    judge, left = pipeline._finish, [2]
+    finish, left = pipeline._finish, [2]
 
     def dies(*arguments):
         if left[0] == 0:
             raise Killed
         left[0] -= 1
-        return judge(*arguments)
+        return finish(*arguments)
 
     monkeypatch.setattr(pipeline, "_finish", dies)
     for _ in range(2):
@@ -122,20 +122,22 @@ def test_who_was_begun_and_not_finished_comes_last(pipeline, videos, tmp_path, m
 
 def test_another_blend_refuses_the_journal(pipeline, tmp_path):
     open_journal(pipeline, tmp_path / "s.csv").close()
-    other = Pipeline(pipeline.detector, pipeline.panel, OPTIONS)  # equal weights, no ladder
+    other = Pipeline(pipeline.detector, pipeline.loaded_members, OPTIONS)  # equal weights, no ladder
     with pytest.raises(DfdcError, match="journal of a run with blend"):
         open_journal(other, tmp_path / "s.csv")
 
 
 def test_when_time_is_up_the_rest_gets_the_prior(pipeline, videos, tmp_path):
-    pace = set_pace(pipeline, len(videos), "2h", "1m", time.time() - 2 * 3600)
-    run = predict(pipeline, videos, tmp_path / "s.csv", pace=pace)
+    scheduler = make_scheduler(pipeline, len(videos), "2h", "1m", time.time() - 2 * 3600)
+    run = predict(pipeline, videos, tmp_path / "s.csv", scheduler=scheduler)
     assert {r.status for r in run.results} == {"skipped_by_budget"}
     assert pd.read_csv(tmp_path / "s.csv")["label"].tolist() == [0.5] * 6
 
 
 def test_a_generous_budget_changes_nothing(pipeline, videos, undisturbed, tmp_path):
-    run = predict(pipeline, videos, tmp_path / "s.csv", pace=set_pace(pipeline, len(videos), "9h", "2m", time.time()))
+    run = predict(
+        pipeline, videos, tmp_path / "s.csv", scheduler=make_scheduler(pipeline, len(videos), "9h", "2m", time.time())
+    )
     assert (tmp_path / "s.csv").read_bytes() == undisturbed
     assert all(r.status in ("ok", "no_face") for r in run.results)
 
@@ -143,37 +145,37 @@ def test_a_generous_budget_changes_nothing(pipeline, videos, undisturbed, tmp_pa
 def test_a_plan_is_followed(pipeline, videos, blend):
     """Fewer frames, and the members of a rung with its own calibration."""
 
-    class Fixed(Budgeted):
+    class Fixed(BudgetScheduler):
         def jobs(self, paths):
             for path, plan in zip(paths, (Plan(2, 1), Plan(3, 0)), strict=False):
                 self._plans[path.name] = plan
                 yield path, plan.frames
 
-    ladder = make_ladder(3, 1)
-    results = list(pipeline.run([videos[0], videos[3]], Fixed(Planner(ladder, 3, 99.0, 1.0, 0.0), lambda: 0.0)))
+    plans = make_plans(3, 1)
+    results = list(pipeline.run([videos[0], videos[3]], Fixed(Planner(plans, 3, 99.0, 1.0, 0.0), lambda: 0.0)))
     assert [len(r.faces) for r in results] == [2, 3]
     assert [set(r.faces[0].logits) for r in results] == [{"first"}, {"first", "second"}]
     logit = [face.logits["first"] for face in results[0].faces]
     assert results[0].prob_fake == pytest.approx(
-        blend.step(1).judge({"first": logit}, [0, 0]).prob_fake  # type: ignore[arg-type]
+        blend.fallback(1).predict({"first": logit}, [0, 0]).prob_fake  # type: ignore[arg-type]
     )
 
 
 def test_a_tight_budget_shrinks_the_plan(capsys):
     """A machine of 10 s a video at the top plan, 100 videos, 300 s: without a plan it would judge 30."""
     now = [0.0]
-    pace = Budgeted(Planner(make_ladder(32, 3), 100, 300.0, 5.0, 0.0, workers=1), now=lambda: now[0])
-    judged = 0
-    for path, frames in pace.jobs([Path(f"{i}.mp4") for i in range(100)]):
-        plan = pace.plan_of(path.name)
+    scheduler = BudgetScheduler(Planner(make_plans(32, 3), 100, 300.0, 5.0, 0.0, workers=1), now=lambda: now[0])
+    scored = 0
+    for path, frames in scheduler.jobs([Path(f"{i}.mp4") for i in range(100)]):
+        plan = scheduler.plan_of(path.name)
         seconds = {"decode": 0.5, "detect": 4.0 * frames / 32, "judge": 5.5 * frames / 32 * plan.members}
         now[0] += sum(seconds.values())
-        pace.finished(VideoResult(path.name, "ok", 0.5, seconds=seconds))
-        judged += 1
-    assert judged == 100
+        scheduler.finished(VideoResult(path.name, "ok", 0.5, seconds=seconds))
+        scored += 1
+    assert scored == 100
     assert now[0] <= 295
     assert now[0] > 200
-    assert min(change.plan.frames for change in pace.history) < 32
+    assert min(change.plan.frames for change in scheduler.history) < 32
     lines = capsys.readouterr().err.splitlines()
     assert 3 <= len(lines) <= 5  # one a minute
     assert "videos to start" in lines[0]
@@ -182,16 +184,16 @@ def test_a_tight_budget_shrinks_the_plan(capsys):
 
 def test_nothing_but_hung_videos_is_told_and_does_not_end_the_run(capsys):
     now = [0.0]
-    pace = Budgeted(Planner(make_ladder(32, 0), 5, 3600.0, 5.0, 0.0, workers=1), now=lambda: now[0])
-    for path, _ in pace.jobs([Path(f"{i}.mp4") for i in range(5)]):
+    scheduler = BudgetScheduler(Planner(make_plans(32, 0), 5, 3600.0, 5.0, 0.0, workers=1), now=lambda: now[0])
+    for path, _ in scheduler.jobs([Path(f"{i}.mp4") for i in range(5)]):
         now[0] += 61
-        pace.finished(VideoResult(path.name, "timed_out", 0.5, seconds={"decode": 60.0}))
+        scheduler.finished(VideoResult(path.name, "timed_out", 0.5, seconds={"decode": 60.0}))
     assert "finish expected in a time not yet known" in capsys.readouterr().err
 
 
 def test_a_reserve_as_long_as_the_budget(pipeline):
     with pytest.raises(ValueError, match="leaves nothing"):
-        set_pace(pipeline, 1, "2m", "2m", 0.0)
+        make_scheduler(pipeline, 1, "2m", "2m", 0.0)
 
 
 def test_a_full_disk_keeps_the_old_submission_or_writes_over_it(tmp_path, monkeypatch):

@@ -23,14 +23,14 @@ def desk(fake_kaggle, blended, tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     hurried = SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: time.sleep(min(seconds, 0.05)))
     monkeypatch.setattr("kaggle_dataset.submit.polling.time", hurried)
-    rehearsed = []
+    dry_runs = []
 
-    def rehearse(folder, *_):
-        rehearsed.append(folder)
-        (folder / cli.kaggle.REHEARSAL).write_text("{}")
+    def dry_run(folder, *_):
+        dry_runs.append(folder)
+        (folder / cli.kaggle.DRY_RUN_REPORT).write_text("{}")
         return "passed"
 
-    monkeypatch.setattr(cli.kaggle, "_rehearse", rehearse)
+    monkeypatch.setattr(cli.kaggle, "_dry_run", dry_run)
     fake_kaggle.service.outputs["submission.csv"] = OUTPUT
     answer_pulls(fake_kaggle.service)
 
@@ -41,7 +41,7 @@ def desk(fake_kaggle, blended, tiny, tmp_path, monkeypatch):
     (tmp_path / "clips" / "a.mp4").touch()  # looked at by the dry run alone
     common = ("--owner", fake_kaggle.service.user, "--members", blended, "--videos", "clips", "--per-day", 2)
     return SimpleNamespace(
-        run=run, common=common, rehearsed=rehearsed, service=fake_kaggle.service, asked=fake_kaggle.asked
+        run=run, common=common, dry_runs=dry_runs, service=fake_kaggle.service, asked=fake_kaggle.asked
     )
 
 
@@ -55,7 +55,7 @@ def test_from_members_to_a_score_and_not_twice(desk, tmp_path):
     done = desk.run("ship", *desk.common, "--yes")
     assert done.exit_code == 0, done.output
     assert count(desk) == [1, 0, 1, 1]
-    (built,) = desk.rehearsed
+    (built,) = desk.dry_runs
     ref = f"{desk.service.user}/dfdc-ensemble"
     stored = desk.service.stored(ref, 1)
     manifest = json.loads((built / "dataset" / "manifest.json").read_text())
@@ -124,7 +124,7 @@ def test_a_dry_run_that_fails_stops_all_that_follows(desk, monkeypatch):
     def fail(*_):
         raise DfdcError("a connection was opened")
 
-    monkeypatch.setattr(cli.kaggle, "_rehearse", fail)
+    monkeypatch.setattr(cli.kaggle, "_dry_run", fail)
     assert desk.run("ship", *desk.common, "--yes").exit_code != 0
     assert count(desk) == [0, 0, 0, 0]
 

@@ -5,7 +5,7 @@ import json
 import zipfile
 from pathlib import Path
 
-from kaggle_dataset.bundle.gate import METADATA, WHEEL
+from kaggle_dataset.bundle.gate import DATASET_METADATA, WHEEL
 from kaggle_dataset.bundle.wheels import Wheel
 
 KERNEL = """import argparse, os, pathlib, sys
@@ -62,7 +62,7 @@ def listed(path, place):
 
 def write_manifest(folder: Path, places=None, **changes):
     """A manifest of everything in `folder`. places: name -> place in the tree, default below models/weights."""
-    names = sorted(path for path in folder.iterdir() if path.name not in ("manifest.json", METADATA))
+    names = sorted(path for path in folder.iterdir() if path.name not in ("manifest.json", DATASET_METADATA))
     default = {"source.json": ""} | {p.name: f"models/weights/{p.name}" for p in names if p.suffix == ".safetensors"}
     default |= {p.name: "wheels/" + p.name.removesuffix(".bin") for p in names if p.name.endswith(WHEEL)}
     files = [listed(path, {**default, **(places or {})}.get(path.name, path.name)) for path in names]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from common.errors import DfdcError
-from models.backend import load_panel
+from models.backend import load_members
 from models.checkpoint import (
     HALVED_FROM,
     WEIGHTS_DIR,
@@ -20,7 +20,7 @@ from models.checkpoint import (
     save_member,
 )
 from models.pretrained import load_imagenet
-from models.registry import MEMBERS, TIGHT, Judge, build_backbone
+from models.registry import MEMBERS, TIGHT, Scorer, build_backbone
 from tests.conftest import make_member
 
 
@@ -28,8 +28,8 @@ def test_a_member_comes_back_as_it_was_saved(tmp_path):
     card = make_member(tmp_path, "one")
     assert find_cards(tmp_path) == [card]
     assert card.bytes == (tmp_path / "one.safetensors").stat().st_size
-    judge = load_member(card, tmp_path)
-    assert all(p.dtype == torch.float32 for p in judge.parameters())
+    scorer = load_member(card, tmp_path)
+    assert all(p.dtype == torch.float32 for p in scorer.parameters())
 
 
 def test_saving_twice_gives_the_same_bytes(tmp_path):
@@ -99,14 +99,14 @@ def test_missing_weights_are_named(tmp_path):
 
 def test_a_folder_without_members_says_how_to_get_one(tmp_path):
     with pytest.raises(DfdcError, match="dfdc train"):
-        load_panel(torch.device("cpu"), tmp_path)
+        load_members(torch.device("cpu"), tmp_path)
 
 
 def test_openvino_in_f32_says_what_torch_says(members):
     crops = {64: np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)}
     crops[96] = np.random.default_rng(1).integers(0, 256, (5, 96, 96, 3), dtype=np.uint8)
-    ours = load_panel(torch.device("cpu"), members, engine="openvino")
-    theirs = load_panel(torch.device("cpu"), members, engine="torch")
+    ours = load_members(torch.device("cpu"), members, engine="openvino")
+    theirs = load_members(torch.device("cpu"), members, engine="torch")
     for a, b in zip(ours, theirs, strict=True):
         size = a.card.crop.size
         np.testing.assert_allclose(a.logits(crops[size]), b.logits(crops[size]), atol=2e-3)
@@ -124,8 +124,8 @@ def test_imagenet_weights_come_from_the_package(backbone):
 
 @pytest.mark.parametrize("card", find_cards(), ids=lambda card: card.name)
 def test_shipped_members_are_whole_and_registered(card):
-    judge = load_member(card)
-    assert sum(p.numel() for p in judge.parameters()) == card.parameters
+    scorer = load_member(card)
+    assert sum(p.numel() for p in scorer.parameters()) == card.parameters
     assert (WEIGHTS_DIR / f"{card.name}.safetensors").stat().st_size == card.bytes < 20e6
     assert card.crop == MEMBERS[card.name].crop
     assert card.metrics["val"]["auc"] >= 0.85
@@ -168,7 +168,7 @@ def test_the_card_says_how_far_storing_moved_faces(tmp_path):
     card = save_member(tmp_path, Card("one", "tf_efficientnet_lite0", SMALL, "", 0, 0, ""), network, drift_on=crops)
     assert network.training  # left as it was
     with torch.inference_mode():
-        before = Judge(network, SMALL).eval()(torch.from_numpy(crops)).sigmoid()
+        before = Scorer(network, SMALL).eval()(torch.from_numpy(crops)).sigmoid()
         after = load_member(card, tmp_path)(torch.from_numpy(crops)).sigmoid()
     assert card.max_drift == pytest.approx(float((before - after).abs().max()), abs=1e-6)
     assert card.max_drift > 0
@@ -177,14 +177,16 @@ def test_the_card_says_how_far_storing_moved_faces(tmp_path):
 
 def test_drift_is_the_largest_over_all_faces():
     """The 40th face alone differs: another piece than the first, and not a mean."""
-    judge = Judge(torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 1)), SMALL)
-    stored = {key: v.clone() for key, v in judge.backbone.state_dict().items()}
+    scorer = Scorer(
+        torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 1)), SMALL
+    )
+    stored = {key: v.clone() for key, v in scorer.backbone.state_dict().items()}
     stored["2.weight"] += 1.0
     grey = np.full((64, 8, 8, 3), 127, np.uint8)  # the mean, so 0 after normalisation: no weight moves it
-    assert export_drift(judge, stored, grey) == 0
+    assert export_drift(scorer, stored, grey) == 0
     grey[40] = 255
-    assert export_drift(judge, stored, grey) > 0.1
-    assert not any(torch.equal(v, stored[k]) for k, v in judge.backbone.state_dict().items() if k == "2.weight")
+    assert export_drift(scorer, stored, grey) > 0.1
+    assert not any(torch.equal(v, stored[k]) for k, v in scorer.backbone.state_dict().items() if k == "2.weight")
 
 
 def colours(factor):
@@ -209,7 +211,7 @@ def test_weights_that_fp16_cannot_hold_are_refused(tmp_path, factor):
 
 def test_drift_without_faces_is_refused():
     with pytest.raises(ValueError, match="there are none"):
-        export_drift(Judge(lively(), SMALL), {}, faces(0))
+        export_drift(Scorer(lively(), SMALL), {}, faces(0))
 
 
 def test_a_card_from_before_heads_and_drift_still_reads(tmp_path):
@@ -230,5 +232,5 @@ def test_a_member_with_the_tutorials_head_comes_back(tmp_path):
     crops = torch.from_numpy(faces())
     with torch.inference_mode():
         torch.testing.assert_close(
-            load_member(card, tmp_path)(crops), Judge(network, SMALL).eval()(crops), atol=0.02, rtol=0.01
+            load_member(card, tmp_path)(crops), Scorer(network, SMALL).eval()(crops), atol=0.02, rtol=0.01
         )

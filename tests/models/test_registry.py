@@ -11,7 +11,7 @@ from models.registry import (
     TIGHT,
     WINNERS,
     CropSpec,
-    Judge,
+    Scorer,
     build_backbone,
     build_member,
     get_member,
@@ -36,10 +36,10 @@ PARAMETERS = {
 
 @pytest.mark.parametrize("member", SHIPPED, ids=lambda member: member.name)
 def test_every_shipped_member_judges_bytes(member):
-    judge = Judge(build_member(member), member.crop).eval()
+    scorer = Scorer(build_member(member), member.crop).eval()
     crops = torch.zeros(2, member.crop.size, member.crop.size, 3, dtype=torch.uint8)
     with torch.inference_mode():
-        logits = judge(crops)
+        logits = scorer(crops)
     assert logits.shape == (2,)
     assert logits.dtype == torch.float32
     assert logits.tolist() == [0.0, 0.0]  # an untrained classifier starts at P(fake) = 0.5
@@ -51,11 +51,11 @@ def test_every_member_fits_together(name):
     member = get_member(name)
     assert member.name == name
     with torch.device("meta"), torch.inference_mode():
-        judge = Judge(build_member(member), member.crop).eval()
-        logits = judge(torch.zeros(2, member.crop.size, member.crop.size, 3, dtype=torch.uint8))
+        scorer = Scorer(build_member(member), member.crop).eval()
+        logits = scorer(torch.zeros(2, member.crop.size, member.crop.size, 3, dtype=torch.uint8))
     assert logits.shape == (2,)
-    assert sum(p.numel() for p in judge.parameters()) == PARAMETERS[name]
-    assert judge.backbone.get_classifier().out_features == 1
+    assert sum(p.numel() for p in scorer.parameters()) == PARAMETERS[name]
+    assert scorer.backbone.get_classifier().out_features == 1
 
 
 @pytest.mark.parametrize("member", WINNERS, ids=lambda member: member.name)
@@ -127,6 +127,6 @@ def test_normalisation_is_inside_and_right(name):
             return x.mean(dim=(1, 2, 3), keepdim=True).flatten(1)
 
     pixels = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)
-    Judge(Spy(), spec)(torch.from_numpy(pixels))
+    Scorer(Spy(), spec)(torch.from_numpy(pixels))
     expected = (pixels / 255.0 - spec.mean) / spec.std
     np.testing.assert_allclose(seen[0].permute(0, 2, 3, 1).numpy(), expected, atol=1e-5)

@@ -51,11 +51,11 @@ def test_training_learns_and_leaves_a_member(data, tmp_path):
     card = run(data, tmp_path / "run", dataclasses.replace(CONFIG, epochs=12))
     assert card.metrics["val"]["auc"] > 0.9
     assert card.training["history"][-1]["epoch"] == 12
-    judge = load_member(card, tmp_path / "run")
+    scorer = load_member(card, tmp_path / "run")
     fake = np.full((1, 64, 64, 3), 90, np.uint8)
     fake[:, 20:44, 20:44] = 230
     with torch.inference_mode():
-        assert judge(torch.from_numpy(fake)) > judge(torch.full((1, 64, 64, 3), 90, dtype=torch.uint8))
+        assert scorer(torch.from_numpy(fake)) > scorer(torch.full((1, 64, 64, 3), 90, dtype=torch.uint8))
 
 
 def test_one_seed_gives_the_same_file(data, tmp_path):

@@ -17,7 +17,7 @@ from faces.store import CropStore
 from models.checkpoint import Card, load_member, read_card, save_member
 from models.registry import TIGHT, build_backbone
 from train.data.table import groups_sha256
-from train.oof import COLUMNS, Source, check_ending, judge_holdout, judge_oof, write_table
+from train.oof import COLUMNS, Source, check_ending, score_holdout, score_oof, write_table
 
 CPU = torch.device("cpu")
 SMALL = CropSpec("small", size=64, margin=-0.1, pad="edge")
@@ -85,15 +85,15 @@ def source(place, labels=None):
 def by_hand(place, folder, name, faces, mirror=False):
     """Logits in torch, cut as prediction cuts."""
     card = read_card(folder / f"{name}.json")
-    judge, store = load_member(card, folder), CropStore([place / "crops"])
+    scorer, store = load_member(card, folder), CropStore([place / "crops"])
     images = [store.read(face) for face in faces]
     crops = np.stack([cut(i, box_inside_crop(TIGHT, i.shape[1], i.shape[0]), card.crop) for i in images])
     with torch.inference_mode():
-        return judge(torch.from_numpy(np.ascontiguousarray(crops[:, :, ::-1] if mirror else crops))).numpy()
+        return scorer(torch.from_numpy(np.ascontiguousarray(crops[:, :, ::-1] if mirror else crops))).numpy()
 
 
 def test_each_face_is_judged_by_the_run_that_left_it_out(place, table, runs):
-    rows = judge_oof(list(reversed(runs)), source(place), CPU, flip=False, engine="torch").rows
+    rows = score_oof(list(reversed(runs)), source(place), CPU, flip=False, engine="torch").rows
     assert tuple(rows.columns) == COLUMNS
     assert rows["face"].tolist() == table["face"].tolist()[:24]  # every fold once, the left-out one never
     assert set(rows["member"]) == {"one"}
@@ -108,7 +108,7 @@ def test_each_face_is_judged_by_the_run_that_left_it_out(place, table, runs):
 
 
 def test_flip_averages_a_face_and_its_mirror_image(place, runs):
-    rows = judge_oof(runs[:1], source(place), CPU, flip=True, engine="torch").rows
+    rows = score_oof(runs[:1], source(place), CPU, flip=True, engine="torch").rows
     plain = by_hand(place, runs[0], "one", rows["face"])
     mirrored = by_hand(place, runs[0], "one", rows["face"], mirror=True)
     assert np.abs(plain - mirrored).max() > 0.01
@@ -116,9 +116,9 @@ def test_flip_averages_a_face_and_its_mirror_image(place, runs):
 
 
 def test_a_fold_without_a_run_is_told(place, runs):
-    judged = judge_oof(runs[:3], source(place), CPU, flip=False, engine="torch")
-    assert len(judged.rows) == 18
-    assert judged.notes[0] == "no run leaves out fold 3: its faces are not in the table"
+    scored = score_oof(runs[:3], source(place), CPU, flip=False, engine="torch")
+    assert len(scored.rows) == 18
+    assert scored.notes[0] == "no run leaves out fold 3: its faces are not in the table"
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_runs_that_prove_nothing_are_refused(place, runs, tmp_path, training, me
     (tmp_path / "one.safetensors").write_bytes((runs[2] / "one.safetensors").read_bytes())
     said(tmp_path, read_card(runs[2] / "one.json"), **training)
     with pytest.raises(ValueError, match=message):
-        judge_oof([runs[1], tmp_path], source(place), CPU, flip=False, engine="torch")
+        score_oof([runs[1], tmp_path], source(place), CPU, flip=False, engine="torch")
 
 
 def test_a_group_in_two_folds_is_a_leak(place, table, tmp_path):
@@ -146,14 +146,14 @@ def test_a_group_in_two_folds_is_a_leak(place, table, tmp_path):
     card = make_member(tmp_path / "run", "one")
     said(tmp_path / "run", card, fold=0, groups_sha256=groups_sha256(trained))
     with pytest.raises(ValueError, match="one was trained on 1 of the groups to judge, the first is 'g0'"):
-        judge_oof([tmp_path / "run"], source(place, tmp_path / "labels.csv"), CPU, flip=False, engine="torch")
+        score_oof([tmp_path / "run"], source(place, tmp_path / "labels.csv"), CPU, flip=False, engine="torch")
 
 
 def test_crops_of_the_fold_alone_are_enough(place, table, runs, tmp_path):
     for name in table["face"][table["fold"] == 2]:
         (tmp_path / name).write_bytes((place / "crops" / name).read_bytes())
     alone = Source.read([tmp_path], place / "labels.csv")
-    rows = judge_oof([runs[2]], alone, CPU, flip=False).rows  # by OpenVINO where it is installed
+    rows = score_oof([runs[2]], alone, CPU, flip=False).rows  # by OpenVINO where it is installed
     assert len(rows) == 6
     np.testing.assert_allclose(rows["logit"], by_hand(place, runs[2], "one", rows["face"]), atol=2e-3)
 
@@ -163,31 +163,31 @@ def test_runs_of_two_members_are_not_merged(place, runs, tmp_path):
     (tmp_path / "two.safetensors").write_bytes((runs[1] / "one.safetensors").read_bytes())
     said(tmp_path, dataclasses.replace(card, name="two"))
     with pytest.raises(ValueError, match=r"these are of \['one', 'two'\]"):
-        judge_oof([runs[0], tmp_path], source(place), CPU, flip=False, engine="torch")
+        score_oof([runs[0], tmp_path], source(place), CPU, flip=False, engine="torch")
 
 
 @pytest.fixture
-def panel(tmp_path):
+def member_folder(tmp_path):
     """Two members validated on the rows whose split is "val", the second by a card that does not say so."""
     said(tmp_path, make_member(tmp_path, "a"), fold="rows whose split is not val")
     make_member(tmp_path, "b", seed=1)
     return tmp_path
 
 
-def test_every_member_judges_the_validation_faces(place, table, panel):
-    judged = judge_holdout(panel, source(place), CPU, None, flip=False, engine="torch")
+def test_every_member_judges_the_validation_faces(place, table, member_folder):
+    scored = score_holdout(member_folder, source(place), CPU, None, flip=False, engine="torch")
     faces = table["face"].tolist()[18:]
-    assert judged.rows["face"].tolist() == faces * 2
-    assert judged.rows["member"].tolist() == ["a"] * 12 + ["b"] * 12
-    assert set(judged.rows["fold"]) == {"val"}
-    np.testing.assert_allclose(judged.rows["logit"][12:], by_hand(place, panel, "b", faces), atol=1e-4)
-    assert "a: calibrated on these faces" in judged.notes[0]
-    assert "b: its card does not say" in judged.notes[1]
+    assert scored.rows["face"].tolist() == faces * 2
+    assert scored.rows["member"].tolist() == ["a"] * 12 + ["b"] * 12
+    assert set(scored.rows["fold"]) == {"val"}
+    np.testing.assert_allclose(scored.rows["logit"][12:], by_hand(place, member_folder, "b", faces), atol=1e-4)
+    assert "a: calibrated on these faces" in scored.notes[0]
+    assert "b: its card does not say" in scored.notes[1]
 
 
-def test_degraded_faces_are_told_apart_and_clean_ones_are_as_they_were(place, panel):
+def test_degraded_faces_are_told_apart_and_clean_ones_are_as_they_were(place, member_folder):
     plain, first, second = (
-        judge_holdout(panel, source(place), CPU, None, flip=False, engine="torch", degraded=d).rows
+        score_holdout(member_folder, source(place), CPU, None, flip=False, engine="torch", degraded=d).rows
         for d in (False, True, True)
     )
     pd.testing.assert_frame_equal(first, second)
@@ -202,17 +202,21 @@ def test_degraded_faces_are_told_apart_and_clean_ones_are_as_they_were(place, pa
 
 def test_a_fold_that_a_member_was_trained_on_is_refused(place, runs):
     with pytest.raises(ValueError, match="one was trained on 2 of the groups to judge, the first is 'g2'"):
-        judge_holdout(runs[0], source(place), CPU, 1, flip=False, engine="torch")
-    assert "in-sample" in judge_holdout(runs[0], source(place), CPU, 0, flip=False, engine="torch").notes[0]
-    assert not judge_holdout(runs[0], source(place), CPU, -1, flip=False, engine="torch").notes
+        score_holdout(runs[0], source(place), CPU, 1, flip=False, engine="torch")
+    assert "in-sample" in score_holdout(runs[0], source(place), CPU, 0, flip=False, engine="torch").notes[0]
+    assert not score_holdout(runs[0], source(place), CPU, -1, flip=False, engine="torch").notes
 
 
-def test_faces_of_one_video_are_counted_where_the_table_does_not(place, table, panel, tmp_path):
+def test_faces_of_one_video_are_counted_where_the_table_does_not(place, table, member_folder, tmp_path):
     table.assign(filename="one.mp4").to_csv(tmp_path / "labels.csv", index=False)
-    rows = judge_holdout(panel, source(place, tmp_path / "labels.csv"), CPU, None, flip=False, engine="torch").rows
+    rows = score_holdout(
+        member_folder, source(place, tmp_path / "labels.csv"), CPU, None, flip=False, engine="torch"
+    ).rows
     assert rows["frame"].tolist() == [*range(12)] * 2
     table.assign(frame=7, person=2).to_csv(tmp_path / "labels.csv", index=False)
-    rows = judge_holdout(panel, source(place, tmp_path / "labels.csv"), CPU, None, flip=False, engine="torch").rows
+    rows = score_holdout(
+        member_folder, source(place, tmp_path / "labels.csv"), CPU, None, flip=False, engine="torch"
+    ).rows
     assert set(zip(rows["frame"], rows["person"], strict=True)) == {(7, 2)}
 
 
@@ -221,7 +225,7 @@ def test_broken_weights_are_told_and_not_written(place, tmp_path):
     torch.nn.init.constant_(network.classifier.bias, float("nan"))
     save_member(tmp_path, card, network)
     with pytest.raises(DfdcError, match=r"'a' gives no finite logit for face 'f18\.png'"):
-        judge_holdout(tmp_path, source(place), CPU, None, flip=False, engine="torch")
+        score_holdout(tmp_path, source(place), CPU, None, flip=False, engine="torch")
 
 
 @pytest.mark.parametrize(
@@ -234,10 +238,10 @@ def test_broken_weights_are_told_and_not_written(place, tmp_path):
         ({"split": "train"}, None, "no face with split 'val'"),
     ],
 )
-def test_tables_that_cannot_be_judged_are_named(place, table, panel, tmp_path, change, fold, message):
+def test_tables_that_cannot_be_judged_are_named(place, table, member_folder, tmp_path, change, fold, message):
     table.assign(**change).to_csv(tmp_path / "labels.csv", index=False)
     with pytest.raises(ValueError, match=message):
-        judge_holdout(panel, source(place, tmp_path / "labels.csv"), CPU, fold, flip=False, engine="torch")
+        score_holdout(member_folder, source(place, tmp_path / "labels.csv"), CPU, fold, flip=False, engine="torch")
 
 
 def test_a_table_is_written_by_its_ending_and_whole(tmp_path, monkeypatch):

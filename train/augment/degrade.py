@@ -79,7 +79,7 @@ DEGRADATIONS: dict[str, Callable[[Image, Generator], Image]] = {
 CLEAN = "clean"
 
 
-def deal(filenames: Sequence[str]) -> list[str]:
+def assign_degradations(filenames: Sequence[str]) -> list[str]:
     """A degradation, or CLEAN, for each video: about a quarter of them each, whatever else is in the table."""
     kinds = (CLEAN, *DEGRADATIONS)
     return [kinds[_number(name) % len(kinds)] for name in filenames]

@@ -36,7 +36,7 @@ SHOWN = 10  # names that the summary lists per status
 
 
 @dataclass(frozen=True)
-class Summary:
+class ExtractSummary:
     """What a finished run made."""
 
     folder: Path
@@ -70,7 +70,7 @@ def extract(
     device: torch.device | None = None,
     workers: int = 1,
     skip: Sequence[str] = (),
-) -> Summary:
+) -> ExtractSummary:
     """Make the shards in `output` that are not there yet, then index.csv and videos.csv.
 
     workers: processes; 0 works in this one. skip: names of videos to set aside. Raises ValueError for wrong inputs,
@@ -244,13 +244,13 @@ def _death(output: Path, todo: Sequence[Shard]) -> str:
     )
 
 
-def _merge(output: Path, shards: Sequence[Shard]) -> Summary:
+def _merge(output: Path, shards: Sequence[Shard]) -> ExtractSummary:
     """The tables of all shards as one each, in the order of the shards."""
     _concatenate([shard.table(output) for shard in shards], output / "videos.csv")
     _concatenate([shard.index(output) for shard in shards], output / "index.csv")
     videos = pd.read_csv(output / "videos.csv", dtype=str, keep_default_na=False)
     names = {str(status): sorted(rows["filename"]) for status, rows in videos.groupby("status")}
-    summary = Summary(output, int(videos["faces"].astype(int).sum()), names)
+    summary = ExtractSummary(output, int(videos["faces"].astype(int).sum()), names)
     if not names.get("ok"):
         raise DfdcError(f"no video shows a face:\n{summary}")
     return summary

@@ -22,7 +22,14 @@ import torch
 from common.errors import DfdcError
 from common.files import atomic_path
 from faces.detect import Cascade, Detector
-from train.data.extract_video import INDEX_COLUMNS, VIDEO_COLUMNS, Extracted, ExtractOptions, Seen, extract_video
+from train.data.extract_video import (
+    INDEX_COLUMNS,
+    VIDEO_COLUMNS,
+    Extracted,
+    ExtractOptions,
+    FacesInVideo,
+    extract_video,
+)
 from train.data.metadata import Video
 
 
@@ -73,7 +80,7 @@ def write_shard(
     """
     rows: list[dict[str, Any]] = []
     videos: list[dict[str, Any]] = []
-    seen: dict[str, Seen | None] = {}
+    seen: dict[str, FacesInVideo | None] = {}
     with (
         atomic_path(shard.tar(folder)) as temporary,
         tarfile.open(temporary, "w", format=tarfile.GNU_FORMAT) as tar,
@@ -93,7 +100,11 @@ def write_shard(
 
 
 def _extract(
-    video: Video, options: ExtractOptions, detector: Detector, seen: dict[str, Seen | None], skip: frozenset[str]
+    video: Video,
+    options: ExtractOptions,
+    detector: Detector,
+    seen: dict[str, FacesInVideo | None],
+    skip: frozenset[str],
 ) -> Extracted:
     if video.filename not in skip:
         return extract_video(video, options, detector, seen.get(video.original))

@@ -64,7 +64,7 @@ class ExtractOptions:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class FacesInVideo:
     """Who is where in the frames of a video: what a fake takes over from its original."""
 
     indices: NDArray[np.int64]  # (N,) frame numbers
@@ -93,10 +93,12 @@ class Extracted:
 
     row: dict[str, Any]
     faces: list[tuple[dict[str, Any], bytes]] = field(default_factory=list)
-    seen: Seen | None = None  # None unless the video could be read
+    seen: FacesInVideo | None = None  # None unless the video could be read
 
 
-def extract_video(video: Video, options: ExtractOptions, detector: Detector, original: Seen | None) -> Extracted:
+def extract_video(
+    video: Video, options: ExtractOptions, detector: Detector, original: FacesInVideo | None
+) -> Extracted:
     """Decode, find the faces (or take the original's, where it fits and has any), cut and encode them.
 
     A video that is missing, broken or shows nobody is a row that says so, never an exception.
@@ -125,12 +127,12 @@ def facts_of(video: Video) -> dict[str, str]:
     return dict(zip(VIDEO_FACTS, values, strict=True))
 
 
-def look(frames: Frames, detector: Detector) -> Seen:
+def look(frames: Frames, detector: Detector) -> FacesInVideo:
     """Detect and track, as inference does."""
     faces = detector(frames.images)
     people = track(faces, [float(s) for s in frames.seconds])
     shapes = tuple(image.shape for image in frames.images)
-    return Seen(frames.indices, shapes, frames.info.frames, faces, people)
+    return FacesInVideo(frames.indices, shapes, frames.info.frames, faces, people)
 
 
 def window_around(box_xyxy: Boxes, points_xy: Boxes, options: ExtractOptions, width: int, height: int) -> Rect:
@@ -167,10 +169,10 @@ def _wanted(path: Path, options: ExtractOptions) -> int:
     return max(1, round(seconds * options.fps))
 
 
-def _cut_all(out: Extracted, seen: Seen, frames: Frames, options: ExtractOptions) -> Extracted:
+def _cut_all(out: Extracted, seen: FacesInVideo, frames: Frames, options: ExtractOptions) -> Extracted:
     """Every face that is somebody's, as a row and an encoded crop."""
     notes = [frames.note] if frames.note else []
-    steps: Counter[str] = Counter()
+    detectors: Counter[str] = Counter()
     people: set[int] = set()
     for number in range(len(frames.images)):
         for index in np.flatnonzero(seen.people[number] != STRAY):
@@ -179,19 +181,19 @@ def _cut_all(out: Extracted, seen: Seen, frames: Frames, options: ExtractOptions
             except ValueError as error:  # a box or points that no crop can be made of
                 notes.append(f"frame {frames.indices[number]}: {error}")
                 continue
-            steps[seen.faces[number].step] += 1
+            detectors[seen.faces[number].detector] += 1
             people.add(int(seen.people[number][index]))
     info = frames.info
     out.row |= {"faces": len(out.faces), "frames": len(frames.images), "people": len(people)}
     out.row |= {"width": info.width, "height": info.height, "fps": round(info.fps, 4), "length": info.frames}
-    out.row["steps"] = " ".join(f"{step}={count}" for step, count in sorted(steps.items()))
+    out.row["steps"] = " ".join(f"{detector}={count}" for detector, count in sorted(detectors.items()))
     if not out.faces:
         return _ended(out, "no_face", "; ".join([f"no face in {len(frames.images)} frames", *notes]))
     return _ended(out, "ok", "; ".join(notes))
 
 
 def _cut_one(
-    video_row: dict[str, Any], frames: Frames, number: int, seen: Seen, index: int, options: ExtractOptions
+    video_row: dict[str, Any], frames: Frames, number: int, seen: FacesInVideo, index: int, options: ExtractOptions
 ) -> tuple[dict[str, Any], bytes]:
     image, faces = frames.images[number], seen.faces[number]
     box, points = faces.boxes_xyxy[index], faces.points_xy[index]
@@ -201,7 +203,7 @@ def _cut_one(
     row = {key: video_row[key] for key in (*VIDEO_FACTS, "boxes_from", "md5")}
     row["face"] = f"{Path(video_row['filename']).stem}_{frame:04d}_{person}.{options.image_format}"
     row |= {"frame": frame, "second": round(float(frames.seconds[number]), 6), "person": person}
-    row |= {"score": round(float(faces.scores[index]), 6), "step": faces.step}
+    row |= {"score": round(float(faces.scores[index]), 6), "step": faces.detector}
     row |= dict(zip(PLACE_COLUMNS, (left, top, right - left, bottom - top, width, height), strict=True))
     # float64 holds a float32 less a whole number exactly, and Python writes enough digits.
     row |= dict(zip(BOX_COLUMNS, (box.astype(np.float64) - (left, top, left, top)).tolist(), strict=True))

@@ -19,7 +19,7 @@ from train.data.table import HOLDOUT
 
 # All siblings of the 400 videos of the public test set lie in training parts 0 to 2.
 PUBLIC_PARTS = "0-2"
-UNDEALT = -2
+UNASSIGNED = -2
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def make_folds(inputs: Sequence[Path], output: Path, options: FoldOptions) -> st
         raise ValueError(f"there is no column {options.cluster!r} to keep together; there are {list(table.columns)}")
     videos = video_table(table)
     videos["component"] = components(ties_of(table, videos.index, options.cluster))
-    videos["fold"] = deal(videos, options)
+    videos["fold"] = assign_folds(videos, options)
     videos["group"] = videos.groupby("component")["name"].transform("min")
     rows = table.assign(**{column: table["filename"].map(videos[column]) for column in ("group", "fold")})
     empty = sorted(set(range(options.folds)) - set(videos["fold"]))
@@ -104,19 +104,19 @@ def ties_of(table: pd.DataFrame, filenames: pd.Index, cluster: str | None = None
     return [ties[name] for name in filenames]
 
 
-def deal(videos: pd.DataFrame, options: FoldOptions) -> NDArray[np.intp]:
+def assign_folds(videos: pd.DataFrame, options: FoldOptions) -> NDArray[np.intp]:
     """The fold of each video: whole components, first those that are held out."""
     component = videos["component"].to_numpy()
     held_out = _parts_held_out(videos["part"], options.holdout_parts)
-    fold = np.full(videos["component"].max() + 1, UNDEALT, dtype=np.intp)
+    fold = np.full(videos["component"].max() + 1, UNASSIGNED, dtype=np.intp)
     fold[component[videos["part"].isin(held_out).to_numpy()]] = HOLDOUT
     rest = sorted({int(part) for part in videos["part"] if is_numbered(part)} - {int(part) for part in held_out})
     by_parts = options.by == "parts" or (options.by == "auto" and len(rest) >= 2 * options.folds)
     if by_parts:
         if len(rest) < options.folds:
             raise ValueError(f"{len(rest)} numbered parts do not make {options.folds} folds; use --by groups")
-        _deal_blocks(fold, videos, rest, options.folds)
-    _deal_balanced(fold, videos, options)
+        _assign_blocks(fold, videos, rest, options.folds)
+    _assign_balanced(fold, videos, options)
     return np.asarray(fold[component], dtype=np.intp)
 
 
@@ -138,7 +138,7 @@ def _parts_held_out(parts: pd.Series, wanted: str | None) -> set[str]:
     return found
 
 
-def _deal_blocks(fold: NDArray[np.intp], videos: pd.DataFrame, parts: list[int], folds: int) -> None:
+def _assign_blocks(fold: NDArray[np.intp], videos: pd.DataFrame, parts: list[int], folds: int) -> None:
     """Contiguous blocks of parts; a component goes whole to the block where most of its videos lie."""
     blocks = np.array_split(np.array(parts), folds)
     block_of = {str(part): number for number, block in enumerate(blocks) for part in block.tolist()}
@@ -146,11 +146,11 @@ def _deal_blocks(fold: NDArray[np.intp], videos: pd.DataFrame, parts: list[int],
     for number, part in zip(videos["component"], videos["part"], strict=True):
         if part in block_of:
             votes[number, block_of[part]] += 1
-    placed = (fold == UNDEALT) & (votes.sum(axis=1) > 0)
+    placed = (fold == UNASSIGNED) & (votes.sum(axis=1) > 0)
     fold[placed] = votes[placed].argmax(axis=1)
 
 
-def _deal_balanced(fold: NDArray[np.intp], videos: pd.DataFrame, options: FoldOptions) -> None:
+def _assign_balanced(fold: NDArray[np.intp], videos: pd.DataFrame, options: FoldOptions) -> None:
     """What is left, the largest first, each to the fold that then has the evenest reals and fakes."""
     counts = videos.groupby("component")[["real", "fake"]].sum().to_numpy(dtype=np.float64)
     # Videos of neither label still take room.
@@ -159,7 +159,7 @@ def _deal_balanced(fold: NDArray[np.intp], videos: pd.DataFrame, options: FoldOp
     filled = np.array([counts[fold == number].sum(axis=0) for number in range(options.folds)])
     names = videos.groupby("component")["name"].min()
     order = sorted(
-        np.flatnonzero(fold == UNDEALT).tolist(), key=lambda i: (-counts[i, 2], _shuffled(names[i], options))
+        np.flatnonzero(fold == UNASSIGNED).tolist(), key=lambda i: (-counts[i, 2], _shuffled(names[i], options))
     )
     for number in order:
         load = ((filled + counts[number]) / total) ** 2 - (filled / total) ** 2

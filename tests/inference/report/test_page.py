@@ -13,7 +13,7 @@ import pytest
 
 from inference.report.page import write_report
 from inference.report.run_section import RunFacts
-from inference.result import JudgedFace, PersonResult, Status, Thumbnail, VideoResult
+from inference.result import PersonResult, ScoredFace, Status, Thumbnail, VideoResult
 from inference.schedule.planner import Plan
 from inference.schedule.scheduler import Change
 from inference.stages import Profile
@@ -40,13 +40,13 @@ def jpeg(width: int = 64, height: int = 36) -> bytes:
     return bytes(cv2.imencode(".jpg", ramp)[1])
 
 
-def face(second: float = 0.5, person: int = 0, prob_fake: float = 0.9, step: str = "blazeface") -> JudgedFace:
+def face(second: float = 0.5, person: int = 0, prob_fake: float = 0.9, detector: str = "blazeface") -> ScoredFace:
     box = np.array([100, 60, 220, 200], dtype=np.float32)
     frame = round(second * 30) if math.isfinite(second) else 0
-    return JudgedFace(frame, second, person, box, 0.95, step, {"lite0": 2.0, "lite1": -1.0}, prob_fake)
+    return ScoredFace(frame, second, person, box, 0.95, detector, {"lite0": 2.0, "lite1": -1.0}, prob_fake)
 
 
-def judged(filename: str, faces: tuple[JudgedFace, ...], duration: float = 2.0, prob_fake: float = 0.9) -> VideoResult:
+def scored(filename: str, faces: tuple[ScoredFace, ...], duration: float = 2.0, prob_fake: float = 0.9) -> VideoResult:
     people = tuple(PersonResult(who, 1, prob_fake) for who in sorted({one.person for one in faces}))
     seconds = sorted({one.second for one in faces if math.isfinite(one.second)})
     thumbnails = tuple(Thumbnail(round(second * 30), second, jpeg(), 0.1) for second in seconds)
@@ -59,10 +59,10 @@ def fallback(filename: str, status: Status, reason: str) -> VideoResult:
 
 
 RESULTS = (
-    judged("one.mp4", (face(0.5), face(1.0, prob_fake=0.8), face(1.0, person=1, prob_fake=0.2, step="mtcnn"))),
+    scored("one.mp4", (face(0.5), face(1.0, prob_fake=0.8), face(1.0, person=1, prob_fake=0.2, detector="mtcnn"))),
     fallback("none.mp4", "no_face", "no step found a face"),
     fallback("<script>alert(1)</script>.mp4", "unreadable", 'moov "atom" <missing> & gone'),
-    judged("real.mp4", (face(0.0, prob_fake=0.1),), prob_fake=0.1),
+    scored("real.mp4", (face(0.0, prob_fake=0.1),), prob_fake=0.1),
     fallback("slow.mp4", "timed_out", "decode took 20 s"),
     fallback("late.mp4", "skipped_by_budget", "the budget was spent"),
 )
@@ -104,7 +104,7 @@ def test_where_the_time_went(tmp_path: Path) -> None:
     assert "<dt>Cores at work</dt><dd>1.8 of 2<small>bound by the CPU, most of all decoding</small>" in html
     assert "decoding, 2 at a time</th><td>18.0</td><td>90 %</td><td>9.0</td><td>51 %</td>" in html
     assert "8 frames, all members</th><td>3 s</td><td>6</td>" in html
-    assert "1 frames, members of rung 1, first look for faces only</th><td>9 s</td><td>2</td>" in html
+    assert "1 frames, members of fallback 1, first look for faces only</th><td>9 s</td><td>2</td>" in html
     assert "detection</th><td>2.0</td><td>20 %</td><td>3.5</td><td>20 %</td>" in html
 
 
@@ -165,19 +165,19 @@ def test_section_shows_faces_people_members_and_steps(tmp_path: Path) -> None:
 
 
 DEGENERATE = {
-    "one face": judged("x.mp4", (face(),)),
-    "no faces": dataclasses.replace(judged("x.mp4", (face(),)), faces=(), people=()),
-    "zero duration": judged("x.mp4", (face(0.0), face(0.0, person=1)), duration=0.0),
+    "one face": scored("x.mp4", (face(),)),
+    "no faces": dataclasses.replace(scored("x.mp4", (face(),)), faces=(), people=()),
+    "zero duration": scored("x.mp4", (face(0.0), face(0.0, person=1)), duration=0.0),
     "NaN everywhere": dataclasses.replace(
-        judged("x.mp4", (face(math.nan), face(0.5, prob_fake=math.nan), face(1.0)), duration=math.nan),
+        scored("x.mp4", (face(math.nan), face(0.5, prob_fake=math.nan), face(1.0)), duration=math.nan),
         prob_fake=math.nan,
         fps=math.inf,
         seconds={"decode": math.nan},
     ),
-    "out of range": judged("x.mp4", (face(-1.0, prob_fake=1.7), face(9.0, prob_fake=-0.2)), prob_fake=3.0),
-    "face without size": dataclasses.replace(judged("x.mp4", (face(),)), width=0, height=0),
-    "many people": judged("x.mp4", tuple(face(0.1 * who, person=who) for who in range(9))),
-    "huge logits": judged("x.mp4", (dataclasses.replace(face(), logits={"other <member>": -1e4}),)),
+    "out of range": scored("x.mp4", (face(-1.0, prob_fake=1.7), face(9.0, prob_fake=-0.2)), prob_fake=3.0),
+    "face without size": dataclasses.replace(scored("x.mp4", (face(),)), width=0, height=0),
+    "many people": scored("x.mp4", tuple(face(0.1 * who, person=who) for who in range(9))),
+    "huge logits": scored("x.mp4", (dataclasses.replace(face(), logits={"other <member>": -1e4}),)),
 }
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from common.errors import DfdcError
 from kaggle_dataset.bundle.gate import (
+    DATASET_METADATA,
     LIMIT_BYTES,
     LIMIT_FILES,
-    METADATA,
     gate,
     metadata_problems,
     name_problems,
@@ -27,7 +27,7 @@ def fill(folder, size=5000, members=("one",), ladder=()):
         write_safetensors(folder / f"{name}.safetensors", size)
     blend = {"members": {name: {} for name in members}, "expected_log_loss": {"value": 0.4}, "ladder": list(ladder)}
     (folder / "blend.json").write_text(json.dumps(blend))
-    (folder / METADATA).write_text(json.dumps(GOOD))
+    (folder / DATASET_METADATA).write_text(json.dumps(GOOD))
     write_manifest(folder)
     return folder
 
@@ -36,7 +36,7 @@ def to_total(folder, total):
     """Make the weight as large as it takes for the dataset to have `total` bytes; sparse, so it takes no room."""
     weight = folder / "one.safetensors"
     for _ in range(2):  # the manifest tells the size, and may grow by a digit
-        rest = sum(p.stat().st_size for p in folder.iterdir() if p not in (weight, folder / METADATA))
+        rest = sum(p.stat().st_size for p in folder.iterdir() if p not in (weight, folder / DATASET_METADATA))
         write_safetensors(weight, total - rest)
         write_manifest(folder)
     return gate(folder)
@@ -45,8 +45,8 @@ def to_total(folder, total):
 def test_a_good_dataset_passes_and_is_told_by_bytes(tmp_path):
     report = gate(fill(tmp_path)).refuse()
     assert report.problems == ()
-    assert report.total == sum(p.stat().st_size for p in tmp_path.iterdir() if p.name != METADATA)
-    assert METADATA not in report.files
+    assert report.total == sum(p.stat().st_size for p in tmp_path.iterdir() if p.name != DATASET_METADATA)
+    assert DATASET_METADATA not in report.files
     text = report.render()
     assert "5,000  member    one.safetensors" in text
     assert f"in 3 files of {LIMIT_FILES}" in text

@@ -33,7 +33,7 @@ def installed(tmp_path, monkeypatch):
 
 
 def test_a_shared_folder_shows_only_what_is_asked_for(installed, tmp_path):
-    made = environment.make_fresh(tmp_path / "environment", ["D_One", "nowhere"], tmp_path / "connections")
+    made = environment.make_environment(tmp_path / "environment", ["D_One", "nowhere"], tmp_path / "connections")
     assert made.linked.keys() == {"d-one", "pip"}
     assert made.below == {"d-three": "1"}
     assert made.absent == ("nowhere",)
@@ -50,4 +50,4 @@ def test_a_shared_folder_shows_only_what_is_asked_for(installed, tmp_path):
 def test_a_distribution_without_a_list_of_its_files(installed, tmp_path):
     (installed / "d_one-1.dist-info" / "RECORD").unlink()
     with pytest.raises(DfdcError, match=r"d-one in .* has no list of its files"):
-        environment.make_fresh(tmp_path / "environment", ["d-one"], tmp_path / "connections")
+        environment.make_environment(tmp_path / "environment", ["d-one"], tmp_path / "connections")

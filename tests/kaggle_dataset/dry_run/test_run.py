@@ -12,7 +12,7 @@ import pytest
 
 from common.errors import DfdcError
 from kaggle_dataset.bundle.build import build
-from kaggle_dataset.dry_run.report import Passage
+from kaggle_dataset.dry_run.report import RunResult
 from kaggle_dataset.dry_run.run import dry_run, scaled_budget
 
 IMAGE = 'python = ["3.11"]\nglibc = "2.35"\n[distributions]\npackaging = "26.0"\n[accepted]\n'
@@ -74,16 +74,16 @@ def test_both_layouts_pass(stage, isolation):
     kernel = (
         f"{layouts}\nassert not list(source.rglob('dataset-metadata.json')) and Path(__file__).parent != Path.cwd()"
     )
-    rehearsal = stage(kernel, layouts=["slug", "owner"], isolation=isolation, say=lines.append)
-    ends = [passage.dataset.partition("input")[2] for passage in rehearsal.passages]
+    report = stage(kernel, layouts=["slug", "owner"], isolation=isolation, say=lines.append)
+    ends = [result.dataset.partition("input")[2] for result in report.passages]
     assert ends == ["/dfdc-ensemble", "/datasets/someone/dfdc-ensemble"]
-    assert [passage.statuses for passage in rehearsal.passages] == [{"ok": 2}] * 2
-    assert rehearsal.linked.keys() == {"packaging", "pip"}
-    assert rehearsal.wheels == ("some==1",)
-    assert ("no namespaces here" in rehearsal.apart) or isolation == "auto"
-    assert ("no namespaces here" in lines[0]) == ("no namespaces here" in rehearsal.apart)
-    assert json.loads(json.dumps(rehearsal.to_dict()))["forecast"].keys() == {"4000", "10000"}
-    shown = rehearsal.render()
+    assert [result.statuses for result in report.passages] == [{"ok": 2}] * 2
+    assert report.linked.keys() == {"packaging", "pip"}
+    assert report.wheels == ("some==1",)
+    assert ("no namespaces here" in report.apart) or isolation == "auto"
+    assert ("no namespaces here" in lines[0]) == ("no namespaces here" in report.apart)
+    assert json.loads(json.dumps(report.to_dict()))["forecast"].keys() == {"4000", "10000"}
+    shown = report.render()
     assert "/datasets/someone/dfdc-ensemble" in shown
     assert "0 of 2" in shown
     assert " 4,000 videos  0:0" in shown
@@ -161,9 +161,9 @@ def test_mistakes_of_the_user(stage, tmp_path):
 
 def test_budgets_and_forecasts():
     assert [scaled_budget(videos) for videos in (1, 37, 400, 4000)] == [300.0, 300.0, 3240.0, 32400.0]
-    passage = Passage("/kaggle/input/d", 25.0, 15.0, {"ok": 9, "no_face": 1}, 1, 1)
-    assert passage.fallbacks == 1
-    assert passage.forecast(4000) == 10 + 1.5 * 4000
+    result = RunResult("/kaggle/input/d", 25.0, 15.0, {"ok": 9, "no_face": 1}, 1, 1)
+    assert result.fallbacks == 1
+    assert result.forecast(4000) == 10 + 1.5 * 4000
 
 
 def packed(name, folder):
@@ -190,11 +190,11 @@ def test_the_shipped_ensemble_passes(tmp_path, media, monkeypatch):
         packed(name, tmp_path / "wheels")
     shipped = Path(__file__).resolve().parents[3] / "models" / "weights"
     built = build(shipped, tmp_path / "build", "someone", openvino=False, cache=tmp_path / "wheels")
-    rehearsal = dry_run(built.dataset.parent, media / "single_face.mp4", layouts=["owner"], budget=600.0)
-    assert rehearsal.passages[0].statuses == {"ok": 1}
-    assert [wheel.partition("==")[0] for wheel in rehearsal.wheels] == ["av", "facenet-pytorch"]
-    assert {"torch", "timm"} <= rehearsal.linked.keys()
-    assert not {"av", "openvino", "kaggle"} & {*rehearsal.linked, *rehearsal.below}
-    assert 0 < rehearsal.external_bytes < 1e9
-    assert rehearsal.forecast(10_000) > rehearsal.forecast(4000)
+    report = dry_run(built.dataset.parent, media / "single_face.mp4", layouts=["owner"], budget=600.0)
+    assert report.passages[0].statuses == {"ok": 1}
+    assert [wheel.partition("==")[0] for wheel in report.wheels] == ["av", "facenet-pytorch"]
+    assert {"torch", "timm"} <= report.linked.keys()
+    assert not {"av", "openvino", "kaggle"} & {*report.linked, *report.below}
+    assert 0 < report.external_bytes < 1e9
+    assert report.forecast(10_000) > report.forecast(4000)
     assert not list((tmp_path / "scratch").iterdir())

@@ -10,7 +10,7 @@ import pytest
 
 from common.errors import DfdcError
 from kaggle_dataset.dry_run import sandbox as module
-from kaggle_dataset.dry_run.environment import make_fresh
+from kaggle_dataset.dry_run.environment import make_environment
 from kaggle_dataset.dry_run.sandbox import Sandbox, find_means
 
 # Does all that a kernel might do and says how it went; nothing here ends it.
@@ -69,7 +69,7 @@ def ran(request, tmp_path_factory):
     except DfdcError as error:
         pytest.skip(str(error))
     sandbox = Sandbox(tmp_path_factory.mktemp("session") / "s", means)
-    fresh = make_fresh(sandbox.host / "environment", ["packaging"], sandbox.connections)
+    fresh = make_environment(sandbox.host / "environment", ["packaging"], sandbox.connections)
     (sandbox.input / "there").write_text("as it was")
     (sandbox.source / "script.py").write_text(SCRIPT)
     command = [str(fresh.python), str(sandbox.inside(sandbox.source / "script.py")), str(sandbox.inside(sandbox.input))]

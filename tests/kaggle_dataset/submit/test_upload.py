@@ -15,13 +15,13 @@ import pytest
 from common.errors import DfdcError
 from kaggle_dataset.submit.kaggle_client import NotSignedIn
 from kaggle_dataset.submit.polling import Refused
-from kaggle_dataset.submit.upload import Pace, Uploaded, upload
+from kaggle_dataset.submit.upload import Uploaded, UploadTiming, upload
 from tests.kaggle_dataset.staging import REF, files_of
 
 pytestmark = pytest.mark.slow
 
 MAKES = "CreateDatasetVersion$"
-QUICK = Pace(poll=0.1, settle=0.3, idle=20)
+QUICK = UploadTiming(poll=0.1, settle=0.3, idle=20)
 
 
 class Desk:
@@ -30,7 +30,7 @@ class Desk:
     def __init__(self, fake_kaggle, dataset):
         self.fake_kaggle, self.dataset, self.said, self.hooks = fake_kaggle, dataset, [], {}
 
-    def __call__(self, pace=QUICK, **options):
+    def __call__(self, timing=QUICK, **options):
         def say(line):
             self.said.append(line)
             print(line)  # shown where a test fails
@@ -39,7 +39,7 @@ class Desk:
 
         try:
             return upload(
-                self.dataset, self.fake_kaggle.kaggle, **{"deadline": 60, "say": say, "pace": pace, **options}
+                self.dataset, self.fake_kaggle.kaggle, **{"deadline": 60, "say": say, "pace": timing, **options}
             )
         except DfdcError as error:
             print(f"{type(error).__name__}: {error}")
@@ -182,7 +182,7 @@ def test_a_cut_in_the_middle(second):
 
 def test_a_server_that_stalls(second):
     second.fake_kaggle.fault("PUT /upload", skip=2, stall_after=5, delay=9)
-    assert second(pace=Pace(0.1, 0.3, idle=3)) == Uploaded(REF, 2, True)
+    assert second(timing=UploadTiming(0.1, 0.3, idle=3)) == Uploaded(REF, 2, True)
     assert any("said nothing for 3 s and was ended" in line for line in second.said)
     assert second.versions()[1:] == [second.staged()]
     assert len(second.fake_kaggle.asked("StartBlobUpload")) == 5  # went on where it was
@@ -192,7 +192,7 @@ def test_a_session_that_expired(second):
     second.fake_kaggle.fault("PUT /upload", skip=2, stall_after=5, delay=9)
     second.hooks["attempt 1"] = interrupt
     with pytest.raises(KeyboardInterrupt):
-        second(pace=Pace(0.1, 0.3, idle=3))
+        second(timing=UploadTiming(0.1, 0.3, idle=3))
     second.fake_kaggle.service.blobs.clear()
     assert second() == Uploaded(REF, 2, True)
     assert len([line for line in second.said if "did not arrive" in line]) == 1  # then all are started anew

@@ -58,15 +58,15 @@ def inferred(videos):
     folder, _ = videos
     crops: dict[str, list[np.ndarray]] = {}
 
-    def panelist(name, spec):
+    def loaded(name, spec):
         def logits(images):
             crops.setdefault(name, []).extend(images)
             return np.zeros(len(images))
 
         return SimpleNamespace(card=SimpleNamespace(name=name, crop=spec), logits=logits)
 
-    panel = [panelist(name, member.crop) for name, member in MEMBERS.items()]
-    pipeline = Pipeline(Cascade(torch.device("cpu")), panel, PredictOptions(frames=FRAMES))  # type: ignore[arg-type]
+    loaded_members = [loaded(name, member.crop) for name, member in MEMBERS.items()]
+    pipeline = Pipeline(Cascade(torch.device("cpu")), loaded_members, PredictOptions(frames=FRAMES))  # type: ignore[arg-type]
     names = ["crowd.mp4", "single_face.mp4"]
     results = list(pipeline.run([folder / name for name in names]))
     keys = [(result.filename, face.frame, face.person) for result in results for face in result.faces]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.blend import Rung
+from ensemble.blend import FallbackEnsemble
 from ensemble.convex import class_weights, optimum
 from ensemble.folds import OUTER, Rows, cross_fitted, group_folds
 from ensemble.metrics import Estimate, accuracy, auc, calibration_error, log_loss_balanced, sigmoid
@@ -66,7 +66,7 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Worth:
+class Contributions:
     """All of it."""
 
     singles: dict[str, Single]
@@ -77,7 +77,7 @@ class Worth:
     slices: tuple[Slice, ...]  # empty where the table names no degradation
 
 
-def weigh(
+def measure_contributions(
     members: tuple[str, ...],
     values: Floats,
     truth: Truth,
@@ -87,7 +87,7 @@ def weigh(
     seed: int,
     before: Floats,
     after: Floats,
-) -> Worth:
+) -> Contributions:
     """values: (V, M) logits. equal: members are missed from equal weights, else from the best ones.
 
     before, after: (V,) P(fake) of the blends that `Reliability` compares.
@@ -104,7 +104,7 @@ def weigh(
         )
         for i, m in enumerate(members)
     }
-    return Worth(
+    return Contributions(
         singles,
         np.atleast_2d(np.corrcoef(values, rowvar=False)),
         _disagreements(alone, truth, filename, after),
@@ -193,7 +193,7 @@ def _slices(truth: Truth, prob_fake: Floats) -> tuple[Slice, ...]:
     return tuple(found)
 
 
-def ladder(
+def fallback_ensembles(
     members: tuple[str, ...],
     values: Floats,
     truth: Truth,
@@ -201,7 +201,7 @@ def ladder(
     ridge: float,
     equal: bool,
     seed: int,
-) -> tuple[Rung, ...]:
+) -> tuple[FallbackEnsemble, ...]:
     """Line-ups for a run that is short of time: each leaves out the member whose worth per second is the least.
 
     Worth is what the validated loss rises by without it. equal: equal weights, else the best ones; either with their
@@ -213,15 +213,15 @@ def ladder(
         logit = cross_fitted(_pool(values[:, columns], equal), truth.label, ridge, folds)
         return log_loss_balanced(truth.label, sigmoid(logit))
 
-    rungs: list[Rung] = []
+    fallbacks: list[FallbackEnsemble] = []
     left, now = list(range(len(members))), loss(list(range(len(members))))
     while len(left) > 1:
         without = {out: loss([i for i in left if i != out]) for out in left}
         seconds = {out: costs[members[out]].seconds if members[out] in costs else 1.0 for out in left}
-        worth = {i: (without[i] - now) / seconds[i] for i in left}
-        out = min(left, key=lambda i: worth[i])
+        contributions = {i: (without[i] - now) / seconds[i] for i in left}
+        out = min(left, key=lambda i: contributions[i])
         left, now = [i for i in left if i != out], without[out]
         mine = values[:, left]
         mix = equal_mix(mine, truth.label) if equal else optimum(mine, truth.label, ridge)
-        rungs.append(Rung(tuple(members[i] for i in left), mix, now))
-    return tuple(rungs)
+        fallbacks.append(FallbackEnsemble(tuple(members[i] for i in left), mix, now))
+    return tuple(fallbacks)
