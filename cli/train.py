@@ -83,6 +83,9 @@ def train(
     labels: Annotated[Path, typer.Option(help="CSV with face, label, split; original and original_group if known")],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder of the run; a stopped run goes on from it")],
     fold: Annotated[int | None, typer.Option(help="validate on this fold of `dfdc folds`, train on the others")] = None,
+    mesh: Annotated[
+        Path | None, typer.Option(help="meshes of the real faces, to make fakes from (scripts/find_mesh.py)")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="instead of the experiment's", min=1)] = None,
     until: Annotated[int | None, typer.Option(help="pause after this epoch; the same command goes on", min=1)] = None,
     seed: Annotated[int | None, typer.Option(help="instead of the experiment's", min=0)] = None,
@@ -109,7 +112,7 @@ def train(
         config = dataclasses.replace(config, epochs=epochs, small_epochs=min(config.small_epochs, epochs))
     if seed is not None:
         config = dataclasses.replace(config, seed=seed)
-    data = load_data(crops, labels, fold, config.val_share, config.seed)
+    data = load_data(crops, labels, fold, config.val_share, config.seed, mesh, config.made_fakes)
     name = f"{labels.name} ({len(data.train)} training faces)"
     with join_team(pick_device(device)) as (team, mine):
         machine = Machine(mine, workers, checkpoint_every, until, team)

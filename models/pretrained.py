@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from common.errors import DfdcError
@@ -26,6 +27,48 @@ OFFLINE_FILES = {
         "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
     ),
 }
+
+
+# Networks trained on faces, converted by a committed script: the file here, its SHA-256, the script.
+START_DIR = Path(__file__).resolve().parent / "start"
+VGGFACE2_FILES = {
+    "mobilenetv1_100": (
+        "mobilenetv1_vggface2.safetensors",
+        "4a297228b5a587fa90ea1a7e2b963d7a6369327bd8cdf4eb99d5c15a309b13ed",
+    ),
+}
+
+
+def load_start(model: nn.Module, backbone: str, start: str) -> str:
+    """Fill `model` with the weights that training starts from; returns where they came from.
+
+    Args:
+        model: the network, changed in place; its classifier stays as it is.
+        backbone: its timm name.
+        start: "imagenet", "vggface2" or "scratch" (nothing is filled).
+
+    Raises:
+        DfdcError: the weights are missing, damaged, do not fit, or there are none for this backbone.
+    """
+    if start == "scratch":
+        return "scratch"
+    return load_vggface2(model, backbone) if start == "vggface2" else load_imagenet(model, backbone)
+
+
+def load_vggface2(model: nn.Module, backbone: str) -> str:
+    """Fill `model` with weights trained to recognise faces on VGGFace2; as `load_start`."""
+    if backbone not in VGGFACE2_FILES:
+        raise DfdcError(f"there are no VGGFace2 weights for {backbone!r}, only for {', '.join(VGGFACE2_FILES)}")
+    name, expected = VGGFACE2_FILES[backbone]
+    path = START_DIR / name
+    if not path.is_file() or (actual := sha256_of(path)) != expected:
+        found = f"has SHA-256 {actual}, expected {expected}" if path.is_file() else "is missing"
+        raise DfdcError(f"{path} {found}; check it out again, or make it with scripts/convert_faceres.py")
+    stored = {key: value.float() if value.is_floating_point() else value for key, value in load_file(path).items()}
+    left = model.load_state_dict(stored, strict=False)
+    if left.unexpected_keys or any(not key.startswith("classifier.") for key in left.missing_keys):
+        raise DfdcError(f"{path} does not fit {backbone}: {left}")
+    return f"{name} (VGGFace2, sha256 {expected[:12]})"
 
 
 def load_imagenet(model: nn.Module, backbone: str) -> str:

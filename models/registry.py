@@ -50,7 +50,20 @@ INNER = _inside("inner", 192, -0.1, -0.02)
 MOUTH = _inside("mouth", 160, -0.17, 0.158)
 EYES = _inside("eyes", 160, -0.1, -0.18)
 
+# HSE_FaceRec's MobileNetV1 takes bytes less Caffe's ImageNet means.
+CAFFE_MEAN = (123.68 / 255, 116.779 / 255, 103.939 / 255)
+CAFFE_STD = (1 / 255,) * 3
+
+# Seams lie at the hairline and the jaw, outside the tight crops: these have them. The centre lies higher, as in the
+# crops that the blending family is trained on.
+BLEND = CropSpec("blend", size=160, margin=0.15, shift_y=-0.03, pad="edge", mean=CAFFE_MEAN, std=CAFFE_STD)
+TIGHT_FACE = CropSpec(
+    "tight_face", size=160, margin=DLIB_MARGIN, shift_y=DLIB_SHIFT_Y, pad="edge", mean=CAFFE_MEAN, std=CAFFE_STD
+)
+
 SHIPPED = (
+    Member("mnv1_blend", "mobilenetv1_100", BLEND, drop_path=0.0),
+    Member("mnv1_tight", "mobilenetv1_100", TIGHT_FACE, dropout=0.3, drop_path=0.0),
     Member("lite0_tight", "tf_efficientnet_lite0", TIGHT),
     Member("lite0_mouth", "tf_efficientnet_lite0", MOUTH, dropout=0.3),
     Member("lite0_eyes", "tf_efficientnet_lite0", EYES, dropout=0.3),

@@ -7,13 +7,18 @@ import pkgutil
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+# The fields that are shares, from 0 to 1.
+SHARES = (
+    "cutout", "self_blend", "swaps", "publish", "degrade", "warmup", "label_smoothing", "val_share", "ema_decay",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Everything that decides the weights, besides the data and the number of processes."""
 
     member: str  # a name in models.registry
-    start: Literal["imagenet", "scratch"] = "imagenet"
+    start: Literal["imagenet", "vggface2", "scratch"] = "imagenet"
     size: int = 0  # pixels, the side of the input; 0: the member's own
     epochs: int = 7  # what an epoch shows is told by `sampling`
     small_epochs: int = 4  # the first epochs run at small_size: twice as fast, and they transfer
@@ -28,7 +33,12 @@ class TrainConfig:
     same_augment: bool = False  # a fake and its original are augmented alike
     mixup: float = 0.0  # a of Beta(a, a), the share of the fake in a fake mixed with its original; 0: no mixing
     cutout: float = 0.0  # share of the faces that lose their eyes, nose, mouth or a half
-    self_blend: float = 0.0  # share of the fakes that are replaced by their original blended into itself
+    self_blend: float = 0.0  # share of the fakes that are replaced by one made of their original (train.blending)
+    # Every fake is made of a real face (train.blending): the table holds reals only, validation fakes come from the
+    # compositor that is kept out of training.
+    made_fakes: bool = False
+    swaps: float = 0.35  # of the fakes that are made of meshes, the share with another face; the rest are self-blends
+    publish: float = 0.0  # share of the faces that are shrunk and go through H.264 or JPEG before they are cut
     degrade: float = 0.0  # share of the faces that go through a video codec, a quarter of the size, or get an overlay
 
     optimizer: Literal["adamw", "sgd", "rmsprop"] = "adamw"
@@ -54,7 +64,7 @@ class TrainConfig:
         for name, allowed in _choices().items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, not one of {allowed}")
-        for name in ("cutout", "self_blend", "degrade", "warmup", "label_smoothing", "val_share", "ema_decay"):
+        for name in SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is a share, from 0 to 1")
         if self.accumulate < 1 or self.lr <= 0 or self.mixup < 0:

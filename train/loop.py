@@ -27,8 +27,9 @@ from ensemble.calibrate import cross_fit
 from ensemble.metrics import auc, log_loss_balanced, sigmoid
 from faces.crop import CropSpec
 from faces.store import CropStore
-from models.pretrained import load_imagenet
+from models.pretrained import load_start
 from models.registry import Scorer, build_member, get_member
+from train.augment.mesh import Meshes
 from train.augment.mixing import mix_pairs
 from train.checkpoint import checkpoint, restore
 from train.config import TrainConfig
@@ -52,6 +53,8 @@ class TrainData:
     val: pd.DataFrame
     cut_as: CropSpec  # how the crops in the store were cut, where the table does not tell
     fold: int | str = "val"  # which fold, or split, `val` is
+    meshes: Meshes | None = None  # of the training faces, where fakes are made of them
+    val_meshes: Meshes | None = None  # of the validation faces
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +84,7 @@ class Trainer:
         backbone = build_member(member)
         for table in (data.train, data.val):
             check_coverage(table, self.spec)
-        self.start = load_imagenet(backbone, member.backbone) if config.start == "imagenet" else "scratch"
+        self.start = load_start(backbone, member.backbone, config.start)
         if config.sync_bn:
             backbone = torch.nn.SyncBatchNorm.convert_sync_batchnorm(backbone)
         self.model = to_device(Scorer(backbone, self.spec), self.device)
@@ -163,7 +166,9 @@ class Trainer:
     def _batches(self, done: int) -> Batches:
         size = self.config.small_size if self.epoch < self.config.small_epochs else self.spec.size
         spec = dataclasses.replace(self.spec, size=min(size, self.spec.size))
-        dataset = FaceDataset(self.data.store, self.data.train, spec, self.data.cut_as, self.config)
+        dataset = FaceDataset(
+            self.data.store, self.data.train, spec, self.data.cut_as, self.config, meshes=self.data.meshes
+        )
         dataset.epoch = self.sampler.epoch = self.epoch
         self.sampler.start = done
         return self._loader(dataset, batch_sampler=self.sampler)
@@ -259,7 +264,7 @@ class Trainer:
     @torch.inference_mode()
     def validate(self) -> np.ndarray:
         """Logits of the EMA network over the validation faces, without augmentation, in the table's order."""
-        dataset = FaceDataset(self.data.store, self.data.val, self.spec, self.data.cut_as)
+        dataset = FaceDataset(self.data.store, self.data.val, self.spec, self.data.cut_as, meshes=self.data.val_meshes)
         mine = range(self.team.rank, len(dataset), self.team.world)
         network = self.ema.module.eval()
         logits = np.full(len(dataset), np.nan)

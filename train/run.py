@@ -22,6 +22,7 @@ from ensemble.metrics import auc, log_loss, log_loss_balanced, sigmoid
 from faces.store import CropStore
 from models.checkpoint import Card, save_member
 from models.registry import TIGHT, get_member
+from train.augment.mesh import Meshes
 from train.config import TrainConfig
 from train.data.dataset import FaceDataset
 from train.data.table import HOLDOUT, groups_sha256
@@ -29,7 +30,13 @@ from train.loop import Machine, StoppedError, TrainData, Trainer
 
 
 def load_data(
-    crops: Sequence[Path], labels: Path, fold: int | None = None, val_share: float = 0.0, seed: int = 0
+    crops: Sequence[Path],
+    labels: Path,
+    fold: int | None = None,
+    val_share: float = 0.0,
+    seed: int = 0,
+    mesh: Path | None = None,
+    made_fakes: bool = False,
 ) -> TrainData:
     """Crops and labels, cut into what is trained on and what is validated on.
 
@@ -50,7 +57,20 @@ def load_data(
         )
     if leaked := sorted(set(train["group"]) & set(val["group"])):
         raise ValueError(f"{len(leaked)} groups are in training and in validation, the first is {leaked[0]!r}")
-    return TrainData(store, train, val, cut_as=TIGHT, fold=held_out)
+    # Each side has donors of its own: a face that is validated on must not show up in a fake that is trained on.
+    meshes, val_meshes = (None if mesh is None else Meshes.read(mesh, set(side["face"])) for side in (train, val))
+    if made_fakes:
+        if meshes is None or val_meshes is None:
+            raise ValueError("this experiment makes its fakes from meshes; give --mesh (scripts/find_mesh.py makes it)")
+        train, val = with_made_fakes(train, meshes), with_made_fakes(val, val_meshes)
+    return TrainData(store, train, val, cut_as=TIGHT, fold=held_out, meshes=meshes, val_meshes=val_meshes)
+
+
+def with_made_fakes(table: pd.DataFrame, meshes: Meshes) -> pd.DataFrame:
+    """The reals that have a mesh, and as many fakes to be made of them, each the copy of its real."""
+    reals = table[(table["target"] == 0) & table["face"].isin(meshes.row_of)].assign(made=False)
+    fakes = reals.assign(target=1, made=True, original=reals["filename"], filename="made of " + reals["filename"])
+    return pd.concat([reals, fakes], ignore_index=True)
 
 
 def _held_out(
@@ -110,7 +130,7 @@ def train_member(
 def _some_faces(trainer: Trainer, count: int = 256) -> NDArray[np.uint8]:
     """Validation crops, evenly spread over the table, on which halving the precision must change nothing."""
     data = trainer.data
-    dataset = FaceDataset(data.store, data.val, trainer.spec, data.cut_as)
+    dataset = FaceDataset(data.store, data.val, trainer.spec, data.cut_as, meshes=data.val_meshes)
     rows = np.unique(np.linspace(0, len(dataset) - 1, count).round().astype(int))
     return np.stack([dataset[int(row)][0].numpy() for row in rows])
 

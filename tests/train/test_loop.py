@@ -15,6 +15,7 @@ from faces.crop import CropSpec
 from models.checkpoint import load_member
 from models.registry import Member
 from tests.train.data.test_dataset import make_faces
+from tests.train.meshes import write_meshes
 from train.config import TrainConfig, experiment_names, load_experiment
 from train.loop import Machine, Trainer
 from train.optim import schedule
@@ -35,8 +36,10 @@ def tiny_member(monkeypatch):
 
 @pytest.fixture
 def data(tmp_path):
-    make_faces(tmp_path / "crops", count=48).to_csv(tmp_path / "labels.csv", index=False)
-    return load_data([tmp_path / "crops"], tmp_path / "labels.csv")
+    table = make_faces(tmp_path / "crops", count=48)
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    write_meshes(tmp_path / "mesh.npz", table["face"], size=64)
+    return load_data([tmp_path / "crops"], tmp_path / "labels.csv", mesh=tmp_path / "mesh.npz")
 
 
 def run(data, folder, config=CONFIG, workers=0, **machine):
@@ -97,6 +100,22 @@ def test_the_calibration_is_built_into_the_member(data, tmp_path):
     shipped = load_member(card, tmp_path / "run").backbone.classifier.bias
     assert fitted["scale"] != 1
     torch.testing.assert_close(shipped.data, best * fitted["scale"] + fitted["shift"], atol=1e-4, rtol=1e-4)
+
+
+def test_fakes_can_be_made_of_reals_alone(data, tmp_path):
+    """A table without a single fake trains and validates on as many fakes as reals, each side with its own donors."""
+    table = pd.read_csv(tmp_path / "labels.csv")
+    table[table["label"] == "REAL"].to_csv(tmp_path / "reals.csv", index=False)
+    made = load_data([tmp_path / "crops"], tmp_path / "reals.csv", mesh=tmp_path / "mesh.npz", made_fakes=True)
+    for side, meshes in ((made.train, made.meshes), (made.val, made.val_meshes)):
+        assert side["target"].mean() == 0.5
+        assert set(meshes.names) == set(side["face"])
+    assert not set(made.meshes.names) & set(made.val_meshes.names)
+    config = dataclasses.replace(CONFIG, made_fakes=True, same_augment=True, publish=0.5, epochs=1, batch=4)
+    card = run(made, tmp_path / "run", config)
+    assert card.metrics["val"]["faces"] == len(made.val)
+    with pytest.raises(ValueError, match="makes its fakes from meshes; give --mesh"):
+        load_data([tmp_path / "crops"], tmp_path / "reals.csv", made_fakes=True)
 
 
 EVERYTHING = dataclasses.replace(

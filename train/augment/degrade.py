@@ -31,8 +31,45 @@ def quarter(image: Image, rng: Generator) -> Image:
     return np.asarray(cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
+def publish(image: Image, rng: Generator) -> Image:
+    """What happens to a picture on its way to a viewer: often made smaller, then through a video codec or JPEG.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        rng: the same state gives the same pixels.
+
+    Returns:
+        The same shape. Half go through H.264 at CRF 20 to 40, the others through JPEG at 40 to 95; half of all are
+        shrunk to between 0.4 and 1 of their size before and grown after.
+    """
+    height, width = image.shape[:2]
+    factor = rng.uniform(0.4, 1.0) if rng.random() < 0.5 else 1.0
+    small = max(16, round(width * factor)), max(16, round(height * factor))
+    out = image if factor == 1.0 else np.asarray(cv2.resize(image, small, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    if rng.random() < 0.5:
+        out = through_h264(out, int(rng.integers(20, 41)))
+    else:
+        out = through_jpeg(out, int(rng.integers(40, 96)))
+    if factor == 1.0:
+        return out
+    return np.asarray(cv2.resize(out, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+
+
+def through_jpeg(image: Image, quality: int) -> Image:
+    """JPEG of a quality from 1 to 100 and back."""
+    ok, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not ok:
+        raise RuntimeError(f"OpenCV could not encode an image of shape {image.shape}")
+    return np.ascontiguousarray(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), dtype=np.uint8)[..., ::-1])
+
+
 def recompress(image: Image, rng: Generator) -> Image:
     """Through H.264 as one intra frame at CRF 17 to 40 (the range of the challenge's third place) and back."""
+    return through_h264(image, int(rng.integers(17, 41)))
+
+
+def through_h264(image: Image, crf: int) -> Image:
+    """H.264 as one intra frame of a constant rate factor and back."""
     height, width = image.shape[:2]
     # 4:2:0 wants even sides; the edge is repeated and cut off again.
     even = np.asarray(cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE), dtype=np.uint8)
@@ -43,7 +80,7 @@ def recompress(image: Image, rng: Generator) -> Image:
         stream.pix_fmt = "yuv420p"
         # One thread: a loader worker has one core, and the same bytes must come out everywhere.
         stream.codec_context.thread_count = 1
-        stream.options = {"crf": str(int(rng.integers(17, 41))), "preset": "veryfast"}
+        stream.options = {"crf": str(crf), "preset": "veryfast"}
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -82,13 +119,14 @@ CLEAN = "clean"
 def assign_degradations(filenames: Sequence[str]) -> list[str]:
     """A degradation, or CLEAN, for each video: about a quarter of them each, whatever else is in the table."""
     kinds = (CLEAN, *DEGRADATIONS)
-    return [kinds[_number(name) % len(kinds)] for name in filenames]
+    return [kinds[number_of(name) % len(kinds)] for name in filenames]
 
 
 def degrade_as(image: Image, kind: str, face: str) -> Image:
     """(H, W, 3) uint8 RGB degraded by `kind`; the same face always in the same way."""
-    return image if kind == CLEAN else DEGRADATIONS[kind](image, np.random.default_rng(_number(face)))
+    return image if kind == CLEAN else DEGRADATIONS[kind](image, np.random.default_rng(number_of(face)))
 
 
-def _number(name: str) -> int:
+def number_of(name: str) -> int:
+    """A number that stands for a name, the same on every machine."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")

@@ -14,10 +14,11 @@ from torch.utils.data import Dataset
 
 from faces.crop import CropSpec, Image, box_inside_crop, cut
 from faces.store import CropStore
-from train.augment.degrade import degrade, degrade_as
+from train.augment.blending import make_fake
+from train.augment.degrade import degrade, degrade_as, number_of, publish
 from train.augment.face_parts import cut_out
+from train.augment.mesh import Meshes
 from train.augment.photometric import augment
-from train.augment.self_blend import self_blend
 from train.data.sampler import originals_of
 from train.data.table import BOX_COLUMNS, POINT_COLUMNS
 
@@ -40,12 +41,19 @@ class FaceDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         cut_as: CropSpec,
         change: TrainConfig | None = None,
         degraded: Sequence[str] | None = None,
+        meshes: Meshes | None = None,
     ) -> None:
-        """degraded: a name of `train.augment.degrade` for each row, for judging faces as the test set shows them."""
+        """degraded: a name of `train.augment.degrade` for each row, for judging faces as the test set shows them.
+
+        meshes: what fakes are made from; needed where the table has rows that are `made`.
+        """
         if missing := sorted(set(table["face"]) - store.index.keys()):
             raise ValueError(f"{len(missing)} labelled faces are in none of the sources, the first is {missing[0]!r}")
         self.store, self.spec, self.cut_as, self.change = store, spec, cut_as, change
-        self.degraded = degraded
+        self.degraded, self.meshes = degraded, meshes
+        self.made = table["made"].to_numpy(dtype=bool) if "made" in table else np.zeros(len(table), dtype=bool)
+        if meshes is None and (self.made.any() or (change is not None and change.self_blend > 0)):
+            raise ValueError("fakes are made from the meshes of the reals; give --mesh (scripts/find_mesh.py makes it)")
         self.names = list(table["face"])
         self.targets = table["target"].to_numpy(dtype=np.float32)
         self.boxes = _numbers(table, BOX_COLUMNS, (4,))
@@ -67,8 +75,17 @@ class FaceDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return torch.from_numpy(crop), torch.tensor(self.targets[index])
 
     def _stored(self, row: int) -> Image:
-        image = self.store.read(self.names[row])
+        if self.made[row]:
+            image = self._make(row, np.random.default_rng(number_of(self.names[row])), held=True)
+        else:
+            image = self.store.read(self.names[row])
         return image if self.degraded is None else degrade_as(image, self.degraded[row], self.names[row])
+
+    def _make(self, row: int, rng: Generator, swaps: float = 0.0, held: bool = False) -> Image:
+        """A fake made of the real face of a row."""
+        if self.meshes is None:
+            raise ValueError(f"face {self.names[row]!r} is to be made into a fake, and there are no meshes")
+        return make_fake(self.store, self.names[row], self.meshes, rng, swaps, held)
 
     def _cut(self, row: int, image: Image) -> Image:
         """The member's crop out of the stored one of a row."""
@@ -81,18 +98,23 @@ class FaceDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         """The crop after everything that the config does to a face in training."""
         rng = np.random.default_rng((config.seed, self.epoch, index))
         row, original = index, int(self.original[index])
-        blend = rng.random() < config.self_blend and self.targets[index] == 1 and original >= 0
-        if blend and np.isfinite(self.points[original]).all():
+        replaced = rng.random() < config.self_blend and self.targets[index] == 1 and original >= 0
+        if self.made[row]:
+            image = self._make(row, rng, config.swaps)
+        elif replaced and self.meshes is not None and self.names[original] in self.meshes.row_of:
             row = original
-            image = self_blend(self.store.read(self.names[row]), self.points[row], rng)
+            image = self._make(row, rng, config.swaps)
         else:
             image = self.store.read(self.names[row])
+        shared = self._shared(index, config.seed) if config.same_augment else rng
+        if config.publish and shared.random() < config.publish:
+            image = publish(image, shared)
         if rng.random() < config.cutout and np.isfinite(self.points[row]).all():
             image = cut_out(image, self.points[row], rng)
         crop = self._cut(row, image)
         if rng.random() < config.degrade:
             crop = degrade(crop, rng)
-        return augment(crop, self._shared(index, config.seed) if config.same_augment else rng, config.augment)
+        return augment(crop, shared, config.augment)
 
     def _shared(self, index: int, seed: int) -> Generator:
         """The generator that a fake has in common with its original."""

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from faces.crop import ALIGNED_POINTS
-from train.augment.degrade import degrade, overlay, quarter, recompress
+from train.augment import degrade as degrading
+from train.augment.degrade import degrade, overlay, publish, quarter, recompress
 from train.augment.face_parts import OUTLINE, cut_out, face_scale, outline_in
 from train.augment.mixing import mix_pairs
 from train.augment.photometric import KINDS, augment
-from train.augment.self_blend import self_blend
 
 SIZE = 96
 POINTS = ALIGNED_POINTS * SIZE / 112
@@ -113,20 +113,6 @@ def test_cut_out_takes_parts_of_the_face_and_nothing_else():
     assert (shares < 0.9).all()
 
 
-def test_a_self_blend_changes_the_face_and_keeps_a_rest():
-    image = face(3)
-    for seed in range(30):
-        out = self_blend(image, POINTS, np.random.default_rng(seed))
-        assert out.shape == image.shape
-        assert out.dtype == np.uint8
-        difference = np.abs(out.astype(int) - image).max(axis=2)
-        assert difference.max() > 3
-        np.testing.assert_array_equal(out, self_blend(image, POINTS, np.random.default_rng(seed)))
-    # When only the inside is changed, what is far from the face is the picture itself.
-    untouched = [np.array_equal(self_blend(image, POINTS, np.random.default_rng(s))[:6], image[:6]) for s in range(30)]
-    assert 5 < sum(untouched) < 25
-
-
 def test_mixing_keeps_pairs_shares_and_balance():
     fakes, reals = torch.full((3, 2, 2, 3), 200, dtype=torch.uint8), torch.full((3, 2, 2, 3), 100, dtype=torch.uint8)
     crops, target = torch.cat([fakes, reals]), torch.tensor([1.0, 1, 1, 0, 0, 0])
@@ -135,3 +121,25 @@ def test_mixing_keeps_pairs_shares_and_balance():
     assert soft.mean() == pytest.approx(0.5)
     assert (soft[:3] >= 0.5).all()
     assert len(set(soft.tolist())) == 6
+
+
+def test_publishing_draws_codecs_and_sizes_as_it_says(monkeypatch):
+    seen = []
+    monkeypatch.setattr(degrading, "through_h264", lambda image, crf: seen.append(("h264", crf, len(image))) or image)
+    monkeypatch.setattr(degrading, "through_jpeg", lambda image, q: seen.append(("jpeg", q, len(image))) or image)
+    for seed in range(600):
+        assert publish(face(), np.random.default_rng(seed)).shape == (SIZE, SIZE, 3)
+    crf, quality = ([value for kind, value, _ in seen if kind == wanted] for wanted in ("h264", "jpeg"))
+    assert 0.44 < len(crf) / 600 < 0.56
+    assert (min(crf), max(crf)) == (20, 40)
+    assert 40 <= min(quality) <= 42 and 93 <= max(quality) <= 95
+    sides = np.array([side for *_, side in seen])
+    assert 0.44 < (sides == SIZE).mean() < 0.56
+    assert 0.39 * SIZE < sides.min() < 0.45 * SIZE
+
+
+def test_published_pictures_are_still_the_picture():
+    differences = [np.abs(publish(face(), np.random.default_rng(s)).astype(int) - face()).mean() for s in range(60)]
+    # Colour is stored at half the resolution, and this picture has strong colours; another picture is 70 away.
+    assert all(0 < d < 30 for d in differences)
+    assert np.median(differences) < 12

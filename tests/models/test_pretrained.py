@@ -1,0 +1,43 @@
+"""Where training starts from: the shipped start weights fit, are checked, and leave the classifier alone."""
+
+import pytest
+import torch
+
+from common.errors import DfdcError
+from models import pretrained
+from models.pretrained import load_start
+from models.registry import build_backbone
+
+
+def test_vggface2_weights_fill_all_but_the_classifier():
+    model = build_backbone("mobilenetv1_100")
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    assert "VGGFace2" in load_start(model, "mobilenetv1_100", "vggface2")
+    same = {key for key, value in model.state_dict().items() if torch.equal(value, before[key])}
+    assert {key for key in same if not key.endswith("num_batches_tracked")} == {"classifier.weight", "classifier.bias"}
+    # Taken out of the weights again, the batch norms have statistics of faces and not the ones of a fresh network.
+    assert float(model.bn1.running_var.std()) > 0
+
+
+def test_a_backbone_without_such_weights_is_told_which_have_them():
+    with pytest.raises(DfdcError, match=r"no VGGFace2 weights for 'tf_efficientnet_lite0', only for mobilenetv1_100"):
+        load_start(build_backbone("tf_efficientnet_lite0"), "tf_efficientnet_lite0", "vggface2")
+
+
+def test_damaged_and_missing_weights_are_refused(tmp_path, monkeypatch):
+    model, name = build_backbone("mobilenetv1_100"), pretrained.VGGFACE2_FILES["mobilenetv1_100"][0]
+    data = bytearray((pretrained.START_DIR / name).read_bytes())
+    monkeypatch.setattr(pretrained, "START_DIR", tmp_path)
+    with pytest.raises(DfdcError, match=r"is missing; .*convert_faceres"):
+        load_start(model, "mobilenetv1_100", "vggface2")
+    data[-5] ^= 1
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(DfdcError, match="has SHA-256"):
+        load_start(model, "mobilenetv1_100", "vggface2")
+
+
+def test_scratch_changes_nothing():
+    model = build_backbone("mobilenetv1_100")
+    before = model.conv_stem.weight.clone()
+    assert load_start(model, "mobilenetv1_100", "scratch") == "scratch"
+    assert torch.equal(model.conv_stem.weight, before)

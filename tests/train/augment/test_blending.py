@@ -1,0 +1,162 @@
+import cv2
+import numpy as np
+import pytest
+
+from tests.train.meshes import make_mesh, make_meshes
+from train.augment import blending
+from train.augment.blending import (
+    blend,
+    blend_mask,
+    held_out,
+    make_fake,
+    match_colour,
+    self_blend,
+    swap,
+    warp_piecewise,
+)
+from train.augment.mesh import ANCHORS, Meshes
+
+SIZE = 128
+MESH = make_mesh((64, 62), 36)
+
+
+def face(seed=0):
+    small = np.random.default_rng(seed).integers(0, 256, (10, 10, 3), dtype=np.uint8)
+    return cv2.resize(small, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
+
+
+class Store:
+    def read(self, name):
+        return face(int(name))
+
+
+def test_masks_lie_on_the_face_and_reach_every_part_of_it():
+    covered = np.zeros((SIZE, SIZE))
+    for seed in range(300):
+        mask = blend_mask((SIZE, SIZE), MESH, np.random.default_rng(seed))
+        assert mask.dtype == np.float32
+        assert 0 <= mask.min() <= mask.max() <= 1
+        assert mask[0].max() < 0.05 and mask[:, 0].max() < 0.05, (
+            "a seam at the edge of the picture is no seam of a face"
+        )
+        covered += mask > 0.5
+    parts = {"nose": (62 + 4, 64), "mouth": (62 + 23, 64), "eye": (62 - 9, 48), "chin": (62 + 40, 64)}
+    share = {name: covered[place] / 300 for name, place in parts.items()}
+    assert share["mouth"] > 0.5 and share["eye"] > 0.4 and 0.2 < share["chin"] < share["mouth"], share
+
+
+def test_a_self_blend_is_repeatable_and_changes_something():
+    changed = []
+    for seed in range(60):
+        out = self_blend(face(), MESH, np.random.default_rng(seed))
+        assert out.shape == (SIZE, SIZE, 3)
+        assert out.dtype == np.uint8
+        np.testing.assert_array_equal(out, self_blend(face(), MESH, np.random.default_rng(seed)))
+        changed.append((out != face()).any())
+    assert all(changed)
+
+
+def test_either_side_of_a_self_blend_is_changed_as_often():
+    corner = [
+        np.array_equal(self_blend(face(), MESH, np.random.default_rng(s))[:4, :4], face()[:4, :4]) for s in range(200)
+    ]
+    assert 0.4 < np.mean(corner) < 0.65
+
+
+@pytest.mark.parametrize("compositor", [swap, held_out])
+def test_a_swap_shows_the_donor_in_the_face_and_the_target_around_it(compositor):
+    target, donor = np.full((SIZE, SIZE, 3), 60, np.uint8), face(3)
+    for seed in range(40):
+        out = compositor(target, MESH, donor, make_mesh((60, 66), 30, 0.1), np.random.default_rng(seed))
+        np.testing.assert_array_equal(out[:3], target[:3])
+        assert out.shape == target.shape
+    assert (out[55:75, 55:75].astype(int) - 60).std() > 0
+
+
+def test_a_piecewise_warp_brings_every_anchor_to_its_place():
+    donor_mesh = make_mesh((60, 60), 28, 0.15)
+    donor_mesh[list(ANCHORS)] += np.random.default_rng(1).uniform(-1, 1, (len(ANCHORS), 2)).astype(np.float32)
+    # A picture whose colours are its coordinates says where each pixel came from.
+    y, x = np.mgrid[0:SIZE, 0:SIZE]
+    donor = np.stack([x, y, np.zeros_like(x)], axis=-1).astype(np.uint8)
+    moved = warp_piecewise(donor, donor_mesh, MESH, (SIZE, SIZE))
+    for target, source in zip(MESH[list(ANCHORS)], donor_mesh[list(ANCHORS)], strict=True):
+        column, row = np.round(target).astype(int)
+        assert np.abs(moved[row, column, :2].astype(float) - source).max() < 3
+
+
+def test_a_warp_onto_itself_changes_nothing():
+    np.testing.assert_allclose(warp_piecewise(face(), MESH, MESH, (SIZE, SIZE)).astype(int), face(), atol=1)
+
+
+def test_matched_colours_have_the_targets_mean():
+    mask = np.zeros((SIZE, SIZE), np.float32)
+    mask[30:90, 30:90] = 1
+    target = np.full((SIZE, SIZE, 3), (200, 120, 90), np.uint8)
+    matched = match_colour(face(5) // 2 + 40, target, mask)
+    assert np.abs(matched[30:90, 30:90].mean(axis=(0, 1)) - (200, 120, 90)).max() < 12
+
+
+def test_blending_is_a_weighted_mean():
+    inside, outside = np.full((4, 4, 3), 200, np.uint8), np.full((4, 4, 3), 100, np.uint8)
+    mask = np.full((4, 4), 0.5, np.float32)
+    assert (blend(inside, outside, mask, 1.0) == 150).all()
+    assert (blend(inside, outside, mask, 0.5) == 125).all()
+    assert (blend(inside, outside, 0 * mask, 1.0) == 100).all()
+
+
+def test_no_compositor_of_training_solves_poissons_equation(monkeypatch):
+    """It is what the held-out compositor and the demo's swap do: neither may be known from training."""
+
+    def refuse(*_):
+        raise AssertionError("seamlessClone in training")
+
+    monkeypatch.setattr(cv2, "seamlessClone", refuse)
+    meshes = make_meshes([str(i) for i in range(5)], SIZE)
+    for seed in range(60):
+        make_fake(Store(), "2", meshes, np.random.default_rng(seed), swaps=0.5)
+    with pytest.raises(AssertionError, match="seamlessClone"):
+        make_fake(Store(), "2", meshes, np.random.default_rng(0), swaps=0.5, held=True)
+
+
+def test_the_share_of_swaps_is_what_was_asked_for(monkeypatch):
+    kinds = []
+    monkeypatch.setattr(blending, "self_blend", lambda image, *_: kinds.append("self") or image)
+    monkeypatch.setattr(blending, "swap", lambda image, *_: kinds.append("swap") or image)
+    meshes = make_meshes([str(i) for i in range(5)], SIZE)
+    for seed in range(400):
+        make_fake(Store(), "1", meshes, np.random.default_rng(seed), swaps=0.35)
+    assert 0.28 < kinds.count("swap") / 400 < 0.42
+
+
+def test_a_face_without_a_mesh_is_named():
+    with pytest.raises(ValueError, match="'9' has no mesh"):
+        make_fake(Store(), "9", make_meshes(["1"], SIZE), np.random.default_rng(0), swaps=0.5)
+
+
+def test_a_donor_has_the_nearest_pose_and_is_somebody_else():
+    """Place, size and slant do not count; where the nose lies between the eyes does."""
+
+    def turned_away(mesh, by):
+        mesh = mesh.copy()
+        mesh[[168, 6, 197, 195, 5, 4, 1, 19, 94, 2, 98, 327, 129, 358], 0] += by
+        return mesh
+
+    alike = [make_mesh((64, 64), 30), make_mesh((40, 50), 15, 0.5)]
+    other = [turned_away(make_mesh((64, 64), 30), 9), turned_away(make_mesh((64, 64), 30), -9)]
+    meshes = Meshes.of_points(list("abcd"), np.stack([*alike, *other]).astype(np.float16))
+    assert {meshes.like("a", np.random.default_rng(s)) for s in range(20)} == {"b"}
+
+
+def test_meshes_are_read_back_without_faces_that_have_none(tmp_path):
+    points = np.stack([MESH, MESH, MESH]).astype(np.float16)
+    points[1, 7] = np.nan
+    np.savez_compressed(tmp_path / "m.npz", faces=np.array(["a", "b", "c"]), points=points)
+    meshes = Meshes.read(tmp_path / "m.npz")
+    assert meshes.names == ("a", "c")
+    assert meshes.of("b") is None
+    np.testing.assert_allclose(meshes.of("c"), MESH, atol=0.05)
+    assert Meshes.read(tmp_path / "m.npz", {"c"}).names == ("c",)
+    np.savez(tmp_path / "n.npz", faces=np.array(["a"]))
+    with pytest.raises(ValueError, match=r"find_mesh\.py"):
+        Meshes.read(tmp_path / "n.npz")
