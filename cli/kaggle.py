@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,28 +13,31 @@ from cli.options import MEMBERS_FOLDER, BlendFile, Members
 
 if TYPE_CHECKING:
     from kaggle_dataset.bundle.build import Built
+    from kaggle_dataset.bundle.options import BuildOptions
     from kaggle_dataset.submit.kaggle_client import Kaggle
 
 OUTPUT = Path("build")
 LAST, STATE, DRY_RUN_REPORT = "last", "state", "rehearsal.json"  # in the output folder, and the last in a build's
 
-Output = Annotated[Path, typer.Option("-o", "--output", help="folder of all builds, and of what sending remembers")]
+Output = Annotated[
+    Path, typer.Option("-o", "--output", help="folder of all builds, and of the records of what was sent")
+]
 BuiltFolder = Annotated[
     Path | None, typer.Argument(help="a folder build/<id> (default: the last one built)", show_default=False)
 ]
 Owner = Annotated[str, typer.Option(envvar="KAGGLE_USERNAME", help="name of the Kaggle account", show_default=False)]
-Slug = Annotated[str, typer.Option(help="of the dataset; the kernel's is this with -kernel")]
-Title = Annotated[str, typer.Option(help="of the dataset (default: the words of the slug)", show_default=False)]
-License = Annotated[str, typer.Option("--license", help="of the dataset, as Kaggle's client names it")]
+Slug = Annotated[str, typer.Option(help="slug of the dataset; the kernel has the same with -kernel")]
+Title = Annotated[str, typer.Option(help="title of the dataset (default: the words of the slug)", show_default=False)]
+License = Annotated[str, typer.Option("--license", help="license of the dataset, as Kaggle's client names it")]
 OpenVino = Annotated[bool, typer.Option(help="bundle OpenVINO: a session without a GPU is 4 times faster")]
 Others = Annotated[
     list[str] | None, typer.Option("--other", help="another dataset that is attached: owner/slug=bytes; may repeat")
 ]
 Clips = Annotated[Path, typer.Option(help="real videos for the dry run, and for the drift of fp16", show_default=False)]
 Competition = Annotated[str, typer.Option(help="the competition's name in its address")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be done; nothing is sent or kept")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="only say what the command would do; send and keep nothing")]
 Yes = Annotated[bool, typer.Option("--yes", help="do not ask before a submission is used up")]
-Ledger = Annotated[Path, typer.Option(help="CSV of all submissions: what they were made of, what they scored")]
+Ledger = Annotated[Path, typer.Option(help="CSV of all submissions: their kernel and members, their scores")]
 PerDay = Annotated[int, typer.Option(help="submissions that the competition allows a day (UTC)", min=1)]
 Sample = Annotated[Path | None, typer.Option(help="a sample_submission.csv whose rows the kernel's output must have")]
 MostPrior = Annotated[float, typer.Option(help="share of rows of that output that may be the prior", min=0, max=1)]
@@ -61,10 +64,15 @@ def build(
     """
     import tempfile
 
-    how = {"title": title, "license": license_, "competition": competition, "blend": blend, "openvino": openvino}
+    from kaggle_dataset.bundle.options import BuildOptions
+
+    options = BuildOptions(
+        members, owner, slug, title=title, license=license_, competition=competition, blend=blend,
+        videos=_clips(videos), openvino=openvino, others=_sizes(other or ()), cache=output / "wheels",
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         into = Path(folder) if dry_run else output
-        made = _build(into, output, members, videos, other, owner=owner, slug=slug, **how)
+        made = _build(options, into)
         _print_built(made, dry_run)
 
 
@@ -144,7 +152,7 @@ def ship(
     other: Others = None,
     output: Output = OUTPUT,
     max_fallback: Annotated[
-        float, typer.Option(help="of the dry run: share that may get the prior", min=0, max=1)
+        float, typer.Option(help="share of the dry run's videos that may get the prior", min=0, max=1)
     ] = 0.1,
     sample: Sample = None,
     most_prior: MostPrior = 0.1,
@@ -158,8 +166,13 @@ def ship(
 
     Each step knows what was done before, so the same command goes on where it stopped.
     """
-    how = {"title": title, "license": license_, "competition": competition, "blend": blend, "openvino": openvino}
-    made = _build(output, output, members, videos, other, owner=owner, slug=slug, **how)
+    from kaggle_dataset.bundle.options import BuildOptions
+
+    options = BuildOptions(
+        members, owner, slug, title=title, license=license_, competition=competition, blend=blend,
+        videos=_clips(videos), openvino=openvino, others=_sizes(other or ()), cache=output / "wheels",
+    )  # fmt: skip
+    made = _build(options, output)
     _print_built(made, False)
     folder, kaggle = made.dataset.parent, _kaggle(output)
     if (folder / DRY_RUN_REPORT).exists():
@@ -171,16 +184,18 @@ def ship(
     _submit(folder, kaggle, competition, ledger, per_day, yes, dry_run)
 
 
-def _build(
-    into: Path, output: Path, members: Path, videos: Path | None, other: Sequence[str] | None, **how: Any
-) -> Built:
-    """Build, and remember which was the last. into: where to; the wheels stay in `output`."""
-    from common.files import write_text
+def _clips(videos: Path | None) -> list[Path]:
     from inference.videos import find_videos
+
+    return [] if videos is None else find_videos([videos])
+
+
+def _build(options: BuildOptions, into: Path) -> Built:
+    """Build into a folder, and remember there which was the last."""
+    from common.files import write_text
     from kaggle_dataset.bundle.build import build as run_build
 
-    clips = find_videos([videos]) if videos is not None else []
-    made = run_build(members, into, videos=clips, others=_sizes(other or ()), cache=output / "wheels", say=_say, **how)
+    made = run_build(options, into, say=_say)
     write_text(into / LAST, made.id + "\n")
     return made
 

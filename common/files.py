@@ -1,8 +1,9 @@
-"""Files: which of them are videos, atomic writes, hashes."""
+"""Files: which of them are videos, atomic writes, locks, hashes."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import tempfile
@@ -51,6 +52,26 @@ def write_text(target: Path, text: str) -> None:
     """
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
+
+
+def lock_file(descriptor: int, wait: bool = False) -> bool:
+    """Take the exclusive lock of an open file or folder.
+
+    The lock belongs to the open file, so a child that inherits the descriptor holds it as well. The system gives it
+    back when the last copy of the descriptor is closed, however the processes end.
+
+    Args:
+        descriptor: of the open file or folder.
+        wait: block until the lock is free.
+
+    Returns:
+        False when somebody else holds the lock; always True with `wait`.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def files_in(inputs: Sequence[Path], endings: tuple[str, ...] = VIDEO_ENDINGS) -> list[Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
 import os
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import DfdcError
+from common.files import lock_file
 from inference.result import PersonResult, ScoredFace, VideoResult
 
 VERSION = 1
@@ -70,10 +70,8 @@ class Journal:
         os.close(self._file)
 
     def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DfdcError(f"another run is writing {self.path}; wait for it, or give another --output") from error
+        if not lock_file(self._file):
+            raise DfdcError(f"another run is writing {self.path}; wait for it, or give another --output")
 
     def _read(self, about: dict[str, Any]) -> None:
         """Take in the complete lines and find where the next one goes."""

@@ -19,49 +19,22 @@ from kaggle_dataset.bundle.gate import (
     BLEND,
     DATASET_METADATA,
     KERNEL_METADATA,
-    LICENSES,
     MANIFEST,
     WHEEL,
     Report,
     gate,
     name_problems,
-    slug_problems,
 )
 from kaggle_dataset.bundle.members import measure_drift, stage_members, summary
+from kaggle_dataset.bundle.options import Address, BuildOptions
 from kaggle_dataset.bundle.start import FORMAT, PROJECT, SOURCE
 from kaggle_dataset.bundle.wheels import OPTIONAL, Wheel, gather, read_image, read_pins
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("cli", "common", "ensemble", "faces", "inference", "models")  # that `dfdc predict` and the kernel import
 SOURCE_ENDINGS = (".py", ".css", ".js")
-COMPETITION = "deepfake-detection-challenge"
 SCRIPT = "start.py"
 ID_DIGITS = 16  # of the manifest's SHA-256, which name the folder
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where it goes on Kaggle, and under which name."""
-
-    owner: str
-    slug: str = "dfdc-ensemble"
-    title: str = ""  # default: the words of the slug
-    license: str = "apache-2.0"
-    competition: str = COMPETITION
-
-    def __post_init__(self) -> None:
-        # 43: the kernel's slug is longer by its ending, and has the same limit.
-        if problems := slug_problems(self.owner, self.slug, self.words):
-            raise ValueError("; ".join(problems))
-        if len(self.slug) > 43:
-            raise ValueError(f"the slug {self.slug!r} has {len(self.slug)} characters; 43 leave room for -kernel")
-        if self.license not in LICENSES:
-            raise ValueError(f"the license is {self.license!r}; it must be one of {', '.join(sorted(LICENSES))}")
-
-    @property
-    def words(self) -> str:
-        """The title."""
-        return self.title or self.slug.replace("-", " ")
 
 
 @dataclass(frozen=True)
@@ -91,45 +64,35 @@ class _Entry:
         return {"name": self.name, "bytes": size, "sha256": digest, "path": self.path}
 
 
-def build(
-    members: Path,
-    output: Path,
-    owner: str,
-    slug: str = "dfdc-ensemble",
-    *,
-    title: str = "",
-    license: str = "apache-2.0",
-    competition: str = COMPETITION,
-    blend: Path | None = None,
-    videos: Sequence[Path] = (),
-    openvino: bool = True,
-    others: Mapping[str, int] | None = None,
-    cache: Path | None = None,
-    say: Callable[[str], None] = lambda _: None,
-) -> Built:
+def build(options: BuildOptions, output: Path, say: Callable[[str], None] = lambda _: None) -> Built:
     """Write output/<id>/dataset and output/<id>/kernel, whole or not at all; the same sources give the same bytes.
 
-    competition: whose data the kernel is given. blend: a blend.json, default the one beside the members. videos: on
-    which the drift of members that are not stored in fp16 yet is measured. openvino: bundle it, for sessions without a
-    GPU. others: other datasets that the kernel is given, owner/slug -> bytes; they count against the limit. cache:
-    folder of wheels, default output/wheels. Raises ValueError for an address that Kaggle would not take, and for
-    members to be stored anew without videos; DfdcError for what the gate refuses, and when a folder of this id was
-    changed.
+    Args:
+        options: what is packed, and under which address.
+        output: the folder of all builds; it is made where it is missing.
+        say: is told each step.
+
+    Returns:
+        The folders, the manifest and the gate's report; `fresh` is False where the same content was there already.
+
+    Raises:
+        ValueError: when members must be stored anew in fp16 and there are no videos to measure what that changes.
+        DfdcError: for what the gate refuses, and when a folder of this id was changed after it was built.
     """
-    address = Address(owner, slug, title, license, competition)
+    address, others = options.address, options.others
     output.mkdir(parents=True, exist_ok=True)
     say("wheels that the image lacks")
-    wheels = gather(cache or output / "wheels", () if openvino else (OPTIONAL,))
+    wheels = gather(options.cache or output / "wheels", () if options.openvino else (OPTIONAL,))
     with tempfile.TemporaryDirectory(dir=output, prefix=".build-") as folder:
         work = Path(folder)
         say("members")
-        mixed, converted = stage_members(members, work / "members", blend)
-        drift = _drift(members, work / "members", mixed, converted, videos)
+        mixed, converted = stage_members(options.members, work / "members", options.blend)
+        drift = _drift(options.members, work / "members", mixed, converted, options.videos)
         entries = _entries(work, mixed.members, wheels)
-        manifest = _manifest(entries, wheels, address, others or {}, summary(work / "members", mixed))
+        manifest = _manifest(entries, wheels, address, others, summary(work / "members", mixed))
         data = _json(manifest)
         identity = hashlib.sha256(data).hexdigest()
-        staged = _write(work / "staged", entries, data, address, _kernel_files(address, others or {}, identity))
+        staged = _write(work / "staged", entries, data, address, _kernel_files(address, others, identity))
         say("gate")
         report = gate(staged / "dataset", others).refuse()
         target = output / identity[:ID_DIGITS]
@@ -224,9 +187,7 @@ def _dataset_metadata(address: Address) -> dict[str, Any]:
 def _kernel_files(address: Address, others: Mapping[str, int], identity: str) -> dict[str, bytes]:
     """The kernel's folder: name -> bytes. identity: SHA-256 of the manifest, after which the script looks."""
     script = (Path(__file__).resolve().parent / SCRIPT).read_text(encoding="utf-8")
-    baked, count = re.subn(r'^EXPECTED = "" ', f'EXPECTED = "{identity}" ', script, flags=re.MULTILINE)
-    if count != 1:
-        raise DfdcError(f'{SCRIPT} has {count} lines that begin with EXPECTED = ""; it needs one')
+    script = _bake(_bake(script, "EXPECTED", identity), "COMPETITION", address.competition)
     metadata = {
         "id": f"{address.owner}/{address.slug}-kernel",
         "title": f"{address.words} kernel",
@@ -244,7 +205,17 @@ def _kernel_files(address: Address, others: Mapping[str, int], identity: str) ->
         "kernel_sources": [],
         "model_sources": [],
     }
-    return {SCRIPT: baked.encode("utf-8"), KERNEL_METADATA: _json(metadata)}
+    return {SCRIPT: script.encode("utf-8"), KERNEL_METADATA: _json(metadata)}
+
+
+def _bake(script: str, constant: str, value: str) -> str:
+    """The start script with a value in the place of an empty constant."""
+    baked, count = re.subn(
+        rf'^{constant} = "" ', lambda _: f"{constant} = {json.dumps(value)} ", script, flags=re.MULTILINE
+    )
+    if count != 1:
+        raise DfdcError(f'{SCRIPT} has {count} lines that begin with {constant} = ""; it needs one')
+    return baked
 
 
 def _write(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
+from slugify import slugify as slug_of
 
 from common.errors import DfdcError
 
@@ -158,8 +159,8 @@ def slug_problems(owner: str, slug: str, title: str) -> list[str]:
 
 
 def slugify(title: str) -> str:
-    """The slug that belongs to a title."""
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+    """The slug of a title, made by the library that Kaggle's client makes it with: an accent is dropped."""
+    return str(slug_of(title))
 
 
 def _manifest(dataset: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:

@@ -20,6 +20,7 @@ from typing import Any
 
 STARTED = time.time()
 EXPECTED = ""  # SHA-256 of the manifest that this script belongs to, written here by the build; "": any one
+COMPETITION = ""  # whose data is looked for in the input, written here by the build; "": the kernel's default
 FORMAT = 1
 PROJECT = "dfdc-ensemble"  # tells our manifest.json from other people's
 SOURCE = "source.json"
@@ -45,8 +46,9 @@ def main() -> int:
             say(f"{error}\n\nseen below {source}:\n{listing(source)}")
             return 1
         say(f"installed: {', '.join(wheels) or 'nothing'}")
-        command = [sys.executable, str(tree / "inference" / "kernel.py"), "--input", str(source)]
-        command += ["--output", str(output), *shlex.split(os.environ.get("DFDC_ARGUMENTS", ""))]
+        command = [sys.executable, str(tree / "inference" / "kernel.py"), "--tree", str(tree)]
+        command += ["--competition", COMPETITION] if COMPETITION else []
+        command += ["--input", str(source), "--output", str(output), *shlex.split(os.environ.get("DFDC_ARGUMENTS", ""))]
         return subprocess.run(command, env=environment(libraries), check=False).returncode
 
 

@@ -4,62 +4,79 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-PROC = Path("/proc")
+import psutil
+
 ROUNDS = 50  # of killing: a process may start another one meanwhile, and takes a moment to be gone
+PAUSE = 0.02  # seconds between two rounds
 
 
 class ResourceMonitor:
     """The peaks of a tree of processes, as far as looks at it show them."""
 
     def __init__(self, pid: int, home: Path, folders: Sequence[Path]) -> None:
-        """pid: of the process at the top. home: its HOME, which no other run has. folders: whose files are counted."""
+        """Watch a process that has just started.
+
+        Args:
+            pid: number of the process at the top of the tree.
+            home: its HOME, which no other run has; it tells the run's processes from all others.
+            folders: whose files count as the disk that the run fills.
+        """
         self.pid, self.home, self.folders = pid, home, folders
-        self.memory, self.disk = 0, 0  # bytes at the peak; memory stays 0 where there is no /proc
+        self.memory, self.disk = 0, 0  # bytes at the peak
         self._resident = 0
-        self._seen: dict[int, str] = {}  # every process of the tree, with its time of birth
+        self._seen: set[psutil.Process] = set()  # every process of the tree; equal by number and time of birth
 
     def look_at_memory(self) -> None:
-        """Pages that processes share are counted once, as Kaggle does.
+        """Take in the memory of now. Pages that processes share are counted once, as Kaggle does.
 
-        That sum (Pss of /proc) takes long to ask for, so it is only where the quick one is higher than ever.
+        That sum takes long to ask for, so it is asked for only where the quick one is higher than ever.
         """
-        tree = dict(_tree(self.pid))
+        tree = self._tree()
         self._seen |= tree
-        resident = sum(_resident(pid) for pid in tree)
+        resident = sum(map(_resident, tree))
         if resident > self._resident:
             self._resident = resident
-            self.memory = max(self.memory, sum(_share(pid) for pid in tree))
+            self.memory = max(self.memory, sum(map(_share, tree)))
 
     def look_at_disk(self) -> None:
-        """Blocks that files take."""
+        """Take in the blocks that the files take now."""
         self.disk = max(self.disk, sum(bytes_below(folder) for folder in self.folders))
 
     def kill(self) -> None:
-        """End whatever is left of the run: also those whose parents are gone, or that came between two looks."""
+        """End whatever is left of the run, also processes whose parents are gone or that came between two looks."""
         for _ in range(ROUNDS):
-            self._seen |= dict(_tree(self.pid))
-            births = ((pid, _birth(pid)[1]) for pid in _pids())
-            left = [pid for pid, born in births if born and (born == self._seen.get(pid) or self._has_home(pid))]
-            for pid in left:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            self._seen |= self._tree()
+            left = [process for process in psutil.process_iter() if self._is_ours(process) and _is_alive(process)]
+            for process in left:
+                with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                    process.kill()
             if not left:
                 return
-            time.sleep(0.02)
+            time.sleep(PAUSE)
 
-    def _has_home(self, pid: int) -> bool:
-        with contextlib.suppress(OSError):
-            return f"HOME={self.home}".encode() in (PROC / str(pid) / "environ").read_bytes().split(b"\0")
-        return False
+    def _tree(self) -> set[psutil.Process]:
+        """The process and its descendants; none when it is gone."""
+        try:
+            top = psutil.Process(self.pid)
+            return {process for process in (top, *top.children(recursive=True)) if _is_alive(process)}
+        except psutil.NoSuchProcess:
+            return set()
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        if process in self._seen:
+            return True
+        try:
+            return bool(process.environ().get("HOME") == str(self.home))
+        except (psutil.Error, OSError):  # somebody else's, or gone
+            return False
 
 
 def bytes_below(folder: Path) -> int:
-    """What the files below a folder take on the disk; those that vanish meanwhile take nothing."""
+    """What the files below a folder take on the disk, in bytes; a file that vanishes meanwhile takes nothing."""
     total = 0
     for place, _, names in os.walk(folder):
         for name in names:
@@ -68,47 +85,25 @@ def bytes_below(folder: Path) -> int:
     return total
 
 
-def _tree(top: int) -> Iterator[tuple[int, str]]:
-    """The process and its descendants, with their times of birth."""
-    children: dict[int, list[tuple[int, str]]] = {}
-    for pid in _pids():
-        parent, born = _birth(pid)
-        children.setdefault(parent, []).append((pid, born))
-    if born := _birth(top)[1]:
-        yield top, born
-    waiting = [top]
-    while waiting:
-        for pid, born in children.get(waiting.pop(), []):
-            yield pid, born
-            waiting.append(pid)
-
-
-def _pids() -> Iterable[int]:
-    with contextlib.suppress(OSError):
-        return [int(name) for name in os.listdir(PROC) if name.isdigit()]  # noqa: PTH208 - several times a second
-    return []
-
-
-def _birth(pid: int) -> tuple[int, str]:
-    """Parent and time of birth; (0, "") for a process that is gone, or only waits to be collected. See proc(5)."""
+def _is_alive(process: psutil.Process) -> bool:
+    """Whether it runs; a zombie only waits to be collected."""
     try:
-        fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0, ""
-    return (0, "") if fields[0] == "Z" else (int(fields[1]), fields[19])
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
-def _resident(pid: int) -> int:
+def _resident(process: psutil.Process) -> int:
     try:
-        return int((PROC / str(pid) / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
+        return int(process.memory_info().rss)
+    except psutil.Error:
         return 0
 
 
-def _share(pid: int) -> int:
+def _share(process: psutil.Process) -> int:
     """Bytes of memory, of pages in several processes the share of this one; all of them where the system hides it."""
     try:
-        lines = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()
-        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:"))
-    except (OSError, StopIteration):
-        return _resident(pid)
+        info = process.memory_full_info()
+    except psutil.Error:
+        return _resident(process)
+    return int(getattr(info, "pss", info.rss))

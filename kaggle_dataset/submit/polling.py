@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import time
@@ -11,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from common.errors import DfdcError
+from common.files import lock_file
 from inference.schedule.duration import clock
 from kaggle_dataset.submit.kaggle_client import Answer, Kaggle, KaggleTimeout, NotSignedIn
 
@@ -99,11 +99,8 @@ def alone(folder: Path, wait: bool = False) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise DfdcError(f"another push or submit is at work on {folder}; wait for it") from error
-    try:
+        if not lock_file(handle, wait):
+            raise DfdcError(f"another push or submit is at work on {folder}; wait for it")
         yield
     finally:
         os.close(handle)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.files import write_text
+from common.files import lock_file, write_text
 from kaggle_dataset.submit.polling import Timer
 
 
@@ -53,16 +52,8 @@ class UploadState:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            while not _locked(handle):
+            while not lock_file(handle):
                 timer.pause("another upload to it, or a kaggle process that one left behind, is still at work")
             yield handle
         finally:
             os.close(handle)
-
-
-def _locked(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -1,4 +1,4 @@
-"""What Kaggle runs: finding, verifying, starting again, ending in time. The judge is a stand-in script here."""
+"""What Kaggle runs: finding the videos, starting again, ending in time. A stand-in script predicts here."""
 
 import hashlib
 import json
@@ -10,45 +10,116 @@ import pytest
 
 from common.errors import DfdcError
 from inference.journal import Journal
-from inference.kernel import ROOT, find, finish_from_journal, supervise, verify
+from inference.kernel import Found, find, finish_from_journal, main, supervise
 from inference.result import VideoResult
 from inference.schedule.duration import clock, parse_duration
 from inference.videos import journal_of
 
+MOUNTS = ["deepfake-detection-challenge", "competitions/deepfake-detection-challenge"]
 
-def kaggle(folder):
-    """An input folder as Kaggle mounts it: the competition's data, and a dataset with code and members."""
-    for name in ("deepfake/test_videos/a.mp4", "deepfake/train_sample_videos/x.mp4",
-                 "deepfake/train_sample_videos/y.mp4", "deepfake/sample_submission.csv", "dfdc/dfdc.py"):  # fmt: skip
+
+def write(folder, *names):
+    for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"some bytes")
-    write_manifest(folder / "dfdc", "dfdc.py")
+
+
+def kaggle(folder, mount=MOUNTS[0]):
+    """An input folder as Kaggle mounts it: the competition's data."""
+    write(folder / mount, "test_videos/a.mp4", "train_sample_videos/x.mp4", "train_sample_videos/y.mp4",
+          "sample_submission.csv")  # fmt: skip
+    return folder / mount
+
+
+def foreign(folder):
+    """A dataset of somebody else that looks like code and members, and like the competition's data."""
+    write(folder, "dfdc.py", "models/weights/blend.json", "sample_submission.csv",
+          *(f"test_videos/{n}.mp4" for n in range(9)))  # fmt: skip
+    entry = {"name": "dfdc.py", "bytes": 10, "sha256": hashlib.sha256(b"some bytes").hexdigest()}
+    (folder / "manifest.json").write_text(json.dumps({"files": [entry]}))
+
+
+def verified_tree(folder):
+    """A stand-in for the tree that the start script has verified; it writes the arguments of `dfdc predict`."""
+    folder.mkdir()
+    (folder / "dfdc.py").write_text(
+        "import json, pathlib, sys\n"
+        "output = pathlib.Path(sys.argv[sys.argv.index('-o') + 1])\n"
+        "output.write_text(json.dumps([__file__, *sys.argv[1:]]))\n"
+    )
     return folder
 
 
-def write_manifest(folder, name, **changes):
-    data = b"some bytes"
-    entry = {"name": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), **changes}
-    (folder / "manifest.json").write_text(json.dumps({"files": [entry]}))
-    return folder / "manifest.json"
+@pytest.mark.parametrize("mount", MOUNTS)
+@pytest.mark.parametrize("place", ["a-foreign-set", "datasets/someone/zz-foreign", "zz/deepfake-detection-challenge"])
+def test_a_foreign_dataset_changes_nothing(tmp_path, mount, place):
+    competition = kaggle(tmp_path / "input", mount)
+    tree, output = verified_tree(tmp_path / "tree"), tmp_path / "s.csv"
+    options = ["--input", str(tmp_path / "input"), "--output", str(output), "--tree", str(tree), "--budget", "1h"]
+    assert main(options) == 0
+    before = json.loads(output.read_text())
+    foreign(tmp_path / "input" / place)
+    assert main(options) == 0
+    after = json.loads(output.read_text())
+    assert after == before
+    assert after[0] == str(tree / "dfdc.py")
+    assert after[2] == str(competition / "test_videos")
+    assert after[after.index("--members") + 1] == str(tree / "models" / "weights")
+    assert after[after.index("--sample") + 1] == str(competition / "sample_submission.csv")
 
 
-def test_everything_is_found_by_walking(tmp_path):
-    found = find(kaggle(tmp_path))
-    assert found.videos == tmp_path / "deepfake" / "test_videos"
-    assert found.sample == tmp_path / "deepfake" / "sample_submission.csv"
-    assert found.root == tmp_path / "dfdc"
+def test_two_mounts_of_the_competition_are_an_error(tmp_path):
+    for mount in MOUNTS:
+        kaggle(tmp_path, mount)
+    with pytest.raises(DfdcError, match=r"(?s)2 folders.*deepfake.*competitions/deepfake"):
+        find(tmp_path)
 
 
-def test_a_manifest_without_code_beside_it_is_passed_over(tmp_path):
-    (kaggle(tmp_path) / "dfdc" / "dfdc.py").unlink()
-    assert find(tmp_path).root == ROOT
+@pytest.mark.parametrize("names", [("train/a.mp4", "train/b.mp4", "other/c.mp4"),
+                                   ("one/test_videos/a.mp4", "two/test_videos/b.mp4")])  # fmt: skip
+def test_several_folders_that_may_be_meant_are_listed(tmp_path, names):
+    write(tmp_path, *names)
+    with pytest.raises(DfdcError) as error:
+        find(tmp_path)
+    for name in names:
+        assert str((tmp_path / name).parent) in str(error.value)
+    assert "--videos" in str(error.value)
 
 
-def test_without_test_videos_the_folder_with_the_most_is_taken(tmp_path):
+def test_test_wins_over_a_fuller_train(tmp_path):
+    write(tmp_path / MOUNTS[0], "train/a.mp4", "train/b.mp4", "test/c.mp4")
+    assert find(tmp_path).videos == tmp_path / MOUNTS[0] / "test"
+
+
+def test_an_empty_test_folder_is_not_replaced_by_another(tmp_path):
+    (kaggle(tmp_path) / "test_videos" / "a.mp4").unlink()
+    with pytest.raises(DfdcError, match="test_videos has no video"):
+        find(tmp_path)
+
+
+def test_the_only_folder_with_videos_is_taken(tmp_path):
+    write(tmp_path, "clips/a.mp4")
+    assert find(tmp_path) == Found(tmp_path / "clips", None)
+
+
+def test_two_samples_are_an_error_that_lists_them(tmp_path):
+    write(tmp_path, "clips/a.mp4", "one/sample_submission.csv", "two/sample_submission.csv")
+    with pytest.raises(DfdcError, match=r"(?s)--sample.*one.*two"):
+        find(tmp_path)
+
+
+def test_videos_and_sample_can_be_given(tmp_path):
     kaggle(tmp_path)
-    (tmp_path / "deepfake" / "test_videos" / "a.mp4").unlink()
-    assert find(tmp_path).videos.name == "train_sample_videos"
+    write(tmp_path, "mine/b.mp4", "mine.csv")
+    found = find(tmp_path, videos=tmp_path / "mine", sample=tmp_path / "mine.csv")
+    assert found == Found(tmp_path / "mine", tmp_path / "mine.csv")
+
+
+@pytest.mark.parametrize("given", [{"videos": "gone"}, {"sample": "gone.csv"}])
+def test_what_is_given_and_not_there_is_an_error(tmp_path, given):
+    kaggle(tmp_path)
+    with pytest.raises(DfdcError, match="gone"):
+        find(tmp_path, **{name: tmp_path / value for name, value in given.items()})
 
 
 def test_an_input_without_videos_says_what_to_attach(tmp_path):
@@ -56,27 +127,9 @@ def test_an_input_without_videos_says_what_to_attach(tmp_path):
         find(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"sha256": "0" * 64}, "differs from"),
-        ({"bytes": 9}, "differs from"),
-        ({"name": "gone.py"}, "gone.py is missing"),
-        ({"name": "../outside.py"}, "does not lie below it"),
-        ({"name": "/etc/passwd"}, "does not lie below it"),
-        ({"bytes": "many"}, "is no manifest"),
-    ],
-)
-def test_files_that_are_not_the_manifests_are_refused(tmp_path, changes, says):
-    kaggle(tmp_path)
-    manifest = write_manifest(tmp_path / "dfdc", **{"name": "dfdc.py", **changes})
-    with pytest.raises(DfdcError, match=says):
-        verify(manifest)
-
-
 def script(tmp_path, text):
-    """A stand-in for judging: it counts how often it was started."""
-    path = tmp_path / "judge.py"
+    """A stand-in for `dfdc predict`: it counts how often it was started."""
+    path = tmp_path / "predict.py"
     counter = tmp_path / "starts"
     path.write_text(
         f"import os, signal, sys, time\nfrom pathlib import Path\nstarts = Path({str(counter)!r})\n"
@@ -88,18 +141,18 @@ def script(tmp_path, text):
 
 def test_a_process_that_dies_is_started_again(tmp_path):
     command, counter = script(tmp_path, "journal.write_text('x' * n)\nif n < 6: os.kill(os.getpid(), signal.SIGKILL)\n")
-    assert supervise(command, tmp_path / "s.csv", time.time() + 60) == 0
+    assert supervise(command, tmp_path / "s.csv", time.time() + 600) == 0
     assert counter.read_text() == "6"
 
 
 def test_a_process_that_finishes_nothing_is_given_up(tmp_path, capfd):
     command, counter = script(tmp_path, "sys.exit(1)\n")
-    assert supervise(command, tmp_path / "s.csv", time.time() + 60) == 1
+    assert supervise(command, tmp_path / "s.csv", time.time() + 600) == 1
     assert counter.read_text() == "3"
     assert "exit code 1" in capfd.readouterr().err
 
 
-def test_what_dies_while_it_judges_is_tried_on_the_cpu(tmp_path, capfd):
+def test_what_dies_in_the_middle_of_a_video_is_tried_on_the_cpu(tmp_path, capfd):
     """As with a GPU that is lost: every process begins a video and dies, until one is told to use the CPU."""
     command, counter = script(
         tmp_path,
@@ -107,39 +160,40 @@ def test_what_dies_while_it_judges_is_tried_on_the_cpu(tmp_path, capfd):
         "    journal.open('a').write('00000000 {\"begin\":\"a.mp4\"}\\n')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n",
     )
-    assert supervise(command, tmp_path / "s.csv", time.time() + 60) == 0
+    assert supervise(command, tmp_path / "s.csv", time.time() + 600) == 0
     assert counter.read_text() == "3"
     assert "starting it again, on the CPU" in capfd.readouterr().err
 
 
 def test_a_video_that_kills_every_process_has_its_deaths(tmp_path):
-    """Only then is it given up, and the others must still be judged."""
+    """Only then is it given up, and the others must still be predicted."""
     command, counter = script(
         tmp_path,
         "if n <= 26:\n    journal.open('a').write('00000000 {\"begin\":\"a.mp4\"}\\n')\n    sys.exit(1)\n",
     )
-    assert supervise(command, tmp_path / "s.csv", time.time() + 60) == 0
+    assert supervise(command, tmp_path / "s.csv", time.time() + 600) == 0
     assert counter.read_text() == "27"
 
 
 def test_deaths_without_end_are_ended(tmp_path):
     command, counter = script(tmp_path, "journal.open('a').write('00000000 {\"begin\":\"a.mp4\"}\\n')\nsys.exit(1)\n")
-    assert supervise(command, tmp_path / "s.csv", time.time() + 60) == 1
+    assert supervise(command, tmp_path / "s.csv", time.time() + 600) == 1
     assert counter.read_text() == "30"
 
 
 def test_who_is_killed_while_it_starts_is_started_again(tmp_path):
     command, counter = script(tmp_path, "if n < 6: os.kill(os.getpid(), signal.SIGKILL)\n")
-    assert supervise(command, tmp_path / "s.csv", time.time() + 60) == 0
+    assert supervise(command, tmp_path / "s.csv", time.time() + 600) == 0
     assert counter.read_text() == "6"
 
 
 def test_at_the_deadline_it_is_ended(tmp_path, monkeypatch):
+    """The process would run for an hour, and does not listen to SIGTERM."""
     monkeypatch.setattr("inference.kernel.GRACE", 0.5)
-    command, _ = script(tmp_path, "signal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(60)\n")
+    command, _ = script(tmp_path, "signal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(3600)\n")
     began = time.time()
     assert supervise(command, tmp_path / "s.csv", began + 2) < 0
-    assert time.time() - began < 10
+    assert time.time() - began < 600
 
 
 def test_the_submission_is_finished_from_the_journal(tmp_path):

@@ -12,9 +12,12 @@ KERNEL = """import argparse, os, pathlib, sys
 import tiny_parcel
 parser = argparse.ArgumentParser()
 parser.add_argument("--input")
+parser.add_argument("--tree", type=pathlib.Path)
+parser.add_argument("--competition")
 parser.add_argument("--output")
 options, rest = parser.parse_known_args()
 root = pathlib.Path(__file__).resolve().parent.parent
+assert options.tree == root
 print("arguments", rest, "started", os.environ["DFDC_STARTED"], tiny_parcel.__file__)
 weights = (root / "models" / "weights" / "one.safetensors").read_bytes()
 pathlib.Path(options.output).write_text(f"{tiny_parcel.GREETING} {len(weights)} {root}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import multiprocessing
 import os
@@ -21,7 +20,7 @@ import torch
 from tqdm import tqdm
 
 from common.errors import DfdcError
-from common.files import atomic_path, write_text
+from common.files import atomic_path, lock_file, write_text
 from faces.detect import Cascade
 from models.registry import MEMBERS
 from train.data.extract_shard import Shard, start_worker, work, write_shard
@@ -186,10 +185,8 @@ def _fingerprint(video: Video) -> str:
 def _alone(output: Path) -> Iterator[None]:
     """Hold the folder's lock; the system lets go of it however the process ends."""
     with (output / ".lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DfdcError(f"another extraction is at work in {output}; wait for it, or give another -o") from error
+        if not lock_file(handle.fileno()):
+            raise DfdcError(f"another extraction is at work in {output}; wait for it, or give another -o")
         yield
 
 

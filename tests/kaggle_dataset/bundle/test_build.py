@@ -16,8 +16,9 @@ from common.errors import DfdcError
 from common.files import sha256_of, write_text
 from ensemble.blend import Blend
 from inference.pipeline import load_blend
-from kaggle_dataset.bundle.build import ROOT, Address, build, source_tree
+from kaggle_dataset.bundle.build import ROOT, build, source_tree
 from kaggle_dataset.bundle.members import stage_members
+from kaggle_dataset.bundle.options import Address, BuildOptions
 from models.checkpoint import find_cards, load_member, read_card
 
 
@@ -41,7 +42,7 @@ def as_float32(source, target):
 
 
 def test_a_build_is_complete_and_named_after_its_manifest(tmp_path, blended, tiny):
-    built = build(blended, tmp_path / "build", "someone")
+    built = build(BuildOptions(blended, "someone"), tmp_path / "build")
     data = (built.dataset / "manifest.json").read_bytes()
     assert built.dataset == tmp_path / "build" / hashlib.sha256(data).hexdigest()[:16] / "dataset"
     assert built.fresh
@@ -62,7 +63,7 @@ def test_a_build_is_complete_and_named_after_its_manifest(tmp_path, blended, tin
 
 
 def test_the_kernel_is_offline_private_and_knows_its_manifest(tmp_path, blended, tiny):
-    built = build(blended, tmp_path / "build", "someone", "my-dfdc-try", others={"someone/more-data": 5})
+    built = build(BuildOptions(blended, "someone", "my-dfdc-try", others={"someone/more-data": 5}), tmp_path / "build")
     values = json.loads((built.kernel / "kernel-metadata.json").read_text())
     assert values["enable_internet"] is False
     assert (values["is_private"], values["enable_gpu"], values["machine_shape"]) == (True, True, "NvidiaTeslaT4")
@@ -78,15 +79,16 @@ def test_the_kernel_is_offline_private_and_knows_its_manifest(tmp_path, blended,
 TWICE = """import sys, time
 from pathlib import Path
 import kaggle_dataset.bundle.build as module
+from kaggle_dataset.bundle.options import BuildOptions
 from tests.kaggle_dataset.wheels import as_wheel
 module.gather = lambda *_: [as_wheel(Path(sys.argv[3]))]
 time.time = lambda: 1e9
-print(module.build(Path(sys.argv[1]), Path(sys.argv[2]), "someone").id)
+print(module.build(BuildOptions(Path(sys.argv[1]), "someone"), Path(sys.argv[2])).id)
 """
 
 
 def test_built_twice_it_has_the_same_bytes(tmp_path, blended, tiny):
-    first = build(blended, tmp_path / "a", "someone")
+    first = build(BuildOptions(blended, "someone"), tmp_path / "a")
     wheel = tmp_path / "cache" / "tiny_parcel-1.0-py3-none-any.whl"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
     done = subprocess.run(
@@ -98,17 +100,17 @@ def test_built_twice_it_has_the_same_bytes(tmp_path, blended, tiny):
 
 
 def test_the_same_content_again_is_left_as_it_is(tmp_path, blended, tiny):
-    first = build(blended, tmp_path / "build", "someone")
+    first = build(BuildOptions(blended, "someone"), tmp_path / "build")
     before = {path: path.stat().st_mtime_ns for path in first.dataset.iterdir()}
-    again = build(blended, tmp_path / "build", "someone")
+    again = build(BuildOptions(blended, "someone"), tmp_path / "build")
     assert (again.id, again.fresh) == (first.id, False)
     assert {path: path.stat().st_mtime_ns for path in again.dataset.iterdir()} == before
-    assert build(blended, tmp_path / "build", "another").id != first.id
+    assert build(BuildOptions(blended, "another"), tmp_path / "build").id != first.id
     card = first.dataset / "first.json"
     card.chmod(0o644)
     card.write_text("{}")
     with pytest.raises(DfdcError, match="was changed after it was built"):
-        build(blended, tmp_path / "build", "someone")
+        build(BuildOptions(blended, "someone"), tmp_path / "build")
 
 
 @pytest.mark.slow
@@ -116,9 +118,9 @@ def test_members_in_float32_are_halved_and_their_drift_is_measured(tmp_path, ble
     monkeypatch.setattr("kaggle_dataset.bundle.members.DRIFT_FRAMES", 2)
     source = as_float32(blended, tmp_path / "f32")
     with pytest.raises(ValueError, match="first, second would be stored in fp16: give videos"):
-        build(source, tmp_path / "build", "someone")
+        build(BuildOptions(source, "someone"), tmp_path / "build")
     assert list((tmp_path / "build").iterdir()) == []
-    built = build(source, tmp_path / "build", "someone", videos=[media / "single_face.mp4"])
+    built = build(BuildOptions(source, "someone", videos=[media / "single_face.mp4"]), tmp_path / "build")
     assert built.converted == ("first", "second")
     assert built.drift.keys() == {"first", "second", "blend"}
     assert all(0 <= value < 0.001 for value in built.drift.values()), built.drift
@@ -141,7 +143,7 @@ def test_what_moves_too_far_in_fp16_is_refused(tmp_path, blended, tiny, monkeypa
         "kaggle_dataset.bundle.build.measure_drift", lambda *_: {"first": 0.002, "second": float("nan")}
     )
     with pytest.raises(DfdcError, match=r"more than 0\.01: second by nan;"):
-        build(source, tmp_path / "build", "someone", videos=[Path("x.mp4")])
+        build(BuildOptions(source, "someone", videos=[Path("x.mp4")]), tmp_path / "build")
     assert list((tmp_path / "build").iterdir()) == []
 
 
@@ -179,7 +181,7 @@ def test_a_damaged_member_is_refused(tmp_path, blended):
 
 def test_what_the_gate_refuses_is_not_left_behind(tmp_path, blended, tiny):
     with pytest.raises(DfdcError, match="must not be sent"):
-        build(blended, tmp_path / "build", "someone", others={"someone/else": 999_999_999})
+        build(BuildOptions(blended, "someone", others={"someone/else": 999_999_999}), tmp_path / "build")
     assert list((tmp_path / "build").iterdir()) == []
 
 
@@ -188,7 +190,7 @@ def test_a_member_called_like_another_file_is_refused(tmp_path, tiny, blended, m
     shutil.copy(blended / "first.safetensors", tmp_path / "root" / "faces" / "weights" / "First.safetensors")
     monkeypatch.setattr("kaggle_dataset.bundle.build.ROOT", tmp_path / "root")
     with pytest.raises(DfdcError, match=r"(?i)first\.safetensors and first\.safetensors have one name"):
-        build(blended, tmp_path / "build", "someone")
+        build(BuildOptions(blended, "someone"), tmp_path / "build")
 
 
 @pytest.mark.parametrize(

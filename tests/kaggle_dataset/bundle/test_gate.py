@@ -211,3 +211,4 @@ def test_metadata_that_kaggle_would_refuse(changes, says):
 def test_a_title_may_have_its_own_spelling():
     assert metadata_problems({**GOOD, "title": "DFDC: Ensemble!"}) == []
     assert slugify("  DFDC -- Ensemble, 2nd ") == "dfdc-ensemble-2nd"
+    assert slugify("Détecteur à vérifier, Straße") == "detecteur-a-verifier-strasse"

@@ -12,6 +12,7 @@ import pytest
 
 import kaggle_dataset.bundle.start as script
 from kaggle_dataset.bundle.build import ROOT, build
+from kaggle_dataset.bundle.options import BuildOptions
 from kaggle_dataset.bundle.start import StartError, inside
 from tests.kaggle_dataset.wheels import KERNEL, as_wheel, make_wheel, write_dataset, write_manifest
 
@@ -136,7 +137,7 @@ def test_it_is_short_and_needs_the_standard_library_only():
 def test_the_shipped_ensemble_judges_a_clip_as_it_would_there(tmp_path, media, monkeypatch):
     wheel = make_wheel(tmp_path / "cache")
     monkeypatch.setattr("kaggle_dataset.bundle.build.gather", lambda *_: [as_wheel(wheel)])
-    built = build(ROOT / "models" / "weights", tmp_path / "build", "someone")
+    built = build(BuildOptions(ROOT / "models" / "weights", "someone"), tmp_path / "build")
     mounted = tmp_path / "input" / "datasets" / "someone" / "dfdc-ensemble"
     shutil.copytree(built.dataset, mounted)
     (mounted / "dataset-metadata.json").unlink()

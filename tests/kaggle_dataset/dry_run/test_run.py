@@ -12,6 +12,7 @@ import pytest
 
 from common.errors import DfdcError
 from kaggle_dataset.bundle.build import build
+from kaggle_dataset.bundle.options import BuildOptions
 from kaggle_dataset.dry_run.report import RunResult
 from kaggle_dataset.dry_run.run import dry_run, scaled_budget
 
@@ -189,7 +190,7 @@ def test_the_shipped_ensemble_passes(tmp_path, media, monkeypatch):
     for name in ("av", "facenet-pytorch"):
         packed(name, tmp_path / "wheels")
     shipped = Path(__file__).resolve().parents[3] / "models" / "weights"
-    built = build(shipped, tmp_path / "build", "someone", openvino=False, cache=tmp_path / "wheels")
+    built = build(BuildOptions(shipped, "someone", openvino=False, cache=tmp_path / "wheels"), tmp_path / "build")
     report = dry_run(built.dataset.parent, media / "single_face.mp4", layouts=["owner"], budget=600.0)
     assert report.passages[0].statuses == {"ok": 1}
     assert [wheel.partition("==")[0] for wheel in report.wheels] == ["av", "facenet-pytorch"]

@@ -39,7 +39,7 @@ class Desk:
 
         try:
             return upload(
-                self.dataset, self.fake_kaggle.kaggle, **{"deadline": 60, "say": say, "pace": timing, **options}
+                self.dataset, self.fake_kaggle.kaggle, **{"deadline": 60, "say": say, "timing": timing, **options}
             )
         except DfdcError as error:
             print(f"{type(error).__name__}: {error}")
