@@ -24,7 +24,7 @@ from faces.track import STRAY, track
 from faces.video import Frames, VideoInfo
 from inference.decode.pool import Decoded, DecodeOutcome, decode_ahead
 from inference.result import PRIOR, PersonResult, ScoredFace, Thumbnail, VideoResult
-from inference.schedule.planner import Plan
+from inference.schedule.plans import Plan
 from inference.schedule.scheduler import FixedScheduler, Scheduler
 from inference.stages import clocked
 from models.backend import LoadedMember, load_members

@@ -23,7 +23,8 @@ from inference.journal import Journal
 from inference.pipeline import Pipeline
 from inference.result import PRIOR, VideoResult
 from inference.schedule.duration import parse_duration
-from inference.schedule.planner import PRIOR_LOSS, Planner, make_plans
+from inference.schedule.planner import Planner
+from inference.schedule.plans import PRIOR_LOSS, make_plans
 from inference.schedule.scheduler import BudgetScheduler, Change, Scheduler
 from inference.stages import Profile, profile
 from inference.submission import read_sample, write_submission

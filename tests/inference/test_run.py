@@ -18,7 +18,8 @@ from inference import submission
 from inference.pipeline import Pipeline, PredictOptions, make_pipeline
 from inference.result import VideoResult
 from inference.run import DEATHS, make_scheduler, open_journal, predict
-from inference.schedule.planner import Plan, Planner, make_plans
+from inference.schedule.planner import Planner
+from inference.schedule.plans import Plan, make_plans
 from inference.schedule.scheduler import BudgetScheduler
 from inference.submission import write_submission
 
