@@ -25,8 +25,8 @@ FRAME_NOISE = 0.2
 # Share of the value that a fallback loses at least against the one before it. A fallback is the best of many subsets,
 # so one that measures as good as more members was partly chosen for looking so.
 LEAST_LOSS = 0.002
-# Share of the value that is lost with the first look alone: about as many videos show their faces only to the later
-# detectors of the cascade.
+# Share of the value that is lost with the first look alone: a guess at how many videos show their faces only to the
+# later detectors of the cascade.
 FIRST_LOOK_LOSS = 0.03
 
 
