@@ -29,7 +29,7 @@ import numpy as np
 
 from benchmarks.simulated_machine import CUT, SCORED, SKIPPED, Machine, Outcome, simulate
 from ensemble.blend import FILE, Blend
-from inference.schedule.planner import Plan, make_plans
+from inference.schedule.plans import Plan, make_plans
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

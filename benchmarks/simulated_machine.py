@@ -15,7 +15,8 @@ import numpy as np
 
 from inference.journal import Journal
 from inference.result import PRIOR, VideoResult
-from inference.schedule.planner import Plan, Planner, Spent
+from inference.schedule.planner import Planner, Spent
+from inference.schedule.plans import Plan
 
 SCORED, CUT, SKIPPED = "judged", "cut", "skipped_by_budget"
 

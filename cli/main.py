@@ -1,4 +1,4 @@
-"""The command `dfdc`: parse, call, print. The work is in the rooms; heavy imports happen inside the commands."""
+"""The command `dfdc`: parse, call, print. The rooms do the work; heavy imports happen inside the commands."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -15,7 +15,7 @@ import cli.ensemble
 import cli.explore
 import cli.kaggle
 import cli.train
-from cli.options import MEMBERS_FOLDER, BlendFile, Device, FramesPerVideo, Json, Members, pick_device
+from cli.options import MEMBERS_FOLDER, BlendFile, Device, FramesPerVideo, Json, Members
 from common.errors import DfdcError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -27,10 +27,10 @@ EXIT_FAILED, EXIT_USAGE, EXIT_FALLBACKS = 1, 2, 3
 
 @app.callback()
 def dfdc() -> None:
-    """DeepFake Detection Challenge: judge videos, train members, tune their blend, find out what they are worth.
+    """DeepFake Detection Challenge: predict videos, train members, tune their blend, find out what each contributes.
 
     Results go to stdout, progress and logs to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done, but more
-    videos than --max-fallback could not be judged.
+    videos than --max-fallback could not be predicted.
     """
 
 
@@ -53,46 +53,37 @@ def predict(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Judge videos: P(fake) of each into a submission CSV.
+    """Predict videos: P(fake) of each, into a submission CSV.
 
     Stopped or killed, the same command goes on where it was. Every video gets a row. One that cannot be read, or shows
-    no face, gets 0.5 and a reason; when those are more than --max-fallback of all, the run ends with exit code 3: a
+    no face, gets 0.5 and a reason. When those are more than --max-fallback of all, the run ends with exit code 3: a
     column of 0.5 looks like success and is none.
     """
-    from inference.pipeline import PredictOptions, load_blend, make_pipeline
-    from inference.run import make_scheduler, open_journal, to_json, write_probabilities
-    from inference.run import predict as run_predict
-    from inference.videos import find_videos
+    from inference.predict import PredictRequest
+    from inference.predict import predict as run_predict
 
-    paths = find_videos(videos)
-    mixed, chosen = load_blend(members, blend), pick_device(device)
-    options = PredictOptions(frames=frames or mixed.frames, thumbnails=8 if report else 0)
-    pipeline = make_pipeline(options, chosen, members, blend=mixed)
-    scheduler = None if budget is None else make_scheduler(pipeline, len(paths), budget, reserve, STARTED)
-    run = run_predict(pipeline, paths, output, sample, open_journal(pipeline, output, restart), scheduler)
-    if probabilities:
-        write_probabilities(probabilities, run.results)
-    if report:
-        from inference.report.facts import facts_of
-        from inference.report.page import write_report
-
-        write_report(report, run.results, facts_of(pipeline, run, chosen, sys.argv[1:]))
-    if json:
-        typer.echo(to_json(run))
-    else:
-        for result in run.results:
-            typer.echo(f"{result.prob_fake:.4f}  {result.status:<10}  {result.filename}")
-    written = [str(path) for path in (output, report, probabilities) if path]
-    per_video = run.seconds / max(1, len(paths))
-    typer.echo(f"{len(run.results)} videos, {per_video:.2f} s each; written: {', '.join(written)}", err=True)
-    typer.echo(run.profile.sentence(), err=True)
-    for change in run.plans:
-        typer.echo(f"plan at {change.seconds:.0f} s, {change.left} videos to start: {change}", err=True)
-    if run.fallbacks:
-        typer.echo(f"not judged: {run.reasons()}", err=True)
-    if run.fallback_share > max_fallback:
-        share = f"{run.fallback_share:.0%} of the rows are the prior"
-        typer.echo(f"{share}, more than --max-fallback {max_fallback:.0%}", err=True)
+    result = run_predict(
+        PredictRequest(
+            videos=videos,
+            output=output,
+            sample=sample,
+            report=report,
+            probabilities=probabilities,
+            frames=frames,
+            budget=budget,
+            reserve=reserve,
+            restart=restart,
+            max_fallback=max_fallback,
+            members=members,
+            blend=blend,
+            device=device,
+            started=STARTED,
+            command=sys.argv[1:],
+        )
+    )
+    typer.echo(result.to_json() if json else result.table())
+    typer.echo(result.summary(), err=True)
+    if result.too_many_fallbacks:
         raise typer.Exit(EXIT_FALLBACKS)
 
 
@@ -111,30 +102,22 @@ def evaluate(
     Prints AUC, log loss (classes weighted half each as in the test set, and plain), accuracy and calibration error,
     each with a 95 % bootstrap interval over groups (column original_group or group), and what was not found.
     """
-    from inference.evaluate import evaluate_faces, evaluate_videos, is_videos, render
-    from inference.pipeline import PredictOptions, load_blend, make_pipeline
-    from models.backend import load_members
-    from models.registry import TIGHT
+    from inference.evaluate import EvaluateRequest, format_evaluation
+    from inference.evaluate import evaluate as run_evaluate
 
-    mixed, chosen = load_blend(members, blend), pick_device(device)
-    options = PredictOptions(frames=frames or mixed.frames)
-    if is_videos(inputs):
-        result = evaluate_videos(make_pipeline(options, chosen, members, blend=mixed), inputs, labels)
-    else:
-        loaded_members = load_members(chosen, members)
-        result = evaluate_faces(loaded_members, inputs, labels, TIGHT, mixed)
-    typer.echo(_dump(result.to_dict()) if json else render(result))
+    result = run_evaluate(EvaluateRequest(inputs, labels, frames, members, blend, device))
+    typer.echo(result.to_json() if json else format_evaluation(result))
 
 
 @app.command()
 def doctor(members: Members = MEMBERS_FOLDER) -> None:
     """Look at what this machine has and lacks: versions, devices, weights and their hashes."""
-    from inference.doctor import examine
+    from inference.doctor import DoctorRequest, examine
 
     failed = False
-    for finding in examine(members):
-        failed |= finding.level == "failed"
-        typer.echo(f"{finding.level:<8} {finding.what:<24} {finding.detail}")
+    for finding in examine(DoctorRequest(members)):
+        typer.echo(finding)
+        failed |= finding.failed
     if failed:
         raise typer.Exit(EXIT_FAILED)
 
@@ -144,21 +127,6 @@ for command in (*cli.train.COMMANDS, *cli.ensemble.COMMANDS):
 for name, named in cli.kaggle.COMMANDS.items():
     app.command(name)(named)
 app.add_typer(cli.explore.app, name="explore")
-
-
-def _dump(values: dict[str, Any]) -> str:
-    """JSON without NaN, which other programs refuse: undefined numbers become null."""
-    import json
-    import math
-
-    def clean(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: clean(inner) for key, inner in value.items()}
-        if isinstance(value, list):
-            return [clean(inner) for inner in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    return json.dumps(clean(values), indent=2)
 
 
 def main() -> None:

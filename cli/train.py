@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import MEMBERS_FOLDER, Device, pick_device
+from cli.options import MEMBERS_FOLDER, Device
+from common.device import pick_device
 
 if TYPE_CHECKING:
     from train.oof import ScoredTable

@@ -18,9 +18,9 @@ Engine = Literal["torch", "openvino"]
 # A Runner: (N, S, S, 3) uint8 images in, the module's outputs as float32 arrays out, first axis N.
 Network = TypeVar("Network", bound=nn.Module)
 Runner = Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
-# The same in two steps: the images are sent to the device, and the call that comes back waits for the outputs.
-Answer = Callable[[], list[NDArray[np.float32]]]
-Sender = Callable[[NDArray[np.uint8]], Answer]
+# The same in two parts: the images are sent to the device, and the call that comes back waits for the outputs.
+Pending = Callable[[], list[NDArray[np.float32]]]
+Sender = Callable[[NDArray[np.uint8]], Pending]
 
 
 def pick_engine(device: torch.device) -> Engine:
@@ -67,7 +67,7 @@ def in_pieces(send: Sender, piece: int) -> Runner:
         if not len(images):
             raise ValueError("no images to run the network on")
         pieces: list[list[NDArray[np.float32]]] = []
-        ahead: Answer | None = None
+        ahead: Pending | None = None
         start = 0
         while start < len(images):
             try:
@@ -100,7 +100,7 @@ def _torch_sender(module: nn.Module, device: torch.device, precision: Precision)
 
     pinned = device.type == "cuda"  # a copy out of pinned memory does not keep the CPU waiting
 
-    def send(images: NDArray[np.uint8]) -> Answer:
+    def send(images: NDArray[np.uint8]) -> Pending:
         batch = torch.from_numpy(np.ascontiguousarray(images))
         with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=precision != "f32"):
             out = module((batch.pin_memory() if pinned else batch).to(device, non_blocking=pinned))
@@ -117,13 +117,13 @@ def _openvino_sender(module: nn.Module, size: int, precision: Precision, threads
     with torch.inference_mode():
         model = openvino.convert_model(module.eval().cpu(), example_input=example)
     model.reshape({model.inputs[0]: [-1, size, size, 3]})
-    # Said outright: on CPUs with bf16 OpenVINO takes it by itself, and scores move.
+    # Without this option OpenVINO takes bf16 by itself on CPUs that have it, and scores move.
     options = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     if threads:
         options["INFERENCE_NUM_THREADS"] = str(threads)
     compiled = openvino.Core().compile_model(model, "CPU", options)
 
-    def send(images: NDArray[np.uint8]) -> Answer:
+    def send(images: NDArray[np.uint8]) -> Pending:
         result = compiled(np.ascontiguousarray(images))
         outputs = [np.array(result[i], dtype=np.float32) for i in range(len(compiled.outputs))]
         return lambda: outputs

@@ -1,4 +1,4 @@
-"""What this machine has and lacks: versions, devices, weights and their hashes, and how to get what is missing."""
+"""What `dfdc doctor` does: it looks at versions, devices, weights and their hashes, and says how to get what lacks."""
 
 from __future__ import annotations
 
@@ -39,6 +39,13 @@ PACKAGES = {
 
 
 @dataclass(frozen=True)
+class DoctorRequest:
+    """What a user asks to be looked at."""
+
+    members: Path = WEIGHTS_DIR  # folder of members
+
+
+@dataclass(frozen=True)
 class Finding:
     """One line of the examination."""
 
@@ -46,9 +53,17 @@ class Finding:
     what: str
     detail: str
 
+    @property
+    def failed(self) -> bool:
+        """Whether predict cannot run because of it."""
+        return self.level == "failed"
 
-def examine(members: Path = WEIGHTS_DIR) -> Iterator[Finding]:
-    """Look at everything `dfdc predict` needs, one finding after the other; nothing is changed."""
+    def __str__(self) -> str:
+        return f"{self.level:<8} {self.what:<24} {self.detail}"
+
+
+def examine(request: DoctorRequest) -> Iterator[Finding]:
+    """Look at everything that `dfdc predict` needs, one finding after the other; nothing is changed."""
     yield Finding("ok", "python", f"{platform.python_version()} on {platform.platform()}")
     yield from (_package(name) for name in PACKAGES)
     yield Finding("ok", "cpu", f"{os.cpu_count()} cores")
@@ -56,8 +71,8 @@ def examine(members: Path = WEIGHTS_DIR) -> Iterator[Finding]:
     for name, variant in VARIANTS.items():
         yield _check(f"BlazeFace {name}", partial(load_blazeface, name), f"sha256 {variant.sha256[:12]}")
     yield _check("MTCNN", check_mtcnn_weights, "weights as expected", needed=False)
-    yield from _members(members)
-    yield _blend(members)
+    yield from _members(request.members)
+    yield _blend(request.members)
 
 
 def _blend(members: Path) -> Finding:

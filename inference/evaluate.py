@@ -1,7 +1,9 @@
-"""What the ensemble is worth on labelled videos or labelled face crops."""
+"""What `dfdc evaluate` does: score the members and their blend on labelled videos or labelled face crops."""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,28 +14,45 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from common.device import pick_device
 from common.files import VIDEO_ENDINGS
 from common.labels import read_labels
 from ensemble.blend import Blend
 from ensemble.metrics import METRICS, Estimate, bootstrap
 from faces.crop import CropSpec, box_inside_crop, cut
 from faces.store import IMAGE_ENDINGS, CropStore
-from inference.pipeline import Pipeline
+from inference.pipeline import Pipeline, PredictOptions, load_blend, make_pipeline
 from inference.videos import find_videos
-from models.backend import LoadedMember
+from models.backend import LoadedMember, load_members
+from models.checkpoint import WEIGHTS_DIR
+from models.registry import TIGHT
 
-BLEND = "blend"
+BLEND_NAME = "blend"  # its row among the members, in tables and JSON
+READ_AHEAD = 64  # face crops read at a time: two batches of 32, tens of MB
+MOST_GROUPS = 50  # with more groups than that a table by group is not read, and each group is small
+
+
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """What a user asks of an evaluation."""
+
+    inputs: Sequence[Path]  # videos or folders of videos; or face crops: folders or tars
+    labels: Path  # CSV: face or filename, label (REAL or FAKE), and original_group or group where known
+    frames: int | None = None  # per video, evenly spread; what the blend says without it
+    members: Path = WEIGHTS_DIR  # folder of members
+    blend: Path | None = None  # a blend.json; the one beside the members without it
+    device: str = "auto"  # cuda, cpu or auto
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores per member and for the blend, and what could not be scored."""
+    """The scores of each member and of the blend, and what could not be scored."""
 
     scores: dict[str, dict[str, Estimate]]  # member or "blend" -> metric -> estimate with its interval
     rows: int  # scored
     fakes: int  # of them
     groups: int  # that the bootstrap draws
-    by_group: dict[str, dict[str, float]]  # group -> AUC and size, for at most 50 groups
+    by_group: dict[str, dict[str, float]]  # group -> AUC and size, for at most MOST_GROUPS groups
     not_found: list[str]  # labelled, absent from the input
     not_labelled: list[str]  # in the input, without a REAL or FAKE label
     not_judged: dict[str, str]  # name -> why; they are scored with the prior
@@ -41,6 +60,33 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return asdict(self)
+
+    def to_json(self) -> str:
+        """JSON without NaN, which other programs refuse: an undefined number is null."""
+
+        def clean(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {key: clean(inner) for key, inner in value.items()}
+            if isinstance(value, list):
+                return [clean(inner) for inner in value]
+            return None if isinstance(value, float) and not math.isfinite(value) else value
+
+        return json.dumps(clean(self.to_dict()), indent=2)
+
+
+def evaluate(request: EvaluateRequest) -> Evaluation:
+    """Score the members and their blend on the inputs of a request: videos or face crops, whichever they are.
+
+    Raises:
+        ValueError: an input does not exist, or no label fits it.
+        DfdcError: members and blend do not fit.
+    """
+    blend, device = load_blend(request.members, request.blend), pick_device(request.device)
+    if is_videos(request.inputs):
+        options = PredictOptions(frames=request.frames or blend.frames)
+        pipeline = make_pipeline(options, device, request.members, blend=blend)
+        return evaluate_videos(pipeline, request.inputs, request.labels)
+    return evaluate_faces(load_members(device, request.members), request.inputs, request.labels, TIGHT, blend)
 
 
 def is_videos(inputs: Sequence[Path]) -> bool:
@@ -54,18 +100,27 @@ def is_videos(inputs: Sequence[Path]) -> bool:
 
 
 def evaluate_videos(pipeline: Pipeline, inputs: Sequence[Path], labels: Path) -> Evaluation:
-    """Judge labelled videos whole: decode, detect, judge, aggregate, clip; every member alone, and the blend."""
+    """Predict labelled videos whole, by every member alone and by the blend, and score that.
+
+    Args:
+        pipeline: decodes, detects, runs the members, aggregates and clips.
+        inputs: videos, or folders of videos.
+        labels: CSV with the column filename.
+
+    Raises:
+        ValueError: the labels have no column filename, or name no video of the inputs.
+    """
     table = read_labels(labels)
     if "filename" not in table:
         raise ValueError(f"{labels} has no column 'filename', by which videos are found")
     paths = {path.name: path for path in find_videos(inputs)}
     rows = _join(table, "filename", paths.keys())
     alone = {p.card.name: Blend.equal([p.card.name]) for p in pipeline.loaded_members}
-    prob: dict[str, list[float]] = {name: [] for name in (*alone, BLEND)}
+    prob: dict[str, list[float]] = {name: [] for name in (*alone, BLEND_NAME)}
     not_judged = {}
     names = list(rows["filename"])
-    for result in tqdm(pipeline.run([paths[n] for n in names]), total=len(names), desc="judging", unit="video"):
-        prob[BLEND].append(result.prob_fake)
+    for result in tqdm(pipeline.run([paths[n] for n in names]), total=len(names), desc="predicting", unit="video"):
+        prob[BLEND_NAME].append(result.prob_fake)
         if result.status != "ok":
             not_judged[result.filename] = f"{result.status}: {result.reason}"
         person = np.array([face.person for face in result.faces])
@@ -78,13 +133,24 @@ def evaluate_videos(pipeline: Pipeline, inputs: Sequence[Path], labels: Path) ->
 def evaluate_faces(
     loaded_members: Sequence[LoadedMember], inputs: Sequence[Path], labels: Path, cut_as: CropSpec, blend: Blend
 ) -> Evaluation:
-    """Judge labelled face crops: each is one already cut face, in which a member's CropSpec is applied."""
+    """Predict labelled face crops, by every member alone and by the blend, and score that.
+
+    Args:
+        loaded_members: predict.
+        inputs: folders or tars of images, each one face that is cut already.
+        labels: CSV with the column face or filename.
+        cut_as: the CropSpec that the images were cut by; a member's own is applied inside it.
+        blend: of these members.
+
+    Raises:
+        ValueError: the labels name no image of the inputs.
+    """
     table = read_labels(labels)
     store = CropStore(inputs)
     key = "face" if "face" in table else "filename"
     rows = _join(table, key, store.index.keys())
     logits: dict[str, list[NDArray[np.float64]]] = {p.card.name: [] for p in loaded_members}
-    for names in _pieces(list(rows[key]), 64):
+    for names in _pieces(list(rows[key]), READ_AHEAD):
         images = [store.read(name) for name in names]
         boxes = [box_inside_crop(cut_as, image.shape[1], image.shape[0]) for image in images]
         for loaded in loaded_members:
@@ -92,12 +158,12 @@ def evaluate_faces(
             logits[loaded.card.name].append(loaded.logits(crops))
     joined = {name: np.concatenate(parts) for name, parts in logits.items()}
     prob = {name: list(Blend.equal([name]).prob_fake(values[:, None])) for name, values in joined.items()}
-    prob[BLEND] = list(blend.prob_fake(np.stack([joined[name] for name in blend.members], axis=1)))
+    prob[BLEND_NAME] = list(blend.prob_fake(np.stack([joined[name] for name in blend.members], axis=1)))
     return _score(table, rows, key, prob, set(store.index), {})
 
 
 def _pieces(names: list[str], size: int) -> Iterator[list[str]]:
-    for start in tqdm(range(0, len(names), size), desc="judging", unit="batch"):
+    for start in tqdm(range(0, len(names), size), desc="predicting", unit="batch"):
         yield names[start : start + size]
 
 
@@ -124,7 +190,7 @@ def _score(
         rows=len(rows),
         fakes=int(label.sum()),
         groups=len(set(group)),
-        by_group=_by_group(label, arrays[BLEND], group),
+        by_group=_by_group(label, arrays[BLEND_NAME], group),
         not_found=sorted(set(labelled[key]) - present),
         not_labelled=sorted(present - set(labelled[key])),
         not_judged=not_judged,
@@ -132,9 +198,9 @@ def _score(
 
 
 def _by_group(label: NDArray[np.float64], prob: NDArray[np.float64], group: NDArray[np.str_]) -> dict[str, Any]:
-    """AUC of the blend inside each group; only told where the groups are few and hold both classes."""
+    """AUC of the blend inside each group; empty where the groups are many."""
     names = sorted(set(group.tolist()))
-    if len(names) > 50:
+    if len(names) > MOST_GROUPS:
         return {}
     found = {}
     for name in names:
@@ -147,7 +213,7 @@ def _by_group(label: NDArray[np.float64], prob: NDArray[np.float64], group: NDAr
     return found
 
 
-def render(evaluation: Evaluation) -> str:
+def format_evaluation(evaluation: Evaluation) -> str:
     """The evaluation as a table for people."""
     lines = [f"{evaluation.rows} scored, {evaluation.fakes} fake, {evaluation.groups} groups; 95 % intervals by group"]
     width = max(len(name) for name in evaluation.scores)
@@ -159,5 +225,5 @@ def render(evaluation: Evaluation) -> str:
         lines.append(f"group {name}: {facts['rows']} rows, {facts['fakes']} fake, AUC {facts['auc']:.4f}")
     lost = {"labelled but not found": evaluation.not_found, "found but not labelled": evaluation.not_labelled}
     lines += [f"{len(names)} {what}: {', '.join(names[:5])}" for what, names in lost.items() if names]
-    lines += [f"not judged, scored with the prior: {name}: {why}" for name, why in evaluation.not_judged.items()]
+    lines += [f"not predicted, scored with the prior: {name}: {why}" for name, why in evaluation.not_judged.items()]
     return "\n".join(lines)

@@ -22,9 +22,9 @@ from faces.crop import CropSpec, Image, cut
 from faces.detect import Cascade, FrameFaces
 from faces.track import STRAY, track
 from faces.video import Frames, VideoInfo
-from inference.decode.pool import Decoded, Outcome, decode_ahead
+from inference.decode.pool import Decoded, DecodeOutcome, decode_ahead
 from inference.result import PRIOR, PersonResult, ScoredFace, Thumbnail, VideoResult
-from inference.schedule.planner import Plan
+from inference.schedule.plans import Plan
 from inference.schedule.scheduler import FixedScheduler, Scheduler
 from inference.stages import clocked
 from models.backend import LoadedMember, load_members
@@ -56,7 +56,7 @@ class _Work:
     reason: str  # why there are no frames; empty when there were
     seconds: dict[str, float]
     cpu: dict[str, float]
-    outcome: Outcome  # of decoding
+    outcome: DecodeOutcome  # of decoding
     plan: Plan
     info: VideoInfo | None = None
     note: str = ""

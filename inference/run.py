@@ -1,37 +1,31 @@
-"""What `dfdc predict` does around the pipeline: order, progress, files, and whether the run may be trusted."""
+"""A run over many videos: order, journal, progress, and a submission that is whole at every moment."""
 
 from __future__ import annotations
 
-import csv
-import dataclasses
 import hashlib
-import io
-import json
 import sys
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
-from common.files import write_text
-from ensemble.blend import Blend
 from inference.journal import Journal
 from inference.pipeline import Pipeline
 from inference.result import PRIOR, VideoResult
-from inference.schedule.duration import parse_duration
-from inference.schedule.planner import PRIOR_LOSS, Planner, make_plans
-from inference.schedule.scheduler import BudgetScheduler, Change, Scheduler
+from inference.schedule.scheduler import Change, Scheduler
 from inference.stages import Profile, profile
 from inference.submission import read_sample, write_submission
 from inference.videos import journal_of
 
-REFRESH = 60.0  # seconds between two writings of a submission that is not finished
-# Deaths of the process while it judged a video, after which that video is given up. Who is begun and not finished comes
-# last the next time, so only what kills a process again and again, and not who ends runs by hand, comes to so many.
+# Seconds between two writings of a submission that is not finished. Writing 4,000 rows takes milliseconds; a minute is
+# what a run that dies without a journal loses.
+REFRESH = 60.0
+# Deaths of the process while it worked on a video, after which that video is given up. A video that was begun and not
+# finished comes last the next time, so only one that kills the process again and again, and not a user who stops runs
+# by hand, comes to so many. inference/kernel.py restarts more often than that.
 DEATHS = 25
 
 
@@ -41,27 +35,27 @@ class Run:
 
     results: list[VideoResult]  # in the order of the submission
     seconds: float  # wall clock, networks already loaded
-    profile: Profile  # of the videos that it judged itself, not those that an earlier one had finished
-    plans: tuple[Change, ...] = ()  # how the plan went, of a run with a budget
+    profile: Profile  # of the videos of this run, without those that an earlier one had finished
+    plans: tuple[Change, ...] = ()  # the changes of plan, of a run with a budget
 
     @property
     def fallbacks(self) -> list[VideoResult]:
-        """The videos that got the prior instead of a judgement."""
+        """The videos that got the prior instead of a prediction."""
         return [result for result in self.results if result.status != "ok"]
 
     @property
     def fallback_share(self) -> float:
-        """Of all rows; 0 for a run without rows."""
+        """The share of all rows that have the prior, 0..1; 0 for a run without rows."""
         return len(self.fallbacks) / max(1, len(self.results))
 
     def reasons(self) -> str:
-        """The fallbacks for people: a line per status, then a line per video."""
+        """The fallbacks for people: a line of counts per status, then a line per video."""
         counts = Counter(result.status for result in self.fallbacks)
         lines = [f"{count} {status}" for status, count in counts.most_common()]
         return "\n".join([", ".join(lines), *(f"  {r.filename}: {r.status}: {r.reason}" for r in self.fallbacks)])
 
 
-def predict(
+def predict_videos(
     pipeline: Pipeline,
     videos: Sequence[Path],
     output: Path,
@@ -69,12 +63,25 @@ def predict(
     journal: Journal | None = None,
     scheduler: Scheduler | None = None,
 ) -> Run:
-    """Judge `videos`, write the submission to `output`; progress goes to stderr.
+    """Predict `videos` and write the submission; progress goes to stderr.
 
-    The submission is there from the first second, the prior in every row, and is renewed every REFRESH seconds. With a
-    sample file its names and order are the submission's: a name without a video gets the prior and a reason, a video
-    that it does not name is not judged. Without one the rows are sorted by name. journal: what it knows is not judged
-    again; it is removed when the run is over. pace: may end the run early; videos that it left get the prior.
+    The submission is there from the first second, the prior in every row, and is renewed every REFRESH seconds.
+
+    Args:
+        pipeline: predicts.
+        videos: paths; no two of one name.
+        output: the submission CSV.
+        sample: a sample_submission.csv. Its names and their order are the submission's: a name without a video gets
+            the prior and a reason, a video that it does not name is left out. Without it rows are sorted by name.
+        journal: what it knows is not predicted again. It is removed when the run is over.
+        scheduler: may end the run early; videos that it leaves get the prior. All videos alike without one.
+
+    Returns:
+        The run, one result per row.
+
+    Raises:
+        ValueError: the sample is none.
+        DfdcError: the submission cannot be written as it should be.
     """
     by_name = {path.name: path for path in videos}
     order = read_sample(sample) if sample else sorted(by_name)
@@ -102,39 +109,22 @@ def predict(
 
 
 def open_journal(pipeline: Pipeline, output: Path, restart: bool = False) -> Journal:
-    """The journal beside `output`; DfdcError when it is of another blend, other weights or other frames."""
+    """Open the journal beside `output`, or go on with it.
+
+    Args:
+        pipeline: its blend, weights and frames decide the numbers, and the journal must have the same.
+        output: the submission CSV.
+        restart: throw away what is in the journal.
+
+    Raises:
+        DfdcError: the journal is of another blend, other weights or other frames, or another run has it open.
+    """
     about = {
         "blend": hashlib.sha256(pipeline.blend.to_json().encode()).hexdigest(),
         "members": {loaded.card.name: loaded.card.sha256 for loaded in pipeline.loaded_members},
         "frames": pipeline.options.frames,
     }
     return Journal(journal_of(output), about, restart)
-
-
-def make_scheduler(pipeline: Pipeline, videos: int, budget: str, reserve: str, started: float) -> BudgetScheduler:
-    """A pace that ends `reserve` before `budget` is over. started: of time.time(), when the budget began to run."""
-    seconds, kept = parse_duration(budget), parse_duration(reserve)
-    if kept >= seconds:
-        raise ValueError(f"--reserve {reserve} leaves nothing of --budget {budget}")
-    blend = pipeline.blend
-    plans = make_plans(pipeline.options.frames, len(blend.fallbacks), _shares(pipeline), _losses(blend))
-    return BudgetScheduler(Planner(plans, videos, seconds, kept, started, pipeline.decoders))
-
-
-def _shares(pipeline: Pipeline) -> list[float]:
-    """Seconds of the members on each rung of the blend's ladder, as a share of all members'; empty where not known."""
-    seconds = {loaded.card.name: loaded.card.seconds_per_32_crops or 0.0 for loaded in pipeline.loaded_members}
-    if not all(seconds.values()):
-        return []
-    fallbacks = [pipeline.blend.members, *(fallback.members for fallback in pipeline.blend.fallbacks)]
-    return [sum(seconds[name] for name in fallback) / sum(seconds.values()) for fallback in fallbacks]
-
-
-def _losses(blend: Blend) -> list[float]:
-    """Expected log loss on each rung; empty where the whole blend's is not known, or not below the prior's."""
-    whole = blend.facts.get("expected_log_loss", {}).get("value")
-    losses = [] if whole is None else [float(whole), *(fallback.log_loss for fallback in blend.fallbacks)]
-    return losses if all(loss < PRIOR_LOSS for loss in losses) else []
 
 
 def _size(path: Path) -> int:
@@ -146,7 +136,7 @@ def _size(path: Path) -> int:
 
 
 class _Saver:
-    """The submission as far as it is known, on the disk at every moment."""
+    """Keeps the submission on the disk, as far as it is known, at every moment."""
 
     def __init__(
         self, output: Path, order: list[str], clip: tuple[float, float], done: Mapping[str, VideoResult]
@@ -171,7 +161,7 @@ def _known(journal: Journal, named: Mapping[str, Path]) -> dict[str, VideoResult
         if result := journal.known(name, _size(path)):
             done[name] = result
         elif journal.begun[name] >= DEATHS:
-            done[name] = VideoResult(name, "crashed", PRIOR, f"the process died {DEATHS} times while judging it")
+            done[name] = VideoResult(name, "crashed", PRIOR, f"the process died {DEATHS} times while it worked on it")
     if done:
         print(f"{len(done)} of {len(named)} videos were finished before; going on with the others", file=sys.stderr)
     return done
@@ -181,7 +171,7 @@ def _with_progress(
     results: Iterator[VideoResult], total: int, before: Collection[VideoResult]
 ) -> Iterator[VideoResult]:
     fallbacks = sum(result.status != "ok" for result in before)
-    with tqdm(results, total=total, initial=len(before), unit="video", desc="judging", smoothing=0.1) as bar:
+    with tqdm(results, total=total, initial=len(before), unit="video", desc="predicting", smoothing=0.1) as bar:
         for result in bar:
             fallbacks += result.status != "ok"
             bar.set_postfix(fallbacks=fallbacks)
@@ -190,50 +180,5 @@ def _with_progress(
 
 def _lacking(name: str, given: bool) -> VideoResult:
     if given:
-        return VideoResult(name, "skipped_by_budget", PRIOR, "the budget was used up before it was judged")
+        return VideoResult(name, "skipped_by_budget", PRIOR, "the budget was used up before its turn came")
     return VideoResult(name, "unreadable", PRIOR, "the sample submission names it, and no such video was given")
-
-
-def write_probabilities(path: Path, results: Sequence[VideoResult]) -> None:
-    """Raw member outputs, one row per member and face: filename, member, frame, person, logit, status.
-
-    A video without faces has one row with empty member, frame, person and logit, so that no video is lost.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["filename", "member", "frame", "person", "logit", "status"])
-    for result in results:
-        if not result.faces:
-            writer.writerow([result.filename, "", "", "", "", result.status])
-        for face in result.faces:
-            for member, logit in face.logits.items():
-                writer.writerow([result.filename, member, face.frame, face.person, f"{logit:.5f}", result.status])
-    write_text(path, text.getvalue())
-
-
-def to_json(run: Run) -> str:
-    """The run for other programs: one object per video, without pictures and single faces."""
-    videos = [
-        {
-            "filename": r.filename,
-            "prob_fake": round(r.prob_fake, 6),
-            "status": r.status,
-            "reason": r.reason,
-            "people": [dataclasses.asdict(person) for person in r.people],
-            "faces": len(r.faces),
-            "detector_steps": dict(Counter(face.detector for face in r.faces)),
-            "seconds": {stage: round(value, 3) for stage, value in r.seconds.items()},
-        }
-        for r in run.results
-    ]
-    share = round(run.fallback_share, 4)
-    facts: dict[str, Any] = {
-        "seconds": round(run.seconds, 3),
-        "fallback_share": share,
-        "profile": run.profile.to_dict(),
-    }
-    facts["plans"] = [
-        {"seconds": round(c.seconds, 1), "left": c.left, "frames": c.plan.frames, "rung": c.plan.fallback}
-        for c in run.plans
-    ]
-    return json.dumps({"videos": videos, **facts}, indent=2)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from inference.result import VideoResult
 
-BUSY = 0.85  # of what there is of it: more is as good as all
+SATURATED = 0.85  # share of all cores that counts as all: the system and the main thread take the rest
 NAMES = {"decode": "decoding", "detect": "detection", "judge": "the members"}
 
 
@@ -24,17 +24,24 @@ class Took:
 
 
 @contextlib.contextmanager
-def clocked() -> Iterator[Took]:
-    """Measure what happens inside; the answer is filled in at the end."""
+def clocked(
+    clock: Callable[[], float] = time.perf_counter, cpu_clock: Callable[[], float] = time.process_time
+) -> Iterator[Took]:
+    """Measure what happens inside; what is given is filled in at the end.
+
+    Args:
+        clock: gives seconds.
+        cpu_clock: gives seconds of CPU, of all threads.
+    """
     took = Took()
-    began, cpu = time.perf_counter(), time.process_time()
+    began, cpu = clock(), cpu_clock()
     yield took
-    took.seconds, took.cpu = time.perf_counter() - began, time.process_time() - cpu
+    took.seconds, took.cpu = clock() - began, cpu_clock() - cpu
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Sums over a run; stages are decode, detect and judge."""
+    """Sums over a run. The stages are decode, detect and judge: the last is the members, under its name on disk."""
 
     wall: float  # seconds
     workers: int  # videos decoded at a time
@@ -43,12 +50,12 @@ class Profile:
     cpu: dict[str, float] = field(default_factory=dict)  # stage -> seconds of CPU
 
     def busy(self, stage: str) -> float:
-        """How much of the run a stage was at work, 0..1: decoding of its workers, the others of the one process."""
+        """The share of the run in which a stage was at work, 0..1; decoding counts all its workers."""
         hands = self.workers if stage == "decode" else 1
         return min(1.0, self.seconds.get(stage, 0.0) / max(1e-9, self.wall * hands))
 
     def cpu_share(self, stage: str) -> float:
-        """Of all CPU time of the stages, 0..1."""
+        """The share of a stage in the CPU time of all stages, 0..1."""
         return self.cpu.get(stage, 0.0) / max(1e-9, sum(self.cpu.values()))
 
     @property
@@ -64,8 +71,8 @@ class Profile:
     def bound(self) -> str:
         """What would have to be faster for the run to be faster."""
         if not self.seconds or self.wall <= 0:
-            return "nothing was judged"
-        if self.cores_busy >= BUSY * self.cores:
+            return "nothing was predicted"
+        if self.cores_busy >= SATURATED * self.cores:
             most = max(self.cpu, key=lambda stage: self.cpu[stage])
             return f"the CPU, most of all {NAMES[most]}"
         if self.busy("decode") > 1 - self.waiting:
@@ -73,13 +80,13 @@ class Profile:
         return NAMES[max(("detect", "judge"), key=self.busy)]
 
     def sentence(self) -> str:
-        """All of it in a line."""
+        """The profile in one line, for people."""
         busy = ", ".join(f"{NAMES[stage]} {self.busy(stage):.0%}" for stage in self.seconds)
         cores = f"{self.cores_busy:.1f} of {self.cores} cores at work"
         return f"busy: {busy}; {cores}; bound by {self.bound()}"
 
     def to_dict(self) -> dict[str, Any]:
-        """For other programs."""
+        """Plain values, for JSON."""
         stages = {
             stage: {
                 "seconds": round(seconds, 3),
@@ -97,7 +104,13 @@ class Profile:
 
 
 def profile(results: Sequence[VideoResult], wall: float, workers: int) -> Profile:
-    """Add up what the videos of a run took. wall: seconds of the run that judged exactly these."""
+    """Add up what the videos of a run took.
+
+    Args:
+        results: of the videos.
+        wall: seconds of the run that predicted exactly these videos.
+        workers: videos decoded at a time.
+    """
     totals: list[dict[str, float]] = []
     for each in ([result.seconds for result in results], [result.cpu for result in results]):
         stages = [stage for stage in NAMES if any(stage in values for values in each)]

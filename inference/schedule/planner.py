@@ -1,8 +1,11 @@
-"""The clock and the plan: how much work each video may cost, so that a run ends in time and uses the time it has.
+"""The planner of a budget: how much work each video may cost, so that a run ends in time and uses the time it has.
 
 Nothing here reads a clock or starts anything: whoever runs the videos tells what each took, and asks for the plan of
-the next. Two things bound a run: decoders that run ahead, and the one process that detects and judges. A run takes as
-long per video as the busier of the two, and as much longer as they wait for each other, which is measured.
+the next. Two things bound a run: decoders that run ahead, and the one process that detects and runs the members. A run
+takes as long per video as the busier of the two, and as much longer as they wait for each other, which is measured.
+
+benchmarks/simulate_budget.py runs this planner against simulated machines. The constants below are settings with which
+all its runs end in time and lose few videos; no measurement of a real fleet stands behind them.
 """
 
 from __future__ import annotations
@@ -10,47 +13,43 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from dataclasses import dataclass
 
-PRIOR_LOSS = math.log(2)  # log loss of a video that gets the prior
+from inference.schedule.plans import Plan
+from inference.schedule.stage_speed import FIRST_VIDEOS, RARE_MEMORY, StageSpeed
 
-# Guesses, for the order of a ladder and until a machine has been measured.
-STEPS = (1, 3 / 4, 1 / 2, 3 / 8, 1 / 4, 5 / 32, 3 / 32, 2 / 32, 1 / 32)  # of the frames
-DECODE, DECODE_FRAMES, DETECT, JUDGE = 0.30, 0.15, 0.20, 0.35  # shares of a video's work at the top plan
-FRAME_NOISE = 0.2  # of what a video is worth, lost with a single frame; a mean over f frames errs as 1 / f
-LEAST_LOSS = 0.002  # of the worth, per rung: one that measures no worse was chosen for looking so
-UNSURE_VIDEOS = 0.03  # of the worth, lost without the whole cascade
-FIRST_LOOK = 0.6  # of the cascade's seconds
-
-FIRST = 4  # videos before anything is believed
-SLOWEST = 60.0  # seconds a video at the top plan on a machine that is hardly worth running on
-DRIFT = 0.4  # of a stage's seconds, over a whole run, as a random walk
-OUTLIER = 4.0  # times what was expected: more than that is a rare video and no new speed of the machine
-SHAPE = 0.3  # how far the guessed shares may be off
-LATER = 0.05  # how far the rest of the run may differ from what was measured so far
-SPREAD = 0.5  # between videos
-SIGMAS = 1.64  # the band of a forecast: 5 % beyond each end
-MEMORY = 200  # videos after which half of the measured waiting is forgotten
-WAITING = 0.2  # share of the less busy side's seconds that the other waits, until measured; worth FIRST videos
-CUT_MEMORY = 100  # videos without a cut that are taken as seen: an early one is no reason to expect many
-STICKY = 0.04  # of the time left: a dearer plan must leave that over, today's may lack it before it is left
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How one video is judged. Two plans are equal when they ask for the same, whatever is known of them."""
-
-    frames: int  # judged per video
-    fallback: int  # 0: all members of the blend, k: those of blend.ladder[k - 1]
-    thorough: bool = True  # the whole detector cascade, or its first look only
-    members: float = field(default=1.0, compare=False)  # share of all members' seconds that the rung takes
-    value: float = field(default=1.0, compare=False)  # what it gains over the prior, the top plan's gain being 1
+# The first look's seconds as a share of the whole cascade's; a guess, until videos with both were seen.
+FIRST_LOOK = 0.6
+# Seconds a video at the top plan on a machine that is hardly worth running on: one minute is the limit after which a
+# decoder is cut. Where all videos fit even so, they get the top plan from the start and are all predicted alike.
+SLOWEST = 60.0
+# How far a stage's seconds wander over a whole run, as a share: a random walk, spread over its videos. MAX_DRIFT is the
+# most for one video, so that a run of few videos does not forget each video at the next.
+DRIFT, MAX_DRIFT = 0.4, 0.03
+# For each stage (decode, detect, members): the guessed share of its seconds that no plan saves, and the standard
+# deviation between videos as a share of the mean. A file must be opened and read whatever its frames are, hence 0.7.
+STAGE_GUESSES = ((0.7, 0.4), (0.1, 0.6), (0.05, 0.6))
+# Standard deviation of the rest of the run against what was measured so far, as a share: what no video tells yet.
+LATER_DOUBT = 0.05
+# Standard deviation between videos, as a share of the mean; near the noise of STAGE_GUESSES.
+VIDEO_SPREAD = 0.5
+# The band of a forecast in standard deviations: 5 % of a normal distribution lie beyond each end.
+SIGMAS = 1.64
+# Videos after which half of the measured waiting is forgotten: long beside a batch of crops, short beside a run.
+RATE_MEMORY = 200
+# Share of the less busy side's seconds that the other waits for it, until that is measured. It weighs as much as
+# FIRST_VIDEOS videos.
+WAITING = 0.2
+# A dearer plan must leave this share of the time, and today's plan may lack it before it is left. Without it plans
+# changed 68 times in the four runs of test_noise_does_not_make_plans_flap, with it at most 40 times.
+STICKY = 0.04
+# Videos between two looks at the plan: a 200th of the run, within these bounds.
+PAUSE_SHARE, PAUSE_LEAST, PAUSE_MOST = 200, 4, 50
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What one finished video took, in seconds of work; waiting is no work."""
+    """What one finished video took, in seconds of work; waiting is not counted."""
 
     plan: Plan  # it was started with
     decode: float  # in a decoder, until it was done or cut
@@ -63,112 +62,13 @@ class Spent:
 class Forecast:
     """When a run ends, on the planner's clock; 90 % of runs end between low and high."""
 
-    finish: float  # infinite while nothing is known
+    finish: float  # infinite while no video is measured
     low: float
     high: float
 
 
-def make_plans(
-    frames: int, fallbacks: int, shares: Sequence[float] = (), losses: Sequence[float] = ()
-) -> tuple[Plan, ...]:
-    """Plans from the best to the cheapest, each cheaper than the one before: fewer frames and members, first look last.
-
-    Each step gives up what loses least for the work it saves. frames: of the top plan. rungs: length of the blend's
-    ladder. shares: seconds of the members of each rung as a share of all members', log losses: of each rung; both with
-    the whole blend first, both guessed if not given. Raises ValueError when their number or order is not possible.
-    """
-    shares = shares or [1 - k / (fallbacks + 1) for k in range(fallbacks + 1)]
-    losses = losses or [PRIOR_LOSS * (0.6 + 0.1 * k / max(1, fallbacks)) for k in range(fallbacks + 1)]
-    if frames < 1 or not len(shares) == len(losses) == fallbacks + 1 >= 1:
-        raise ValueError(
-            f"frames {frames} start at 1; {fallbacks} fallbacks need one share and loss more: {shares}, {losses}"
-        )
-    if not all(a > b > 0 for a, b in pairwise(shares)) or max(losses) >= PRIOR_LOSS:
-        raise ValueError(f"shares {shares} fall and stay above 0, losses {losses} are below the prior's, ln 2")
-    values = [1.0]
-    for loss in losses[1:]:
-        values.append(min((PRIOR_LOSS - loss) / (PRIOR_LOSS - losses[0]), values[-1] * (1 - LEAST_LOSS)))
-    counts = sorted({max(1, round(frames * step)) for step in STEPS}, reverse=True)
-
-    def plan(step: int, fallback: int) -> Plan:
-        value = values[fallback] * (1 - FRAME_NOISE * (1 / counts[step] - 1 / frames))
-        return Plan(counts[step], fallback, True, shares[fallback], value)
-
-    step = fallback = 0
-    plans = [plan(0, 0)]
-    while step + 1 < len(counts) or fallback < fallbacks:
-        ways = [(step + 1, fallback)] * (step + 1 < len(counts)) + [(step, fallback + 1)] * (fallback < fallbacks)
-        step, fallback = min(ways, key=lambda way: _price(plans[-1], plan(*way), frames))
-        plans.append(plan(step, fallback))
-    return (*plans, replace(plans[-1], thorough=False, value=plans[-1].value * (1 - UNSURE_VIDEOS)))
-
-
-def _price(before: Plan, after: Plan, frames: int) -> float:
-    """Worth lost for work saved, each as a share of what is left."""
-    work, less = (DECODE + p.frames / frames * (DECODE_FRAMES + DETECT + JUDGE * p.members) for p in (before, after))
-    return math.log(before.value / after.value) / math.log(work / less)
-
-
-class _Stage:
-    """Seconds per video of one stage: a + b * work, work being 1 at the top plan.
-
-    A Kalman filter of the two numbers (https://en.wikipedia.org/wiki/Kalman_filter). A machine that gets slower changes
-    both by the same factor, so that is the way they drift; their ratio is learnt from videos with different plans.
-    """
-
-    def __init__(self, fixed: float, noise: float, drift: float) -> None:
-        """fixed: guessed share of a. noise between videos and drift from one to the next are shares of the mean."""
-        self._fixed, self._noise, self._drift = fixed, noise, drift
-        self._seen = self._did = 0  # videos, and those that came to this stage
-        self._mean = self._work = 0.0  # of those
-        self._a = self._b = self._aa = self._ab = self._bb = 0.0
-        self._over = 0.0  # sum of what outliers took beyond, in units of what was expected
-
-    def add(self, work: float, seconds: float) -> None:
-        """One video; 0 seconds: there was nothing to do, such as no face to judge."""
-        self._seen += 1
-        if seconds <= 0:
-            return
-        self._did += 1
-        self._mean += (seconds - self._mean) / self._did
-        if self._did <= FIRST:
-            self._work += (work - self._work) / self._did
-            self._begin()
-            return
-        expected = self._a + self._b * work
-        scale = max(expected, self._mean)  # the mean: first videos with almost no work mislead
-        usual = min(seconds, OUTLIER * scale)
-        self._over += (seconds - usual) / scale
-        drift = (self._drift * scale / max(expected, 1e-9)) ** 2
-        self._aa += drift * self._a**2
-        self._ab += drift * self._a * self._b
-        self._bb += drift * self._b**2
-        to_a, to_b = self._aa + work * self._ab, self._ab + work * self._bb
-        total = to_a + work * to_b + (self._noise * scale) ** 2
-        surprise = (usual - expected) / total
-        self._a, self._b = max(0.0, self._a + to_a * surprise), max(0.0, self._b + to_b * surprise)
-        self._aa -= to_a * to_a / total
-        self._ab -= to_a * to_b / total
-        self._bb -= to_b * to_b / total
-
-    def _begin(self) -> None:
-        """The guessed shape through the mean of the first videos, in doubt about both."""
-        level = self._mean / (self._fixed + (1 - self._fixed) * self._work)
-        self._a, self._b = level * self._fixed, level * (1 - self._fixed)
-        doubt, turn = self._noise**2 / self._did, (SHAPE * level) ** 2  # turning the line about what was measured
-        self._aa = doubt * self._a**2 + turn * self._work**2
-        self._ab = doubt * self._a * self._b - turn * self._work
-        self._bb = doubt * self._b**2 + turn
-
-    def seconds(self, work: float) -> tuple[float, float]:
-        """Expected seconds of a video, and their variance as far as it is doubt and not spread between videos."""
-        scale = (1 + self._over / (self._did + CUT_MEMORY)) * self._did / max(1, self._seen)
-        variance = self._aa + 2 * work * self._ab + work * work * self._bb
-        return (self._a + self._b * work) * scale, max(0.0, variance) * scale * scale
-
-
 class Planner:
-    """Chooses the plan of each video so that all are judged in time, as well as the time allows.
+    """Chooses the plan of each video so that all are predicted in time, as well as the time allows.
 
     It takes the best plan that fits at the late end of its forecast: about a tenth of the time left stays in hand,
     whatever is left, so that a late slowdown can be met and little stays unused. Where decoding is the wall no plan is
@@ -179,7 +79,19 @@ class Planner:
     def __init__(
         self, plans: Sequence[Plan], videos: int, budget: float, reserve: float, started: float, workers: int = 2
     ) -> None:
-        """budget: from `started` on. reserve: its end, kept free. videos: to judge. workers: decoded at a time."""
+        """Plan a run of which nothing is known yet.
+
+        Args:
+            plans: from the best to the cheapest, as `make_plans` gives them.
+            videos: to predict.
+            budget: seconds from `started` on.
+            reserve: seconds at the end of the budget that are kept free, for writing.
+            started: when the budget began, on the caller's clock.
+            workers: videos decoded at a time.
+
+        Raises:
+            ValueError: there is no plan, or a number is below its least value.
+        """
         if not plans or budget <= 0 or reserve < 0 or workers < 1 or videos < 0:
             numbers = f"budget {budget}, reserve {reserve}, workers {workers}, videos {videos}"
             raise ValueError(f"{len(plans)} plans, {numbers}: reserve and videos start at 0, the others above")
@@ -187,24 +99,32 @@ class Planner:
         self.started, self.deadline = started, started + budget - reserve  # then all stops and the file is written
         few = max(1, self.plans[0].frames // 4)  # nothing is known yet, and they show a slow machine early
         self._now = next((i for i, plan in enumerate(self.plans) if plan.frames <= few), len(self.plans) - 1)
-        if videos * SLOWEST <= budget - reserve:  # so few that nothing can go wrong: all are judged alike
+        if videos * SLOWEST <= budget - reserve:
             self._now = 0
-        self._pause = min(50, max(4, videos // 200))  # videos between two looks at the plan
-        self._looked, self.changes = FIRST - self._pause, 0  # of plan, after the first videos
+        self._pause = min(PAUSE_MOST, max(PAUSE_LEAST, videos // PAUSE_SHARE))
+        self._looked, self.changes = FIRST_VIDEOS - self._pause, 0  # of plan, after the first videos
         self._flying: Counter[Plan] = Counter()
         self._last = math.nan  # when a video was finished
-        self._wall = self._decoding = self._scoring = 0.0  # recent seconds: of the run, of decoders, of the judge
-        drift = min(0.03, DRIFT / math.sqrt(max(1, videos)))
-        self._stages = _Stage(0.7, 0.4, drift), _Stage(0.1, 0.6, drift), _Stage(0.05, 0.6, drift)  # as in _work
+        self._wall = self._decoding = self._scoring = (
+            0.0  # recent seconds: of the run, of decoders, of detection and members
+        )
+        drift = min(MAX_DRIFT, DRIFT / math.sqrt(max(1, videos)))
+        self._stages = tuple(StageSpeed(fixed, noise, drift) for fixed, noise in STAGE_GUESSES)
         self._cut = self._cut_squares = 0.0  # seconds, and their squares
         self._finished = self._measured = 0  # videos, and those of them that were not cut
 
     @property
-    def plan(self) -> Plan:  # of the next video, as things stand
+    def plan(self) -> Plan:
+        """The plan of the next video, as things stand."""
         return self.plans[self._now]
 
     def finished(self, now: float, spent: Spent) -> None:
-        """A started video is done, at `now`: judged, found without a face, or cut."""
+        """Learn from a started video that is done: predicted, found without a face, or cut.
+
+        Args:
+            now: seconds, on the caller's clock.
+            spent: what it took.
+        """
         self._finished += 1
         self._flying -= Counter([spent.plan])  # drops what is at 0
         if spent.cut:
@@ -216,21 +136,26 @@ class Planner:
             for stage, work, seconds in zip(self._stages, self._work(spent.plan), took, strict=True):
                 stage.add(work, seconds)
         if self._last <= now:  # not for the first: the time before it is start-up and no rate
-            keep = 0.5 ** (1 / MEMORY)
+            keep = 0.5 ** (1 / RATE_MEMORY)
             self._wall = keep * self._wall + now - self._last
             self._decoding = keep * self._decoding + spent.decode
             self._scoring = keep * self._scoring + spent.detect + spent.score
         self._last = now
 
     def choose(self, now: float, left: int) -> Plan | None:
-        """The plan of the next video to start; None: there is no time for another, or none is left.
+        """Choose the plan of the next video to start.
 
-        left: videos not yet started, this one included.
+        Args:
+            now: seconds, on the caller's clock.
+            left: videos not yet started, this one included.
+
+        Returns:
+            The plan; None when there is no time for another video, or none is left.
         """
         time_left = self.deadline - now
         if left < 1 or time_left <= 0:
             return None
-        if self._measured >= FIRST:
+        if self._measured >= FIRST_VIDEOS:
             if self._finished - self._looked >= self._pause:
                 self._look(time_left, left)
             rest = range(self._now, len(self.plans))
@@ -242,7 +167,13 @@ class Planner:
         return self.plan
 
     def forecast(self, now: float, left: int, plan: Plan | None = None) -> Forecast:
-        """When the run ends if all videos left, not counting those under way, are judged by `plan` (or today's)."""
+        """Foretell the end of the run.
+
+        Args:
+            now: seconds, on the caller's clock.
+            left: videos not yet started.
+            plan: of all of them; today's without it.
+        """
         if not self._measured:
             return Forecast(math.inf, now, math.inf)
         seconds, doubt = self._remaining(plan or self.plan, left)
@@ -251,8 +182,8 @@ class Planner:
     def _look(self, time_left: float, left: int) -> None:
         """Take the best plan that fits; near the edge of the time left stay with today's, or plans would flap.
 
-        Plans cheaper than the one of most worth per second are never taken: that one for some videos, and the prior for
-        the rest, is worth more.
+        Plans cheaper than the one of most value per second are never taken: that one for some videos and the prior for
+        the rest gain more.
         """
         self._looked = self._finished
         forecasts = [self._remaining(plan, left) for plan in self.plans]
@@ -269,9 +200,9 @@ class Planner:
         wall, doubt, latency = self._per_video(plan)
         seconds = wall * left + latency if left else 0.0
         seconds += sum(self._per_video(other)[0] * count for other, count in self._flying.items())
-        cuts = self._cut_squares / (self._finished + CUT_MEMORY) / self.workers**2
-        spread = left * ((SPREAD * wall) ** 2 + cuts)
-        return seconds, math.sqrt((LATER**2 + doubt) * seconds**2 + spread)
+        cuts = self._cut_squares / (self._finished + RARE_MEMORY) / self.workers**2
+        spread = left * ((VIDEO_SPREAD * wall) ** 2 + cuts)
+        return seconds, math.sqrt((LATER_DOUBT**2 + doubt) * seconds**2 + spread)
 
     def _per_video(self, plan: Plan) -> tuple[float, float, float]:
         """Seconds of the run per video, their doubt (a share, squared), and seconds from a video's start to its end."""
@@ -279,7 +210,7 @@ class Planner:
             stage.seconds(work) for stage, work in zip(self._stages, self._work(plan), strict=True)
         )
         scoring = detect + score
-        decoding = (decode + self._cut / (self._finished + CUT_MEMORY)) / self.workers
+        decoding = (decode + self._cut / (self._finished + RARE_MEMORY)) / self.workers
         doubt = decode_doubt / self.workers**2 if decoding > scoring else detect_doubt + score_doubt
         wall = self._wall_of(decoding, scoring)
         return wall, doubt / wall**2 if wall else 0.0, decode + scoring
@@ -290,14 +221,17 @@ class Planner:
         The busier one's, and the part of the other's for which that has to wait; measured, as is any time beyond both.
         """
         more, less = max(decoding, scoring), min(decoding, scoring)
-        decoded, scored = self._decoding / self.workers + FIRST * decoding, self._scoring + FIRST * scoring
-        wall = self._wall + FIRST * (more + WAITING * less)
+        decoded, scored = (
+            self._decoding / self.workers + FIRST_VIDEOS * decoding,
+            self._scoring + FIRST_VIDEOS * scoring,
+        )
+        wall = self._wall + FIRST_VIDEOS * (more + WAITING * less)
         most, least = max(decoded, scored), min(decoded, scored)
         waiting = min(1.0, max(0.0, (wall - most) / least)) if least else 0.0
         beyond = wall / (most + waiting * least) if most else 1.0
         return (more + waiting * less) * beyond
 
     def _work(self, plan: Plan) -> tuple[float, float, float]:
-        """Decoding, detection and judging by a plan; 1 each at the top plan."""
+        """Work of decoding, detection and members by a plan; 1 each at the top plan."""
         frames = plan.frames / self.plans[0].frames
         return frames, frames * (1.0 if plan.thorough else FIRST_LOOK), frames * plan.members

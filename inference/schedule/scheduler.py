@@ -12,7 +12,8 @@ from typing import Protocol
 
 from inference.result import VideoResult
 from inference.schedule.duration import clock
-from inference.schedule.planner import Plan, Planner, Spent
+from inference.schedule.planner import Planner, Spent
+from inference.schedule.plans import Plan
 
 EVERY = 60.0  # seconds between two lines in the log
 

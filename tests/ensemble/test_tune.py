@@ -8,6 +8,7 @@ from ensemble.problem import Aggregates, Problem, Structure
 from ensemble.rules import FRAME_RULES
 from ensemble.tune import GAP, StudyOptions, run_study
 from tests.ensemble.tables import faces_of, noisy, planted
+from tests.waiting import LIMIT
 
 
 def study(faces, ridge=0.0, **options):
@@ -98,7 +99,7 @@ def test_two_processes_share_a_study(tmp_path):
     for process in team:
         process.start()
     for process in team:
-        process.join(60)
+        process.join(LIMIT)
     assert [process.exitcode for process in team] == [0, 0]
     tuned = study(noisy(200, (0.5, 2.0)), trials=30, storage=url(tmp_path))
     assert 30 <= tuned.trials <= 32  # the other process may have been in the middle of one

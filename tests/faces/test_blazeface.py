@@ -1,6 +1,5 @@
 import importlib.util
 import shutil
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from faces.blazeface import (
     merge_groups,
     weighted_nms,
 )
+from tests.waiting import in_time
 
 Floats = NDArray[np.float32]
 NAN, INF = float("nan"), float("inf")
@@ -176,16 +176,6 @@ def test_decode_boxes_by_hand() -> None:
 # --- suppression
 
 
-def in_time(call: Callable[[], object], seconds: float = 10) -> object:
-    """The call's value; an assertion when it has not ended, in place of a test run that hangs."""
-    value: list[object] = []
-    thread = threading.Thread(target=lambda: value.append(call()), daemon=True)
-    thread.start()
-    thread.join(seconds)
-    assert not thread.is_alive(), "the loop does not end"
-    return value[0]
-
-
 def detections(*boxes: tuple[float, ...]) -> Floats:
     """Boxes with twelve columns of points behind, as the network gives them."""
     return np.concatenate([np.array(boxes, np.float32).reshape(-1, 4), np.zeros((len(boxes), 12), np.float32)], axis=1)
@@ -209,14 +199,14 @@ def test_bad_boxes_end_and_belong_to_no_group(bad: tuple[float, ...]) -> None:
     rows = detections(bad, (0, 0, 1, 1), bad, (0.1, 0, 1, 1), (5, 5, 6, 6))
     scores = np.array([0.99, 0.9, 0.8, 0.7, 0.6], np.float32)
     with np.errstate(all="raise"):
-        assert in_time(lambda: weighted_nms(rows, scores)).tolist() == [-1, 0, -1, 0, 1]
-        assert in_time(lambda: weighted_nms(detections(bad), scores[:1])).tolist() == [-1]
+        assert in_time(lambda: weighted_nms(rows, scores), "the boxes are grouped").tolist() == [-1, 0, -1, 0, 1]
+        assert in_time(lambda: weighted_nms(detections(bad), scores[:1]), "the boxes are grouped").tolist() == [-1]
 
 
 def test_a_score_or_a_point_that_is_not_finite_belongs_to_no_group() -> None:
     rows = detections(*[(0, 0, 1, 1)] * 3)
     rows[1, 9] = NAN
-    group = in_time(lambda: weighted_nms(rows, np.array([NAN, 0.9, 0.8], np.float32)))
+    group = in_time(lambda: weighted_nms(rows, np.array([NAN, 0.9, 0.8], np.float32)), "the boxes are grouped")
     assert group.tolist() == [-1, -1, 0]
 
 
@@ -296,7 +286,7 @@ rows_and_scores = st.lists(st.tuples(corner, corner, corner, corner, st.integers
 @given(rows=rows_and_scores, overlap=st.sampled_from([0.0, 0.3, 0.5, 0.9]))
 def test_equals_a_slow_reference(rows, overlap: float) -> None:
     boxes, scores = detections(*(r[:4] for r in rows)), np.array([r[4] / 8 for r in rows], np.float32)
-    group = in_time(lambda: weighted_nms(boxes, scores, overlap))
+    group = in_time(lambda: weighted_nms(boxes, scores, overlap), "the boxes are grouped")
     assert group.tolist() == slow_groups(boxes, scores, overlap)
 
 

@@ -10,7 +10,7 @@ from ensemble.blend import Blend
 from ensemble.metrics import auc, log_loss_balanced
 from faces.detect import Cascade
 from faces.video import decode
-from inference.evaluate import BLEND, evaluate_faces, evaluate_videos, is_videos, render
+from inference.evaluate import BLEND_NAME, evaluate_faces, evaluate_videos, format_evaluation, is_videos
 from inference.pipeline import Pipeline, PredictOptions
 from models.registry import TIGHT
 
@@ -37,7 +37,7 @@ def evaluation(faces, loaded_members):
 
 
 def test_every_member_and_the_blend_are_scored(evaluation):
-    assert set(evaluation.scores) == {"first", "second", BLEND}
+    assert set(evaluation.scores) == {"first", "second", BLEND_NAME}
     assert (evaluation.rows, evaluation.fakes, evaluation.groups) == (40, 20, 20)
     for scores in evaluation.scores.values():
         assert set(scores) == {"auc", "log_loss_balanced", "log_loss", "accuracy", "calibration_error"}
@@ -47,7 +47,7 @@ def test_every_member_and_the_blend_are_scored(evaluation):
 def test_what_was_not_found_is_named(evaluation):
     assert evaluation.not_found == ["gone.png"]
     assert evaluation.not_labelled == ["40.png"]
-    text = render(evaluation)
+    text = format_evaluation(evaluation)
     assert "1 labelled but not found: gone.png" in text
     assert "1 found but not labelled: 40.png" in text
 
@@ -88,7 +88,7 @@ def test_videos_are_judged_whole_and_fallbacks_are_scored_and_named(media, loade
     assert list(result.not_judged) == ["no_face.mp4"]
     assert result.not_found == ["gone.mp4"]
     assert set(result.by_group) == {"a", "b", "c"}
-    assert np.isfinite(result.scores[BLEND]["log_loss"].value)
+    assert np.isfinite(result.scores[BLEND_NAME]["log_loss"].value)
 
 
 def test_inputs_tell_what_they_are(tmp_path, media):

@@ -2,13 +2,14 @@ import errno
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from common.errors import DfdcError
-from inference.journal import Journal
+from inference.journal import Journal, results_of
 from inference.result import PersonResult, ScoredFace, VideoResult
 
 ABOUT = {"blend": "b1", "members": {"a": "1" * 64}, "frames": 32}
@@ -17,6 +18,24 @@ RESULT = VideoResult(
     "x.mp4", "ok", 2 / 3, "odd: \u00e9\ud83d", 1920, 1080, 29.97, 300, 10.01, (FACE,), (PersonResult(1, 32, 2 / 3),),
     seconds={"decode": 0.1},
 )  # fmt: skip
+
+# A journal as version 1 of the format writes it. Users have such files: they must be read as long as there is a dfdc.
+WRITTEN_BEFORE = (
+    rb'4e254ed1 {"journal":1,"blend":"b1","members":{"a":"111111111111111111111111111111111111111111111'
+    rb'1111111111111111111"},"frames":32}'
+    b"\n"
+    rb'a76d4450 {"begin":"x.mp4"}'
+    b"\n"
+    rb'f8a15e9f {"done":{"filename":"x.mp4","status":"ok","prob_fake":0.6666666666666666,"reason":"odd:'
+    rb' \u00e9\ud83d","width":1920,"height":1080,"fps":29.97,"frames":300,"duration":10.01,"faces":[{"f'
+    rb'rame":3,"second":0.1,"person":1,"box_xyxy":[1.100000023841858,2.200000047683716,3.29999995231628'
+    rb'4,4.400000095367432],"score":0.9,"step":"back","logits":{"a":-0.3333333333333333},"prob_fake":0.'
+    rb'14285714285714285}],"people":[{"person":1,"frames":32,"prob_fake":0.6666666666666666}],"seconds"'
+    rb':{"decode":0.1,"detect":0.2,"judge":0.3},"cpu":{"judge":0.25}},"size":7}'
+    b"\n"
+    rb'011a4fe4 {"begin":"y.mp4"}'
+    b"\n"
+)
 
 
 def opened(path, about=ABOUT, **options):
@@ -39,6 +58,28 @@ def test_what_was_written_is_read_back_to_the_last_bit(tmp_path):
     assert repr(again) == repr(RESULT)
     assert (again.prob_fake, again.faces[0].prob_fake, again.faces[0].logits) == (2 / 3, 1 / 7, {"a": -1 / 3})
     assert again.faces[0].box_xyxy.dtype == np.float32
+
+
+def test_a_journal_that_an_older_version_wrote_is_read(tmp_path):
+    (tmp_path / "j").write_bytes(WRITTEN_BEFORE)
+    journal = opened(tmp_path / "j")
+    result = journal.known("x.mp4", 7)
+    assert repr(result) == repr(
+        replace(RESULT, seconds={"decode": 0.1, "detect": 0.2, "judge": 0.3}, cpu={"judge": 0.25})
+    )
+    assert result.faces[0].detector == "back"
+    assert journal.begun == {"x.mp4": 1, "y.mp4": 1}
+    assert results_of(tmp_path / "j") == {"x.mp4": 2 / 3}
+    journal.close()
+
+
+def test_what_is_written_is_what_an_older_version_reads(tmp_path):
+    journal = opened(tmp_path / "j")
+    journal.begin("x.mp4")
+    journal.add(replace(RESULT, seconds={"decode": 0.1, "detect": 0.2, "judge": 0.3}, cpu={"judge": 0.25}), size=7)
+    journal.begin("y.mp4")
+    journal.close()
+    assert (tmp_path / "j").read_bytes() == WRITTEN_BEFORE
 
 
 def test_a_file_of_another_size_is_judged_again(tmp_path):

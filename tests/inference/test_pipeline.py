@@ -9,8 +9,9 @@ from common.errors import DfdcError
 from ensemble.blend import Blend
 from ensemble.convex import Mix
 from faces.track import STRAY
+from inference.outputs import to_json, write_probabilities
 from inference.pipeline import PredictOptions, load_blend, make_pipeline
-from inference.run import predict, to_json, write_probabilities
+from inference.run import predict_videos
 from inference.videos import find_videos
 from tests.inference.bad_videos import make_bad_videos
 
@@ -31,7 +32,7 @@ def bad(tmp_path_factory, media):
 @pytest.fixture(scope="module")
 def bad_run(bad, pipeline, tmp_path_factory):
     output = tmp_path_factory.mktemp("out") / "submission.csv"
-    return predict(pipeline, find_videos([bad[0]]), output), output
+    return predict_videos(pipeline, find_videos([bad[0]]), output), output
 
 
 def test_every_bad_video_has_its_row_and_its_status(bad, bad_run):
@@ -82,7 +83,7 @@ def test_a_rotated_video_is_upright_when_it_is_judged(bad_run):
 
 
 def test_a_run_is_repeatable_byte_for_byte(bad, bad_run, pipeline, tmp_path):
-    predict(pipeline, find_videos([bad[0]]), tmp_path / "again.csv")
+    predict_videos(pipeline, find_videos([bad[0]]), tmp_path / "again.csv")
     assert (tmp_path / "again.csv").read_bytes() == bad_run[1].read_bytes()
 
 
@@ -122,7 +123,7 @@ def test_the_blend_beside_the_members_decides(media, members, tmp_path):
     logits = {"second": np.array([face.logits["second"] for face in result.faces])}
     assert result.prob_fake == pytest.approx(mine.needed().predict(logits, np.zeros(6, dtype=int)).prob_fake)
     assert result.prob_fake != pytest.approx(Blend.equal(["second"]).predict(logits, np.zeros(6, dtype=int)).prob_fake)
-    run = predict(pipeline, [media / "single_face.mp4", media / "no_face.mp4"], tmp_path / "s.csv")
+    run = predict_videos(pipeline, [media / "single_face.mp4", media / "no_face.mp4"], tmp_path / "s.csv")
     assert [r.prob_fake for r in run.results] == pytest.approx([0.5, result.prob_fake])
 
 
@@ -157,7 +158,7 @@ def test_a_sample_submission_gives_names_and_order(media, pipeline, tmp_path, ca
     sample = tmp_path / "sample_submission.csv"
     sample.write_text("filename,label\nsingle_face.mp4,0.5\ngone.mp4,0.5\nno_face.mp4,0.5\n")
     names = ("no_face.mp4", "noface_face.mov", "single_face.mp4")
-    run = predict(pipeline, [media / n for n in names], tmp_path / "s.csv", sample)
+    run = predict_videos(pipeline, [media / n for n in names], tmp_path / "s.csv", sample)
     assert pd.read_csv(tmp_path / "s.csv")["filename"].tolist() == ["single_face.mp4", "gone.mp4", "no_face.mp4"]
     assert [r.status for r in run.results] == ["ok", "unreadable", "no_face"]
     assert "names it" in run.results[1].reason

@@ -17,10 +17,13 @@ from ensemble.convex import Mix
 from inference import submission
 from inference.pipeline import Pipeline, PredictOptions, make_pipeline
 from inference.result import VideoResult
-from inference.run import DEATHS, make_scheduler, open_journal, predict
-from inference.schedule.planner import Plan, Planner, make_plans
+from inference.run import DEATHS, open_journal, predict_videos
+from inference.schedule.budget import make_scheduler
+from inference.schedule.planner import Planner
+from inference.schedule.plans import Plan, make_plans
 from inference.schedule.scheduler import BudgetScheduler
 from inference.submission import write_submission
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = PredictOptions(frames=3, decoders=1)
@@ -48,7 +51,7 @@ def videos(media, tmp_path_factory):
 @pytest.fixture(scope="module")
 def undisturbed(pipeline, videos, tmp_path_factory):
     output = tmp_path_factory.mktemp("undisturbed") / "s.csv"
-    predict(pipeline, videos, output)
+    predict_videos(pipeline, videos, output)
     return output.read_bytes()
 
 
@@ -71,11 +74,11 @@ def test_stopped_anywhere_it_goes_on_to_the_same_bytes(pipeline, videos, undistu
         left[0] = 2
         journal = open_journal(pipeline, output)
         with pytest.raises(Killed):
-            predict(pipeline, videos, output, journal=journal)
+            predict_videos(pipeline, videos, output, journal=journal)
         journal.close()
     assert len(pd.read_csv(output)) == 6  # the submission is whole all the time
     monkeypatch.undo()
-    run = predict(pipeline, videos, output, journal=open_journal(pipeline, output))
+    run = predict_videos(pipeline, videos, output, journal=open_journal(pipeline, output))
     assert output.read_bytes() == undisturbed
     assert "4 of 6 videos were finished before" in capsys.readouterr().err
     assert len(run.results[0].faces) == 3  # what was finished before is known to the last face
@@ -85,14 +88,14 @@ def test_stopped_anywhere_it_goes_on_to_the_same_bytes(pipeline, videos, undistu
 def test_a_link_to_nowhere_is_journalled_too(pipeline, tmp_path):
     (tmp_path / "v.mp4").symlink_to(tmp_path / "gone.mp4")
     journal = open_journal(pipeline, tmp_path / "s.csv")
-    run = predict(pipeline, [tmp_path / "v.mp4"], tmp_path / "s.csv", journal=journal)
+    run = predict_videos(pipeline, [tmp_path / "v.mp4"], tmp_path / "s.csv", journal=journal)
     assert [r.status for r in run.results] == ["unreadable"]
 
 
 def test_before_the_first_video_the_submission_is_there(pipeline, videos, tmp_path, monkeypatch):
     output = tmp_path / "s.csv"
     monkeypatch.setattr(pipeline, "run", lambda *_: iter([pytest.fail("read too late")] if not output.exists() else []))
-    predict(pipeline, videos, output)
+    predict_videos(pipeline, videos, output)
     assert pd.read_csv(output)["label"].tolist() == [0.5] * 6
 
 
@@ -103,7 +106,7 @@ def test_a_video_that_kills_the_process_again_and_again_is_given_up(pipeline, vi
         journal = open_journal(pipeline, output)
         journal.begin("0.mp4")
         journal.close()
-    run = predict(pipeline, videos[:2], output, journal=open_journal(pipeline, output))
+    run = predict_videos(pipeline, videos[:2], output, journal=open_journal(pipeline, output))
     assert [r.status for r in run.results] == [status, "ok"]
     assert status == "ok" or f"died {DEATHS} times" in run.results[0].reason
 
@@ -116,7 +119,7 @@ def test_who_was_begun_and_not_finished_comes_last(pipeline, videos, tmp_path, m
     order: list[str] = []
     run = pipeline.run
     monkeypatch.setattr(pipeline, "run", lambda todo, *rest: order.extend(p.name for p in todo) or run(todo, *rest))
-    predict(pipeline, videos[:4], tmp_path / "s.csv", journal=journal)
+    predict_videos(pipeline, videos[:4], tmp_path / "s.csv", journal=journal)
     assert order == [videos[number].name for number in (1, 3, 2, 0)]
 
 
@@ -129,13 +132,13 @@ def test_another_blend_refuses_the_journal(pipeline, tmp_path):
 
 def test_when_time_is_up_the_rest_gets_the_prior(pipeline, videos, tmp_path):
     scheduler = make_scheduler(pipeline, len(videos), "2h", "1m", time.time() - 2 * 3600)
-    run = predict(pipeline, videos, tmp_path / "s.csv", scheduler=scheduler)
+    run = predict_videos(pipeline, videos, tmp_path / "s.csv", scheduler=scheduler)
     assert {r.status for r in run.results} == {"skipped_by_budget"}
     assert pd.read_csv(tmp_path / "s.csv")["label"].tolist() == [0.5] * 6
 
 
 def test_a_generous_budget_changes_nothing(pipeline, videos, undisturbed, tmp_path):
-    run = predict(
+    run = predict_videos(
         pipeline, videos, tmp_path / "s.csv", scheduler=make_scheduler(pipeline, len(videos), "9h", "2m", time.time())
     )
     assert (tmp_path / "s.csv").read_bytes() == undisturbed
@@ -217,12 +220,9 @@ def test_kill_9_of_the_command_then_resume(members, videos, undisturbed, tmp_pat
     command = [sys.executable, ROOT / "dfdc.py", "predict", videos[0].parent, "--members", members, "--frames", "3",
                "--max-fallback", "1", "-o", output]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        for _ in range(2400):
-            if journal.exists() and b'"done"' in journal.read_bytes():
-                break
-            time.sleep(0.05)
+        wait_until(lambda: journal.exists() and b'"done"' in journal.read_bytes(), "a video is finished")
         process.kill()
     assert len(pd.read_csv(output)) == 6
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
     assert "videos were finished before" in done.stderr
     assert output.read_bytes() == undisturbed

@@ -36,7 +36,7 @@ def test_sums_and_shares():
         ({"decode": 19.0, "detect": 1.0, "judge": 1.0}, {"decode": 6.0, "detect": 1.0, "judge": 1.0}, "decoding"),
         ({"decode": 3.0, "detect": 2.0, "judge": 7.5}, {"decode": 3.0, "detect": 1.0, "judge": 1.0}, "the members"),
         ({"decode": 3.0, "detect": 6.0, "judge": 1.5}, {"decode": 3.0, "detect": 1.0, "judge": 1.0}, "detection"),
-        ({}, {}, "nothing was judged"),
+        ({}, {}, "nothing was predicted"),
     ],
 )  # fmt: skip
 def test_what_bounds_a_run_of_ten_seconds_on_two_cores(seconds, cpu, bound):
@@ -45,12 +45,20 @@ def test_what_bounds_a_run_of_ten_seconds_on_two_cores(seconds, cpu, bound):
 
 def test_a_run_that_judged_nothing_can_be_told():
     told = profile([], wall=0.0, workers=2)
-    assert "bound by nothing was judged" in told.sentence()
+    assert "bound by nothing was predicted" in told.sentence()
     assert told.to_dict()["stages"] == {}
 
 
 def test_clocked_tells_work_from_waiting():
-    with clocked() as slept:
-        time.sleep(0.05)
-    assert slept.seconds >= 0.05
-    assert slept.cpu < 0.05
+    with clocked(clock=iter([10.0, 13.5]).__next__, cpu_clock=iter([2.0, 2.25]).__next__) as took:
+        assert (took.seconds, took.cpu) == (0.0, 0.0)
+    assert (took.seconds, took.cpu) == (3.5, 0.25)
+
+
+def test_clocked_reads_the_clocks_of_this_process():
+    with clocked() as took:
+        end = time.process_time() + 0.01
+        while time.process_time() < end:
+            pass
+    assert took.cpu >= 0.01
+    assert took.seconds > 0

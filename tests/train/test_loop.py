@@ -86,7 +86,7 @@ if __name__ == "__main__":
 def test_loader_processes_change_nothing(tmp_path):
     """In a process of its own, as training has it: loader processes and OpenVINO, which other tests load, crash."""
     command = [sys.executable, "-c", IN_A_PROCESS, str(tmp_path)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=200, cwd=ROOT)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     without, with_one = done.stdout.split()[-2:]
     assert without == with_one
@@ -184,7 +184,7 @@ def test_kill_9_loses_no_more_than_checkpoint_every(data, tmp_path):
     steps = []
     for kill_at in (8, 21, -1):
         command = [sys.executable, "-c", KILLED, str(tmp_path), str(kill_at)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=200, cwd=ROOT)
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600, cwd=ROOT)
         assert done.returncode == (0 if kill_at < 0 else -signal.SIGKILL), done.stderr
         steps.append([int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("step")])
     assert [(run[0], run[-1]) for run in steps] == [(0, 8), (5, 21), (20, 47)]
@@ -219,7 +219,7 @@ def test_two_processes_are_one_with_twice_the_batch(data, tmp_path, monkeypatch)
         check=False,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )

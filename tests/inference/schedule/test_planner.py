@@ -6,7 +6,8 @@ import pytest
 
 from benchmarks.simulate_budget import draw, measure, shipped_plans
 from benchmarks.simulated_machine import CUT, SCORED, SKIPPED, Machine, simulate
-from inference.schedule.planner import Plan, Planner, Spent, make_plans
+from inference.schedule.planner import Planner, Spent
+from inference.schedule.plans import Plan, make_plans
 
 PLANS = make_plans(32, 3, losses=(0.4244, 0.4234, 0.4358, 0.4831))
 SMALL = Machine(videos=400, budget=3600, reserve=30, decode=2.0, detect=0.01, score=0.05, startup=30, gather=32)

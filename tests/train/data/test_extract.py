@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-import time
 from pathlib import Path
 
 import cv2
@@ -19,6 +18,7 @@ from common.errors import DfdcError
 from faces.store import CropStore
 from faces.video import decode
 from tests.media import write_video
+from tests.waiting import wait_until
 from train.data.coverage import check_coverage
 from train.data.extract import extract, member_specs, plan_shards
 from train.data.extract_video import ExtractOptions, md5_of
@@ -149,9 +149,9 @@ def test_other_options_or_videos_are_refused_by_name(done, part, tmp_path):
 
 def test_two_runs_in_one_folder_are_refused(done, part):
     folder, _, _ = done
-    code = "import fcntl, sys, time; h = open(sys.argv[1], 'w'); fcntl.flock(h, 2); print('held', flush=True)"
-    hold = [sys.executable, "-c", f"{code}; time.sleep(60)", str(folder / ".lock")]
-    holder = subprocess.Popen(hold, stdout=subprocess.PIPE)
+    code = "import fcntl, sys; h = open(sys.argv[1], 'w'); fcntl.flock(h, 2); print('held', flush=True)"
+    hold = [sys.executable, "-c", f"{code}; sys.stdin.read()", str(folder / ".lock")]
+    holder = subprocess.Popen(hold, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
         with pytest.raises(DfdcError, match="another extraction is at work"):
@@ -217,25 +217,18 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != ".lock"}
 
 
-def wait_for(condition, seconds: float = 300) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def test_a_killed_run_goes_on_to_the_same_bytes(done, part, tmp_path):
     """kill -9 while the second shard is made; the run that is compared with did without other processes."""
     undisturbed, _, _ = done
     run = subprocess.Popen(command(part, tmp_path, 1), stderr=subprocess.DEVNULL, start_new_session=True)
-    wait_for(lambda: list(tmp_path.glob("shard_00000.csv")))
-    wait_for(lambda: list(tmp_path.glob(".shard_*.now")))
+    wait_until(lambda: list(tmp_path.glob("shard_00000.csv")), "the first shard is there")
+    wait_until(lambda: list(tmp_path.glob(".shard_*.now")), "a shard is begun")
     run.kill()
     run.wait()
     begun = {path.name for path in tmp_path.iterdir()}
     assert "index.csv" not in begun, "the run was over before it was killed"
-    wait_for(lambda: not _group_lives(run.pid), 60)  # the orphaned worker leaves too
-    again = subprocess.run(command(part, tmp_path, 1), check=False, capture_output=True, text=True, timeout=300)
+    wait_until(lambda: not _group_lives(run.pid), "the orphaned worker is gone too")
+    again = subprocess.run(command(part, tmp_path, 1), check=False, capture_output=True, text=True, timeout=600)
     assert again.returncode == 0, again.stderr
     assert "no_face: 1 videos: nobody.mp4" in again.stderr
     assert contents(tmp_path) == contents(undisturbed)
@@ -251,20 +244,20 @@ def _group_lives(group: int) -> bool:
 
 def test_a_dead_worker_is_told_with_its_video(part, tmp_path):
     run = subprocess.Popen(command(part, tmp_path, 1), stderr=subprocess.PIPE, start_new_session=True)
-    wait_for(lambda: list(tmp_path.glob(".shard_*.now")))
+    wait_until(lambda: list(tmp_path.glob(".shard_*.now")), "a shard is begun")
     children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
     for child in children:
         if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text():
             os.kill(int(child), signal.SIGKILL)
-    _, told = run.communicate(timeout=200)
+    _, told = run.communicate(timeout=600)
     assert run.returncode == 1, told
     assert b"a worker process died" in told and b".mp4" in told and b"Traceback" not in told
 
 
 def test_ctrl_c_ends_in_one_line(part, tmp_path):
     run = subprocess.Popen(command(part, tmp_path, 1), stderr=subprocess.PIPE, start_new_session=True)
-    wait_for(lambda: list(tmp_path.glob(".shard_*.now")))
+    wait_until(lambda: list(tmp_path.glob(".shard_*.now")), "a shard is begun")
     os.killpg(run.pid, signal.SIGINT)
-    _, told = run.communicate(timeout=200)
+    _, told = run.communicate(timeout=600)
     assert run.returncode == 1 and b"stopped; the same command goes on" in told and b"Traceback" not in told
     assert not list(tmp_path.glob(".*.tmp"))

@@ -1,0 +1,65 @@
+"""What a run writes beside the submission: the table of probabilities, and JSON for other programs."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from common.files import write_text
+from inference.result import VideoResult
+from inference.run import Run
+
+
+def write_probabilities(path: Path, results: Sequence[VideoResult]) -> None:
+    """Write raw member outputs, one row per member and face: filename, member, frame, person, logit, status.
+
+    A video without faces has one row with empty member, frame, person and logit, so that no video is lost.
+
+    Args:
+        path: the CSV.
+        results: of all videos.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["filename", "member", "frame", "person", "logit", "status"])
+    for result in results:
+        if not result.faces:
+            writer.writerow([result.filename, "", "", "", "", result.status])
+        for face in result.faces:
+            for member, logit in face.logits.items():
+                writer.writerow([result.filename, member, face.frame, face.person, f"{logit:.5f}", result.status])
+    write_text(path, text.getvalue())
+
+
+def to_json(run: Run) -> str:
+    """The run for other programs: one object per video, without pictures and single faces."""
+    videos = [
+        {
+            "filename": r.filename,
+            "prob_fake": round(r.prob_fake, 6),
+            "status": r.status,
+            "reason": r.reason,
+            "people": [dataclasses.asdict(person) for person in r.people],
+            "faces": len(r.faces),
+            "detector_steps": dict(Counter(face.detector for face in r.faces)),
+            "seconds": {stage: round(value, 3) for stage, value in r.seconds.items()},
+        }
+        for r in run.results
+    ]
+    share = round(run.fallback_share, 4)
+    facts: dict[str, Any] = {
+        "seconds": round(run.seconds, 3),
+        "fallback_share": share,
+        "profile": run.profile.to_dict(),
+    }
+    facts["plans"] = [
+        {"seconds": round(c.seconds, 1), "left": c.left, "frames": c.plan.frames, "rung": c.plan.fallback}
+        for c in run.plans
+    ]
+    return json.dumps({"videos": videos, **facts}, indent=2)

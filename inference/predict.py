@@ -1,0 +1,106 @@
+"""What `dfdc predict` does: one request, from the paths of the videos to the files that it writes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from common.device import pick_device
+from inference.outputs import to_json, write_probabilities
+from inference.pipeline import PredictOptions, load_blend, make_pipeline
+from inference.run import Run, open_journal, predict_videos
+from inference.schedule.budget import make_scheduler
+from inference.videos import find_videos
+from models.checkpoint import WEIGHTS_DIR
+
+# Frames per video that a report shows: one row of pictures on a wide screen.
+REPORT_THUMBNAILS = 8
+
+
+@dataclass(frozen=True)
+class PredictRequest:
+    """What a user asks of a prediction."""
+
+    videos: Sequence[Path]  # videos, or folders of videos
+    output: Path  # the submission CSV: filename,label
+    sample: Path | None = None  # a sample_submission.csv: its rows, in its order; all videos by name without it
+    report: Path | None = None  # an HTML page with pictures, where wanted
+    probabilities: Path | None = None  # a CSV of every member's logit of every face, where wanted
+    frames: int | None = None  # per video, evenly spread; what the blend says without it
+    budget: str | None = None  # end in time whatever happens: 9h, 90m
+    reserve: str = "2m"  # of the budget, kept for writing
+    restart: bool = False  # throw away the journal of a run that was stopped
+    max_fallback: float = 0.1  # share of videos, 0..1, that may get the prior
+    members: Path = WEIGHTS_DIR  # folder of members
+    blend: Path | None = None  # a blend.json; the one beside the members without it
+    device: str = "auto"  # cuda, cpu or auto
+    started: float = field(default_factory=time.time)  # of time.time(): when the budget began to run
+    command: Sequence[str] = ()  # the arguments of the command, which the report shows
+
+
+@dataclass(frozen=True)
+class PredictResult:
+    """A request that is answered: its files are written."""
+
+    request: PredictRequest
+    run: Run
+    videos: int  # that were found
+
+    @property
+    def too_many_fallbacks(self) -> bool:
+        """Whether more videos got the prior than the request allows."""
+        return self.run.fallback_share > self.request.max_fallback
+
+    def table(self) -> str:
+        """A line per video: probability, status, name."""
+        return "\n".join(f"{r.prob_fake:.4f}  {r.status:<10}  {r.filename}" for r in self.run.results)
+
+    def to_json(self) -> str:
+        """The results for other programs."""
+        return to_json(self.run)
+
+    def summary(self) -> str:
+        """What a reader wants to know of the run: files, seconds, plans, the videos without a prediction."""
+        run, asked = self.run, self.request
+        written = ", ".join(str(path) for path in (asked.output, asked.report, asked.probabilities) if path)
+        per_video = run.seconds / max(1, self.videos)
+        lines = [f"{len(run.results)} videos, {per_video:.2f} s each; written: {written}", run.profile.sentence()]
+        lines += [f"plan at {c.seconds:.0f} s, {c.left} videos to start: {c}" for c in run.plans]
+        if run.fallbacks:
+            lines.append(f"not predicted: {run.reasons()}")
+        if self.too_many_fallbacks:
+            share = f"{run.fallback_share:.0%} of the rows are the prior"
+            lines.append(f"{share}, more than --max-fallback {asked.max_fallback:.0%}")
+        return "\n".join(lines)
+
+
+def predict(request: PredictRequest) -> PredictResult:
+    """Predict the videos of a request and write its files; progress goes to stderr.
+
+    Stopped or killed, the same request goes on where it was.
+
+    Raises:
+        ValueError: an input does not exist, is named twice, or an option is out of its range.
+        DfdcError: members, blend or journal do not fit, or a file cannot be written.
+    """
+    paths = find_videos(request.videos)
+    blend, device = load_blend(request.members, request.blend), pick_device(request.device)
+    options = PredictOptions(
+        frames=request.frames or blend.frames, thumbnails=REPORT_THUMBNAILS if request.report else 0
+    )
+    pipeline = make_pipeline(options, device, request.members, blend=blend)
+    scheduler = None
+    if request.budget is not None:
+        scheduler = make_scheduler(pipeline, len(paths), request.budget, request.reserve, request.started)
+    journal = open_journal(pipeline, request.output, request.restart)
+    run = predict_videos(pipeline, paths, request.output, request.sample, journal, scheduler)
+    if request.probabilities:
+        write_probabilities(request.probabilities, run.results)
+    if request.report:
+        from inference.report.facts import facts_of
+        from inference.report.page import write_report
+
+        write_report(request.report, run.results, facts_of(pipeline, run, device, request.command))
+    return PredictResult(request, run, len(paths))
