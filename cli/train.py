@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -100,28 +99,18 @@ def train(
     torchrun --nproc-per-node 4 dfdc.py train ... with the same options.
     """
     from common.engine import keep_freed_memory
-    from train.config import load_experiment
-    from train.distributed import join_team
-    from train.loop import Machine
-    from train.run import load_data, train_member
+    from train.run import TrainRequest, run_training
 
     # For the whole process or not at all: set after other libraries have allocated, it was seen to crash OpenVINO.
     keep_freed_memory()
-    config = load_experiment(experiment)
-    if epochs is not None:
-        config = dataclasses.replace(config, epochs=epochs, small_epochs=min(config.small_epochs, epochs))
-    if seed is not None:
-        config = dataclasses.replace(config, seed=seed)
-    data = load_data(crops, labels, fold, config.val_share, config.seed, mesh, config.made_fakes)
-    name = f"{labels.name} ({len(data.train)} training faces)"
-    with join_team(pick_device(device)) as (team, mine):
-        machine = Machine(mine, workers, checkpoint_every, until, team)
-        card = train_member(experiment, config, data, output, machine, name)
-        if card is not None:
-            drift = f"storing moves prob_fake of no face by more than {card.max_drift:.4f}"
-            typer.echo(f"{output / card.name}.safetensors: {card.bytes} bytes, {drift}, {card.metrics['val']}")
-        elif team.leads:
-            typer.echo(f"stopped; the same command goes on from {output}", err=True)
+    result = run_training(
+        TrainRequest(
+            experiment, tuple(crops), labels, output, pick_device(device), fold, mesh, epochs, until, seed, workers,
+            checkpoint_every,
+        )
+    )  # fmt: skip
+    if result.message:
+        typer.echo(result.message, err=result.card is None)
 
 
 def holdout(

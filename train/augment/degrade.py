@@ -20,7 +20,7 @@ from faces.crop import Image
 
 def degrade(image: Image, rng: Generator) -> Image:
     """One of the degradations, drawn at random: (H, W, 3) uint8 RGB to the same shape."""
-    return tuple(DEGRADATIONS.values())[rng.integers(3)](image, rng)
+    return tuple(DEGRADATIONS.values())[rng.integers(len(DEGRADATIONS))](image, rng)
 
 
 def quarter(image: Image, rng: Generator) -> Image:

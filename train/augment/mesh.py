@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,12 @@ class Meshes:
         """The mesh of one face, (468, 2) pixels, or None."""
         row = self.row_of.get(name)
         return None if row is None else self.points[row].astype(np.float32)
+
+    def sha256(self) -> str:
+        """Return the hex SHA-256 over the names and the points, in their order."""
+        digest = hashlib.sha256("\n".join(self.names).encode("utf-8", "surrogateescape"))
+        digest.update(np.ascontiguousarray(self.points).tobytes())
+        return digest.hexdigest()
 
     def like(self, name: str, rng: Generator, candidates: int = 200) -> str:
         """Another face of like pose: the nearest of `candidates` drawn at random."""
