@@ -50,8 +50,9 @@ def main(
 
     from common.files import write_text
     from train.config import TrainConfig
-    from train.loop import Machine, Trainer
-    from train.run import load_data
+    from train.data.load import load_data
+    from train.distributed import Machine
+    from train.loop import Trainer
 
     keep_freed_memory()
     data = load_data(crops, labels)

@@ -51,8 +51,8 @@ def measure(store, table, config, workers: int, seconds: float) -> float:
 
     from models.registry import TIGHT, get_member
     from train.data.dataset import FaceDataset
+    from train.data.loader import one_thread
     from train.data.sampler import PairedSampler
-    from train.loop import one_thread
 
     spec = get_member(config.member).crop
     spec = dataclasses.replace(spec, size=config.size or spec.size)

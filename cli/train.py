@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,21 +31,19 @@ def extract(
     """Cut the faces out of videos, into shards of crops that training reads.
 
     Leaves shard_*.tar, index.csv (a row per face) and videos.csv (a row per video, also those that could not be
-    used, with the reason). A fake is cut where its original shows faces. Stop it however you must: the same command
+    used, with the reason). A fake is cut where its original shows faces. Stop it at any time: the same command
     goes on, and the same videos give the same bytes.
     """
     from typing import cast
 
-    from train.data.extract import default_workers, member_specs
-    from train.data.extract import extract as run_extract
+    from train.data.extract import ExtractRequest, extract_for_members
     from train.data.extract_video import ExtractOptions, ImageFormat
 
     options = ExtractOptions(
-        frames, fps, every_frame, cast(ImageFormat, image_format), margin=margin, shard_videos=shard_videos,
-        specs=member_specs(),
-    )  # fmt: skip
-    count = default_workers() if workers is None else workers
-    typer.echo(run_extract(videos, output, options, labels, pick_device(device), count, skip or ()), err=True)
+        frames, fps, every_frame, cast(ImageFormat, image_format), margin=margin, shard_videos=shard_videos
+    )
+    request = ExtractRequest(tuple(videos), output, options, pick_device(device), labels, workers, tuple(skip or ()))
+    typer.echo(extract_for_members(request), err=True)
 
 
 def folds(
@@ -63,7 +60,7 @@ def folds(
     seed: Annotated[int, typer.Option(help="of --by groups: another seed, other folds", min=0)] = 0,
     audit: Annotated[Path | None, typer.Option(help="check this table for leaks instead")] = None,
 ) -> None:
-    """Deal faces into folds so that no family is in two, or check that with --audit.
+    """Assign faces to folds so that no family is in two, or check that with --audit.
 
     A family: a video, all that was made from it, all byte-identical copies; with --cluster also all of one person.
     """
@@ -72,10 +69,8 @@ def folds(
 
     if audit is not None:
         typer.echo(audit_folds(audit, cluster))
-        return
-    if not index:
-        raise ValueError("give the index.csv of `dfdc extract`, or --audit FOLDS.csv")
-    typer.echo(make_folds(index, output, FoldOptions(count, by, holdout_parts, cluster, seed)))
+    else:
+        typer.echo(make_folds(index or [], output, FoldOptions(count, by, holdout_parts, cluster, seed)))
 
 
 def train(
@@ -97,32 +92,22 @@ def train(
     """Train one member on labelled face crops.
 
     Leaves <name>.safetensors and its card <name>.json in the run's folder; copy the two to models/weights to use
-    them. Stop it with Ctrl-C or SIGTERM whenever you must: the same command goes on where it stopped. On several GPUs:
+    them. Ctrl-C or SIGTERM stops it, and the same command goes on where it stopped. On several GPUs:
     torchrun --nproc-per-node 4 dfdc.py train ... with the same options.
     """
     from common.engine import keep_freed_memory
-    from train.config import load_experiment
-    from train.distributed import join_team
-    from train.loop import Machine
-    from train.run import load_data, train_member
+    from train.run import TrainRequest, run_training
 
     # For the whole process or not at all: set after other libraries have allocated, it was seen to crash OpenVINO.
     keep_freed_memory()
-    config = load_experiment(experiment)
-    if epochs is not None:
-        config = dataclasses.replace(config, epochs=epochs, small_epochs=min(config.small_epochs, epochs))
-    if seed is not None:
-        config = dataclasses.replace(config, seed=seed)
-    data = load_data(crops, labels, fold, config.val_share, config.seed, mesh, config.made_fakes)
-    name = f"{labels.name} ({len(data.train)} training faces)"
-    with join_team(pick_device(device)) as (team, mine):
-        machine = Machine(mine, workers, checkpoint_every, until, team)
-        card = train_member(experiment, config, data, output, machine, name)
-        if card is not None:
-            drift = f"storing moves prob_fake of no face by more than {card.max_drift:.4f}"
-            typer.echo(f"{output / card.name}.safetensors: {card.bytes} bytes, {drift}, {card.metrics['val']}")
-        elif team.leads:
-            typer.echo(f"stopped; the same command goes on from {output}", err=True)
+    result = run_training(
+        TrainRequest(
+            experiment, tuple(crops), labels, output, pick_device(device), fold, mesh, epochs, until, seed, workers,
+            checkpoint_every,
+        )
+    )  # fmt: skip
+    if result.message:
+        typer.echo(result.message, err=result.card is None)
 
 
 def holdout(
@@ -132,24 +117,23 @@ def holdout(
     output: Annotated[Path, typer.Option("-o", "--output", help="the table: .csv or .parquet")] = Path(
         "probabilities.csv"
     ),
-    fold: Annotated[int | None, typer.Option(help="judge this fold (-1: what no run saw), not split = val")] = None,
-    flip: Annotated[bool, typer.Option("--flip", help="judge each face mirrored too, and average the logits")] = False,
+    fold: Annotated[int | None, typer.Option(help="score this fold (-1: what no run saw), not split = val")] = None,
+    flip: Annotated[bool, typer.Option("--flip", help="score each face mirrored too, and average the logits")] = False,
     degraded: Annotated[
         bool,
         typer.Option("--degraded", help="a quarter of the videos each: as they are, small, recompressed, overlaid"),
     ] = False,
     device: Device = "auto",
 ) -> None:
-    """Judge held-out faces by every member of a folder: what the blend is tuned on.
+    """Score held-out faces by every member of a folder: what the blend is tuned on.
 
     A member that was trained on one of their groups is refused. Prints each member's scores, those of their
     equal-weight mean, and how alike they are.
     """
-    from train.oof import Source, check_ending, score_holdout
+    from train.oof import HoldoutRequest, write_holdout
 
-    check_ending(output)
-    scored = score_holdout(members, Source.read(crops, labels), pick_device(device), fold, flip, degraded=degraded)
-    _write_scored(output, scored)
+    request = HoldoutRequest(members, tuple(crops), labels, output, pick_device(device), fold, flip, degraded)
+    _print_scored(output, write_holdout(request))
 
 
 def oof(
@@ -157,26 +141,23 @@ def oof(
     crops: Annotated[list[Path], typer.Option(help="folder or uncompressed tar of face crops; may be repeated")],
     labels: Annotated[Path, typer.Option(help="the CSV that the runs were trained on, with its column fold")],
     output: Annotated[Path, typer.Option("-o", "--output", help="the table: .csv or .parquet")] = Path("oof.csv"),
-    flip: Annotated[bool, typer.Option("--flip", help="judge each face mirrored too, and average the logits")] = False,
+    flip: Annotated[bool, typer.Option("--flip", help="score each face mirrored too, and average the logits")] = False,
     device: Device = "auto",
 ) -> None:
-    """Out-of-fold logits: each face judged by the one run of a member that was not trained on its group.
+    """Make out-of-fold logits: each face scored by the one run of a member that was not trained on its group.
 
     Checks from the cards that it was not. The faces of a fold that no run left out are missing from the table.
     """
-    from train.oof import Source, check_ending, score_oof
+    from train.oof import OofRequest, write_oof
 
-    check_ending(output)
-    scored = score_oof(runs, Source.read(crops, labels), pick_device(device), flip)
-    _write_scored(output, scored)
+    request = OofRequest(tuple(runs), tuple(crops), labels, output, pick_device(device), flip)
+    _print_scored(output, write_oof(request))
 
 
-def _write_scored(output: Path, scored: ScoredTable) -> None:
-    """The table to its file, the scores to stdout, what to know about them to stderr."""
-    from train.oof import write_table
+def _print_scored(output: Path, scored: ScoredTable) -> None:
+    """Print the scores to stdout, and what to know about them to stderr."""
     from train.scores import render, summarise
 
-    write_table(output, scored.rows)
     typer.echo(render(summarise(scored.rows)))
     typer.echo(f"{output}: {len(scored.rows)} rows", err=True)
     for note in scored.notes:

@@ -28,6 +28,16 @@ def pick_engine(device: torch.device) -> Engine:
     return "openvino" if device.type == "cpu" and importlib.util.find_spec("openvino") else "torch"
 
 
+# Ampere, compute capability 8.0: the first GPUs that multiply in bf16. Older ones emulate it, several times slower, and
+# torch.cuda.is_bf16_supported() counts that as support.
+BF16_FROM = (8, 0)
+
+
+def half_precision(device: torch.device) -> Precision:
+    """Return the 16-bit precision that a CUDA device computes in: "bf16" from BF16_FROM on, "f16" below."""
+    return "bf16" if torch.cuda.get_device_capability(device) >= BF16_FROM else "f16"
+
+
 def make_runner(
     module: nn.Module,
     size: int,

@@ -1,1 +1,1 @@
-"""Who judges a crop: members, their checkpoints, and the backends that run them."""
+"""Members that score a crop: the registry, their files, and the backends that run them."""

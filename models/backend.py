@@ -1,4 +1,4 @@
-"""Members ready to judge: crops in, logits out, on CUDA by torch or on the CPU by OpenVINO."""
+"""Members ready to score: crops in, logits out, on CUDA by torch or on the CPU by OpenVINO."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from common.engine import Engine, Precision, Runner, make_runner
+from common.engine import Engine, Precision, Runner, half_precision, make_runner
 from common.errors import DfdcError
 from faces.crop import Image
 from models.checkpoint import WEIGHTS_DIR, Card, find_cards, load_member
@@ -25,7 +25,14 @@ class LoadedMember:
     run: Runner
 
     def logits(self, crops: Sequence[Image]) -> NDArray[np.float64]:
-        """Crops (S, S, 3) uint8 RGB, cut by the card's CropSpec, to (N,) logits of P(fake)."""
+        """Score crops.
+
+        Args:
+            crops: N of (S, S, 3) uint8 RGB, cut by the card's CropSpec.
+
+        Returns:
+            (N,) logits of P(fake).
+        """
         return self.run(np.stack(crops))[0].astype(np.float64)
 
 
@@ -36,11 +43,20 @@ def load_members(
     threads: int = 0,
     names: Collection[str] | None = None,
 ) -> list[LoadedMember]:
-    """Every member in `folder`, verified and compiled. Raises DfdcError when there is none, or one is damaged.
+    """Load, verify and compile the members in a folder.
 
-    names: only these of them.
+    Args:
+        device: where they run: on CUDA in `half_precision`, on the CPU in the precision of their cards.
+        folder: of the members.
+        engine: what runs them; None picks the fastest for the device.
+        threads: of OpenVINO; 0 is all cores.
+        names: only these of the members; None is all.
 
-    On CUDA networks run in bf16 where the device has it and fp16 elsewhere; on the CPU in the precision of the card.
+    Returns:
+        The members by name.
+
+    Raises:
+        DfdcError: there is none, or one is damaged.
     """
     cards = find_cards(folder)
     if not cards:
@@ -49,9 +65,7 @@ def load_members(
 
 
 def _compile(card: Card, folder: Path, device: torch.device, engine: Engine | None, threads: int) -> LoadedMember:
-    precision = card.precision
-    if device.type == "cuda":
-        precision = "bf16" if torch.cuda.is_bf16_supported() else "f16"
+    precision = half_precision(device) if device.type == "cuda" else card.precision
     network = load_member(card, folder)
     run = make_runner(network, card.crop.size, device, cast(Precision, precision), engine, threads)
     return LoadedMember(card, run)

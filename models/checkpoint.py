@@ -29,7 +29,7 @@ DRIFT_LIMIT = 0.01
 
 @dataclass(frozen=True)
 class Card:
-    """What a member is and where it comes from."""
+    """The description of a member and where it comes from; the text of <name>.json."""
 
     name: str
     backbone: str
@@ -48,7 +48,7 @@ class Card:
     max_drift: float | None = None  # most that storing moved prob_fake on validation faces; None: not measured
 
     def to_json(self) -> str:
-        """The card as the text of its file."""
+        """Return the text of the card's file."""
         return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
 
 
@@ -58,7 +58,15 @@ HALVED_FROM = 20_000
 
 
 def compress(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """fp16 where it halves the file, float32 where that saves little and hurts: norms, biases, stem, depthwise."""
+    """Convert a network's state for its file.
+
+    Args:
+        state: float32 tensors by key.
+
+    Returns:
+        The same tensors on the CPU: fp16 where that halves the file, float32 where it saves little and hurts (norms,
+        biases, stem, depthwise convolutions).
+    """
     return {key: (v.half() if _is_halved(v) else v).contiguous().cpu() for key, v in state.items()}
 
 
@@ -68,10 +76,18 @@ def _is_halved(value: torch.Tensor) -> bool:
 
 
 def export_drift(scorer: Scorer, stored: dict[str, torch.Tensor], crops: NDArray[np.uint8]) -> float:
-    """The most by which storing moves a face: max |prob_fake of `judge` - prob_fake with the `stored` backbone|.
+    """Measure how far storing moves the score of a face.
 
-    stored: what `compress` made of the backbone's state. crops: (N, S, S, 3) uint8 RGB, real faces, since noise says
-    little about them. NaN when one of the two networks gives NaN. Raises ValueError without crops.
+    Args:
+        scorer: the trained network.
+        stored: what `compress` makes of its backbone's state.
+        crops: (N, S, S, 3) uint8 RGB. Pictures of faces: noise moves otherwise than they do.
+
+    Returns:
+        The largest |prob_fake of `scorer` - prob_fake of the stored network|; NaN when one of the two gives NaN.
+
+    Raises:
+        ValueError: there are no crops.
     """
     if not len(crops):
         raise ValueError("drift is measured on faces, and there are none")
@@ -96,10 +112,20 @@ def _as_float32(stored: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def save_member(folder: Path, card: Card, backbone: nn.Module, drift_on: NDArray[np.uint8] | None = None) -> Card:
-    """Write weights, then card; returns the card with hash, bytes, parameters, dtype and drift filled in.
+    """Write a member: its weights, then its card.
 
-    drift_on: (N, S, S, 3) uint8 faces cut by the card's CropSpec, on which the stored network is held against this
-    one. Raises DfdcError, and writes nothing, when prob_fake of one of them moves by more than DRIFT_LIMIT.
+    Args:
+        folder: of the member.
+        card: without hash, bytes, parameters, dtype and drift.
+        backbone: the network without its normalisation.
+        drift_on: (N, S, S, 3) uint8 faces cut by the card's CropSpec, on which the stored network is compared with
+            this one; None: it is not compared.
+
+    Returns:
+        The card, complete.
+
+    Raises:
+        DfdcError: storing moves prob_fake of a face by more than DRIFT_LIMIT; nothing is written.
     """
     stored, drift = compress(backbone.state_dict()), None
     if drift_on is not None:
@@ -130,7 +156,7 @@ def _device_of(module: nn.Module) -> torch.device:
 
 
 def read_card(path: Path) -> Card:
-    """Read <name>.json; DfdcError naming the file and the field when it is not a card."""
+    """Read <name>.json; DfdcError, with the file and the field, when it is not a card."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         return Card(**{**values, "crop": CropSpec.from_dict(values["crop"])})
@@ -139,15 +165,20 @@ def read_card(path: Path) -> Card:
 
 
 def find_cards(folder: Path = WEIGHTS_DIR) -> list[Card]:
-    """All members in `folder`, by name. A card is a .json with a .safetensors beside it."""
+    """Read the cards in `folder`, sorted by name. A card is a .json with a .safetensors beside it."""
     paths = sorted(p for p in folder.glob("*.json") if p.with_suffix(".safetensors").exists())
     return [read_card(path) for path in paths]
 
 
 def load_member(card: Card, folder: Path = WEIGHTS_DIR) -> Scorer:
-    """The member's network in float32, in eval mode, normalisation inside.
+    """Load a member's network: float32, in eval mode, normalisation inside.
 
-    Raises DfdcError when the weights are missing, or their SHA-256 is not the card's, or they do not fit.
+    Args:
+        card: the member's.
+        folder: where its weights lie.
+
+    Raises:
+        DfdcError: the weights are missing, their SHA-256 is not the card's, or they do not fit.
     """
     path = folder / f"{card.name}.safetensors"
     if not path.exists():

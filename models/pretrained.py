@@ -40,7 +40,7 @@ VGGFACE2_FILES = {
 
 
 def load_start(model: nn.Module, backbone: str, start: str) -> str:
-    """Fill `model` with the weights that training starts from; returns where they came from.
+    """Fill `model` with the weights that training starts from, and say where they come from.
 
     Args:
         model: the network, changed in place; its classifier stays as it is.
@@ -72,10 +72,9 @@ def load_vggface2(model: nn.Module, backbone: str) -> str:
 
 
 def load_imagenet(model: nn.Module, backbone: str) -> str:
-    """Fill `model` with ImageNet weights, all but the classifier; returns where they came from.
+    """Fill `model` with ImageNet weights, all but the classifier; as `load_start`.
 
-    Uses the package on the disk where there is one (no network), else timm's download. Raises DfdcError when the
-    package is missing, damaged, or does not fit.
+    Uses the package on the disk where there is one (no network), else timm's download.
     """
     if backbone not in OFFLINE_FILES:
         return _load_from_timm(model, backbone)

@@ -29,7 +29,7 @@ Head = Literal["linear", "mlp256"]
 
 @dataclass(frozen=True)
 class Member:
-    """One judge of the ensemble: what it is built from and what it looks at."""
+    """One network of the ensemble: what it is built from and what it looks at."""
 
     name: str  # also the name of its files in models/weights
     backbone: str  # a timm model name
@@ -103,24 +103,34 @@ MEMBERS = {member.name: member for member in (*SHIPPED, *WINNERS, TUTORIAL)}
 
 
 def get_member(name: str) -> Member:
-    """The member called `name`; ValueError with the known names otherwise."""
+    """Return the member called `name`; ValueError with the known names for an unknown one."""
     if name not in MEMBERS:
         raise ValueError(f"no member is called {name!r}; known: {', '.join(sorted(MEMBERS))}")
     return MEMBERS[name]
 
 
 def build_member(member: Member) -> nn.Module:
-    """The member's untrained network, with the dropout that training wants."""
+    """Build a member's untrained network, with its dropout and drop path; as `build_backbone`."""
     return build_backbone(member.backbone, member.dropout, member.drop_path, member.head, member.crop.size)
 
 
 def build_backbone(
     backbone: str, dropout: float = 0.0, drop_path: float = 0.0, head: Head = "linear", size: int = 224
 ) -> nn.Module:
-    """The untrained network: (N, 3, S, S) float32 normalised RGB -> (N, 1) logit of P(fake).
+    """Build an untrained network: (N, 3, S, S) float32 normalised RGB -> (N, 1) logits of P(fake).
 
-    size: S in pixels, which only the head mlp256 is bound to. `get_classifier()` of the result is its last linear
-    layer. Raises ValueError for an unknown head, or a backbone that the head does not fit.
+    Args:
+        backbone: a timm model name.
+        dropout: before the classifier, from 0 to 1.
+        drop_path: stochastic depth over the blocks, from 0 to 1; 0 for backbones without it.
+        head: how features become one logit.
+        size: S in pixels; only the head mlp256 depends on it.
+
+    Returns:
+        The network; its `get_classifier()` is the last linear layer, whose weights are 0.
+
+    Raises:
+        ValueError: the head is unknown, or the backbone does not fit it.
     """
     if head not in get_args(Head):
         raise ValueError(f"head is {head!r}, not one of {get_args(Head)}")

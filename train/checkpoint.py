@@ -1,60 +1,94 @@
-"""What a stopped run needs to go on as if nothing had happened."""
+"""The checkpoint of a stopped run: one file, written whole, read back as plain state.
+
+The file knows nothing of the trainer, which builds the state and applies it (`train.loop`). Its keys are those of
+TENSORS and, beside them, plain values that a person can read.
+"""
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-if TYPE_CHECKING:
-    from train.loop import Trainer
+from common.errors import DfdcError
+from common.files import atomic_path
+
+# The keys whose values hold tensors; what else is in the file is plain: numbers, words, lists and dicts of them.
+TENSORS = ("model", "ema", "optimizer", "scaler", "rng", "cuda_rng")
 
 
-def checkpoint(run: Trainer) -> dict[str, Any]:
-    """All that decides how the run goes on. Every process must call it: each gives its random state."""
-    on_cuda = run.device.type == "cuda"
-    return {
-        "config": dataclasses.asdict(run.config),
-        "world": run.team.world,
-        "model": run.model.state_dict(),
-        "ema": run.ema.module.state_dict(),
-        "optimizer": run.optimizer.state_dict(),
-        "scaler": run.scaler.state_dict(),
-        "rng": run.team.gather(torch.get_rng_state()),
-        "cuda_rng": run.team.gather(torch.cuda.get_rng_state(run.device) if on_cuda else None),
-        "loss_sum": run.team.gather(run.loss_sum),
-        "epoch": run.epoch,
-        "step": run.step,
-        "seconds": run.seconds,
-        "best": run.best,
-        "history": run.history,
-    }
+@dataclass(frozen=True)
+class RunState:
+    """All that decides how a run goes on."""
+
+    tensors: dict[str, Any]  # TENSORS: weights, moments of the optimiser, random states by rank
+    facts: dict[str, Any]  # config, world, data, epoch, step, seconds, best, history, loss_sum by rank
 
 
-def restore(run: Trainer, path: Path) -> None:
-    """Put a run back to where `checkpoint` saw it.
+def write_checkpoint(path: Path, state: RunState) -> None:
+    """Write a run's state to one file, whole or not at all: after a kill the older file is still there.
 
-    Raises ValueError when it was trained with other options, or by another number of processes.
+    Args:
+        path: the file; one that is there is replaced.
+        state: what to write.
+
+    Raises:
+        ValueError: a key is not where RunState wants it.
     """
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    if state["config"] != (mine := dataclasses.asdict(run.config)):
-        changed = sorted(k for k in mine if state["config"].get(k) != mine[k])
+    if set(state.tensors) != set(TENSORS) or set(state.facts) & set(TENSORS):
+        raise ValueError(f"tensors are {sorted(state.tensors)}, expected {sorted(TENSORS)}")
+    with atomic_path(path) as temporary:
+        torch.save({**state.facts, **state.tensors}, temporary)
+
+
+def read_checkpoint(path: Path) -> RunState:
+    """Read what `write_checkpoint` wrote, with every tensor on the CPU. Nothing in the file is executed.
+
+    Raises:
+        DfdcError: the file lacks something that a run needs to go on.
+    """
+    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    if missing := sorted(set(TENSORS) - set(content)):
+        raise DfdcError(f"{path} is not a checkpoint of a training: it has no {', '.join(missing)}; give another -o")
+    return RunState(
+        {key: content[key] for key in TENSORS},
+        {key: value for key, value in content.items() if key not in TENSORS},
+    )
+
+
+def check_resumable(
+    path: Path, saved: Mapping[str, Any], config: Mapping[str, Any], world: int, data: Mapping[str, Any]
+) -> None:
+    """Refuse to go on from a checkpoint with anything that would change what the run has done so far.
+
+    Args:
+        path: the checkpoint, for the message.
+        saved: the facts in it; one of an older version has no `data`, and then the data is not compared.
+        config: the options of the run now.
+        world: the number of processes now.
+        data: what `TrainData.fingerprint` says of the data now.
+
+    Raises:
+        ValueError: options, data or the number of processes are others; the message says which.
+    """
+    if changed := _changed(saved["config"], config):
         raise ValueError(f"{path} was trained with another {changed}; use another folder, or the same options")
-    rank, world = run.team.rank, run.team.world
-    if state["world"] != world:
+    if "data" in saved and (changed := _changed(saved["data"], data)):
+        told = ", ".join(f"{key} was {saved['data'].get(key)}, is {data.get(key)}" for key in changed)
         raise ValueError(
-            f"{path} was trained by {state['world']} processes, now there are {world}: the batches would be others; "
-            f"go on with --nproc-per-node {state['world']}, or use another folder"
+            f"{path} was trained on other data ({told}); give the same --crops, --labels, --fold and --mesh to go "
+            "on, or another folder"
         )
-    run.model.load_state_dict(state["model"])
-    run.ema.module.load_state_dict(state["ema"])
-    run.optimizer.load_state_dict(state["optimizer"])
-    run.scaler.load_state_dict(state["scaler"])
-    torch.set_rng_state(state["rng"][rank])
-    if run.device.type == "cuda" and state["cuda_rng"][rank] is not None:
-        torch.cuda.set_rng_state(state["cuda_rng"][rank], run.device)
-    run.loss_sum = state["loss_sum"][rank]
-    run.epoch, run.step, run.seconds = state["epoch"], state["step"], state["seconds"]
-    run.best, run.history = state["best"], state["history"]
+    if saved["world"] != world:
+        raise ValueError(
+            f"{path} was trained by {saved['world']} processes, now there are {world}: the batches would be others; "
+            f"go on with --nproc-per-node {saved['world']}, or use another folder"
+        )
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The keys whose values differ, sorted."""
+    return sorted(key for key in {**before, **now} if before.get(key) != now.get(key))

@@ -20,7 +20,7 @@ class TrainConfig:
     member: str  # a name in models.registry
     start: Literal["imagenet", "vggface2", "scratch"] = "imagenet"
     size: int = 0  # pixels, the side of the input; 0: the member's own
-    epochs: int = 7  # what an epoch shows is told by `sampling`
+    epochs: int = 7  # `sampling` says what an epoch shows
     small_epochs: int = 4  # the first epochs run at small_size: twice as fast, and they transfer
     small_size: int = 160  # pixels
     # pairs: every fake once, beside its original. originals: every original once, each epoch beside another of its
@@ -51,7 +51,7 @@ class TrainConfig:
     label_smoothing: float = 0.03  # the target of a fake is 1 - this / 2
     clip_norm: float = 2.0  # of the gradient
     ema_decay: float = 0.998  # of the weights that are validated and kept; 0: the last weights themselves
-    amp: Literal["auto", "bf16", "fp16", "off"] = "auto"  # auto on CUDA: bf16, fp16 where that is missing; off on CPU
+    amp: Literal["auto", "bf16", "fp16", "off"] = "auto"  # auto on CUDA: bf16 from sm_80 on, else fp16; off on CPU
     sync_bn: bool = False  # batch statistics over all processes (CUDA)
     val_share: float = 0.0  # of the groups, validated on where the table has neither a split nor a fold
     seed: int = 0
@@ -78,14 +78,14 @@ def _choices() -> dict[str, tuple[Any, ...]]:
 
 
 def experiment_names() -> list[str]:
-    """The runs that train/experiments defines."""
+    """Return the names of the experiments, sorted."""
     from train import experiments
 
     return sorted(module.name for module in pkgutil.iter_modules(experiments.__path__))
 
 
 def load_experiment(name: str) -> TrainConfig:
-    """The config of one experiment; ValueError with the known names otherwise."""
+    """Return the config of one experiment; ValueError with the known names for an unknown one."""
     if name not in experiment_names():
         raise ValueError(f"no experiment is called {name!r}; known: {', '.join(experiment_names())}")
     config: TrainConfig = importlib.import_module(f"train.experiments.{name}").CONFIG

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from common.errors import DfdcError
-from common.files import atomic_path
+from common.files import atomic_path, write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,9 +25,14 @@ DECIDES = "val_log_loss_calibrated"  # the loop keeps the epoch with the least o
 def write_curves(history: Sequence[dict[str, Any]], path: Path, title: str | None = None) -> None:
     """Draw a run into one PNG: losses, AUC and learning rate over epochs, the best epoch marked.
 
-    history: a row per epoch with epoch, train_loss, val_log_loss_balanced, val_log_loss_calibrated, val_auc, lr, as the
-    loop writes them; a value that is missing or not finite leaves a gap. title: the run's name; the picture's folder's
-    by default. Raises ValueError without rows, or for another ending.
+    Args:
+        history: a row per epoch with epoch, train_loss, val_log_loss_balanced, val_log_loss_calibrated, val_auc, lr, as
+            the loop writes them; a value that is missing or not finite leaves a gap.
+        path: the .png, written whole or not at all.
+        title: the run's name; that of the picture's folder by default.
+
+    Raises:
+        ValueError: there are no rows, or the path ends otherwise.
     """
     if not history or path.suffix != ".png":
         raise ValueError(f"curves of {len(history)} epochs into {path}: one epoch at least, into a .png")
@@ -117,12 +124,29 @@ def _title(name: str, best: dict[str, Any] | None) -> str:
 
 
 def open_events(folder: Path) -> SummaryWriter:
-    """A writer of TensorBoard events into `folder`; close it at the end. Look with: tensorboard --logdir runs.
+    """Open a writer of TensorBoard events into `folder`; close it at the end. Look with: tensorboard --logdir runs.
 
-    Raises DfdcError when the package tensorboard is not installed.
+    Raises:
+        DfdcError: the package tensorboard is not installed.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise DfdcError(f"TensorBoard's events need its package ({error}); run: pip install tensorboard") from error
     return SummaryWriter(log_dir=str(folder))
+
+
+def publish(history: Sequence[dict[str, Any]], folder: Path, title: str) -> None:
+    """Write a run for people to look at: history.csv, curves.png, and the last epoch as TensorBoard events.
+
+    Args:
+        history: a row for each epoch, the last one new, as the loop writes them.
+        folder: of the run.
+        title: the run's name in the picture.
+    """
+    write_text(folder / "history.csv", pd.DataFrame(history).to_csv(index=False))
+    write_curves(history, folder / "curves.png", title)
+    with open_events(folder) as events:
+        for key, value in history[-1].items():
+            if key not in ("epoch", "step"):
+                events.add_scalar(key, value, history[-1]["step"])

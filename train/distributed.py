@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import distributed
+from timm.layers.norm_act import convert_sync_batchnorm
+from torch import distributed, nn
 
 
 @dataclass(frozen=True)
 class Team:
-    """Which of how many processes this is."""
+    """Which of how many processes this one is."""
 
-    rank: int = 0
-    world: int = 1
+    rank: int = 0  # from 0
+    world: int = 1  # how many there are
 
     @property
     def leads(self) -> bool:
@@ -25,7 +26,7 @@ class Team:
         return self.rank == 0
 
     def gather(self, value: Any) -> list[Any]:
-        """Everybody's value, in the order of the ranks."""
+        """Return the value of every process, in the order of the ranks. Every process must call it."""
         if self.world == 1:
             return [value]
         values: list[Any] = [None] * self.world
@@ -33,7 +34,12 @@ class Team:
         return values
 
     def any(self, flag: bool, device: torch.device) -> bool:
-        """Whether the flag is up in any process: they must leave a loop together."""
+        """Return whether the flag is up in any process: they must leave a loop together.
+
+        Args:
+            flag: of this process.
+            device: where the processes exchange it.
+        """
         if self.world == 1:
             return flag
         raised = torch.tensor(int(flag), device=device)
@@ -41,14 +47,50 @@ class Team:
         return bool(raised.item())
 
     def wait(self) -> None:
-        """Until everybody is here."""
+        """Wait until every process is here."""
         if self.world > 1:
             distributed.barrier()
 
 
+@dataclass(frozen=True)
+class Machine:
+    """Where a run runs; decides nothing about the weights but rounding."""
+
+    device: torch.device
+    workers: int = 1  # loader processes
+    checkpoint_every: int = 200  # steps
+    until: int | None = None  # the epoch after which the run pauses
+    team: Team = field(default_factory=Team)
+
+
+def share_batch_statistics(backbone: nn.Module, team: Team) -> nn.Module:
+    """Let batch norms take their statistics over all processes; one process keeps its network as it is.
+
+    timm's converter, not torch's: timm's `BatchNormAct2d` holds the activation too, and torch's drops it.
+
+    Args:
+        backbone: a network; its layers may be replaced in place.
+        team: the processes.
+
+    Returns:
+        The network, with the same keys and the same output in eval mode.
+    """
+    if team.world == 1:
+        return backbone
+    shared: nn.Module = convert_sync_batchnorm(backbone)
+    return shared
+
+
 @contextmanager
 def join_team(device: torch.device) -> Iterator[tuple[Team, torch.device]]:
-    """The team that torchrun has set up, and this process's device; alone when started without torchrun."""
+    """Join the processes that torchrun has started; a process started without torchrun is alone.
+
+    Args:
+        device: what the user asked for; of several GPUs each process gets its own.
+
+    Yields:
+        The team, and this process's device. The process group ends with the context.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield Team(), device

@@ -1,83 +1,64 @@
-"""The training loop: step, validate, keep the best, resume."""
+"""The training loop: step, validate, keep the best, save, resume."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from timm.utils.model_ema import ModelEmaV3
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import Subset
 from tqdm import tqdm
 
 from common.engine import to_device
 from common.errors import DfdcError
-from common.files import atomic_path, write_text
+from common.files import atomic_path
 from ensemble.calibrate import cross_fit
 from ensemble.metrics import auc, log_loss_balanced, sigmoid
-from faces.crop import CropSpec
-from faces.store import CropStore
 from models.pretrained import load_start
 from models.registry import Scorer, build_member, get_member
-from train.augment.mesh import Meshes
 from train.augment.mixing import mix_pairs
-from train.checkpoint import checkpoint, restore
+from train.checkpoint import RunState, check_resumable, read_checkpoint, write_checkpoint
 from train.config import TrainConfig
-from train.curves import open_events, write_curves
+from train.curves import publish
 from train.data.coverage import check_coverage
 from train.data.dataset import FaceDataset
+from train.data.load import TrainData
+from train.data.loader import Batches, make_loader
 from train.data.sampler import PairedSampler
-from train.distributed import Team
+from train.distributed import Machine, share_batch_statistics
 from train.optim import make_optimizer, pick_dtype, schedule
+from train.stopping import StoppedError, stop_requests
 
-Batches = DataLoader[tuple[torch.Tensor, torch.Tensor]]
 LOOK_EVERY = 10  # steps between looks at the loss: each look makes the CPU wait for the GPU
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainData:
-    """What a run trains and validates on."""
-
-    store: CropStore
-    train: pd.DataFrame  # columns face, target, group; filename and original where known
-    val: pd.DataFrame
-    cut_as: CropSpec  # how the crops in the store were cut, where the table does not tell
-    fold: int | str = "val"  # which fold, or split, `val` is
-    meshes: Meshes | None = None  # of the training faces, where fakes are made of them
-    val_meshes: Meshes | None = None  # of the validation faces
-
-
-@dataclasses.dataclass(frozen=True)
-class Machine:
-    """Where a run runs; decides nothing about the weights but rounding."""
-
-    device: torch.device
-    workers: int = 1  # loader processes
-    checkpoint_every: int = 200  # steps
-    until: int | None = None  # the epoch after which the run pauses
-    team: Team = dataclasses.field(default_factory=Team)
-
-
-class StoppedError(DfdcError):
-    """The run was asked to stop (SIGTERM, Ctrl-C) and has written its checkpoint."""
-
-
 class Trainer:
-    """One run in one folder: `last.pt` to go on from, `history.csv`, the best network so far in `best.pt`."""
+    """One run in one folder: `last.pt` to go on from, `history.csv`, the best network so far in `best.pt`.
+
+    Args:
+        config: what decides the weights.
+        data: the faces of both sides.
+        folder: of the run; a checkpoint in it is gone on from.
+        machine: the device, the loader processes and the team.
+
+    Raises:
+        ValueError: the stored crops are too small for the member, or the faces do not fill a batch.
+        DfdcError: the weights to start from are missing or damaged.
+    """
 
     def __init__(self, config: TrainConfig, data: TrainData, folder: Path, machine: Machine) -> None:
         self.config, self.data, self.folder, self.machine = config, data, folder, machine
         self.device, self.team = machine.device, machine.team
+        self.fingerprint = data.fingerprint()
         member = get_member(config.member)
         self.spec = dataclasses.replace(member.crop, size=config.size or member.crop.size)
         torch.manual_seed(config.seed)
@@ -86,7 +67,7 @@ class Trainer:
             check_coverage(table, self.spec)
         self.start = load_start(backbone, member.backbone, config.start)
         if config.sync_bn:
-            backbone = torch.nn.SyncBatchNorm.convert_sync_batchnorm(backbone)
+            backbone = share_batch_statistics(backbone, self.team)
         self.model = to_device(Scorer(backbone, self.spec), self.device)
         self.ema = ModelEmaV3(self.model, decay=config.ema_decay, use_warmup=config.ema_decay > 0)
         self.network = DistributedDataParallel(self.model) if self.team.world > 1 else self.model
@@ -100,7 +81,7 @@ class Trainer:
         self.epoch, self.step, self.seconds, self.loss_sum = 0, 0, 0.0, 0.0
         self.best = math.inf
         self.history: list[dict[str, Any]] = []
-        self._stop = False
+        self._asked_to_stop: Callable[[], bool] = lambda: False
         if self.steps_in_epoch < 1:
             raise ValueError(f"accumulate {config.accumulate} is more than the {len(self.sampler)} batches of an epoch")
 
@@ -120,11 +101,17 @@ class Trainer:
         return {} if self.team.leads else {"disable": True}
 
     def run(self) -> None:
-        """Train to the last epoch, from `last.pt` where there is one. Raises StoppedError after SIGTERM or SIGINT."""
+        """Train to the last epoch, from `last.pt` where there is one.
+
+        Raises:
+            StoppedError: SIGTERM or SIGINT came, or the machine's `until` is reached; the checkpoint is written.
+            ValueError: `last.pt` is of other options, other data or another number of processes.
+            DfdcError: the loss is no longer finite.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         if (self.folder / "last.pt").exists():
-            restore(self, self.folder / "last.pt")
-        with self._stoppable():
+            self._apply(self.folder / "last.pt")
+        with stop_requests() as self._asked_to_stop:
             while self.epoch < self.config.epochs:
                 self._train_epoch()
                 self._end_epoch()
@@ -144,7 +131,7 @@ class Trainer:
             self.step += 1
             bar.update()
             self.seconds = base + time.monotonic() - began
-            stop = self.team.any(self._stop, self.device)
+            stop = self.team.any(self._asked_to_stop(), self.device)
             save = stop or self.step % self.machine.checkpoint_every == 0
             if save or self.step % LOOK_EVERY == 0 or self.step % self.steps_in_epoch == 0:
                 self._look(fresh, bar)
@@ -174,18 +161,7 @@ class Trainer:
         return self._loader(dataset, batch_sampler=self.sampler)
 
     def _loader(self, dataset: Any, **order: Any) -> Batches:
-        workers = self.machine.workers
-        return DataLoader(
-            dataset,
-            num_workers=workers,
-            # Its own generator: a loader draws from it when it starts, and a resumed epoch starts one loader more.
-            generator=torch.Generator().manual_seed(self.config.seed),
-            pin_memory=self.device.type == "cuda",
-            # Not fork: OpenCV's thread pool does not survive it, and the worker would wait for ever.
-            multiprocessing_context="forkserver" if workers else None,
-            worker_init_fn=one_thread if workers else None,
-            **order,
-        )
+        return make_loader(dataset, self.device, self.machine.workers, self.config.seed, **order)
 
     def _update(self, batches: Iterator[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
         """One optimiser step over `accumulate` batches; returns their mean loss, still on the device."""
@@ -249,21 +225,16 @@ class Trainer:
             if better:
                 with atomic_path(self.folder / "best.pt") as temporary:
                     torch.save(self.ema.module.state_dict(), temporary)
-            self._publish(row)
+            publish(self.history, self.folder, self.config.member)
         self._save()
-
-    def _publish(self, row: dict[str, Any]) -> None:
-        """The epoch for people: a table, a picture, an event for TensorBoard."""
-        write_text(self.folder / "history.csv", pd.DataFrame(self.history).to_csv(index=False))
-        write_curves(self.history, self.folder / "curves.png", self.config.member)
-        with open_events(self.folder) as events:
-            for key, value in row.items():
-                if key not in ("epoch", "step"):
-                    events.add_scalar(key, value, row["step"])
 
     @torch.inference_mode()
     def validate(self) -> np.ndarray:
-        """Logits of the EMA network over the validation faces, without augmentation, in the table's order."""
+        """Score the validation faces by the averaged network, without augmentation.
+
+        Returns:
+            (N,) float64 logits in the order of the table. Every process must call it; each scores its share.
+        """
         dataset = FaceDataset(self.data.store, self.data.val, self.spec, self.data.cut_as, meshes=self.data.val_meshes)
         mine = range(self.team.rank, len(dataset), self.team.world)
         network = self.ema.module.eval()
@@ -276,31 +247,47 @@ class Trainer:
         return logits
 
     def _save(self) -> None:
-        state = checkpoint(self)
+        state = self._state()
         if self.team.leads:
-            with atomic_path(self.folder / "last.pt") as temporary:
-                torch.save(state, temporary)
+            write_checkpoint(self.folder / "last.pt", state)
         self.team.wait()
 
-    @contextmanager
-    def _stoppable(self) -> Iterator[None]:
-        """While training, SIGTERM and SIGINT ask for a checkpoint after the step in hand."""
+    def _state(self) -> RunState:
+        """All that decides how the run goes on. Every process must call it: each gives its random state."""
+        on_cuda = self.device.type == "cuda"
+        tensors = {
+            "model": self.model.state_dict(),
+            "ema": self.ema.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "rng": self.team.gather(torch.get_rng_state()),
+            "cuda_rng": self.team.gather(torch.cuda.get_rng_state(self.device) if on_cuda else None),
+        }
+        facts = {
+            "config": dataclasses.asdict(self.config),
+            "world": self.team.world,
+            "data": self.fingerprint,
+            "loss_sum": self.team.gather(self.loss_sum),
+            "epoch": self.epoch,
+            "step": self.step,
+            "seconds": self.seconds,
+            "best": self.best,
+            "history": self.history,
+        }
+        return RunState(tensors, facts)
 
-        def ask(*_: object) -> None:
-            self._stop = True
-
-        before = {s: signal.signal(s, ask) for s in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def one_thread(_: int) -> None:
-    """A loader worker is one of many: OpenCV's own threads would fight the training for the cores."""
-    import cv2
-
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    def _apply(self, path: Path) -> None:
+        """Put the run back to where a checkpoint saw it; ValueError when it belongs to another run."""
+        state = read_checkpoint(path)
+        tensors, facts = state.tensors, state.facts
+        check_resumable(path, facts, dataclasses.asdict(self.config), self.team.world, self.fingerprint)
+        self.model.load_state_dict(tensors["model"])
+        self.ema.module.load_state_dict(tensors["ema"])
+        self.optimizer.load_state_dict(tensors["optimizer"])
+        self.scaler.load_state_dict(tensors["scaler"])
+        torch.set_rng_state(tensors["rng"][self.team.rank])
+        if self.device.type == "cuda" and tensors["cuda_rng"][self.team.rank] is not None:
+            torch.cuda.set_rng_state(tensors["cuda_rng"][self.team.rank], self.device)
+        self.loss_sum = facts["loss_sum"][self.team.rank]
+        self.epoch, self.step, self.seconds = facts["epoch"], facts["step"], facts["seconds"]
+        self.best, self.history = facts["best"], facts["history"]

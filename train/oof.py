@@ -1,4 +1,4 @@
-"""What members say about faces that they were not trained on: the tables that the ensemble is tuned on."""
+"""Logits of members on faces that they were not trained on: the tables that the ensemble is tuned on."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tqdm import tqdm
 from common.engine import Engine
 from common.errors import DfdcError
 from common.files import atomic_path
+from ensemble.table import DEGRADATION, NEEDED, TRUTH
 from faces.store import CropStore
 from models.backend import LoadedMember, load_members
 from models.registry import TIGHT
@@ -24,10 +25,10 @@ from train.data.coverage import check_coverage
 from train.data.dataset import FaceDataset
 from train.data.provenance import LearntFrom, learnt_from, overlap, read_training_labels
 
-# filename to status are those of `dfdc predict --probabilities`.
-COLUMNS = ("filename", "member", "frame", "person", "logit", "status", "face", "label", "group", "fold")
+# The first six are those of `dfdc predict --probabilities`.
+COLUMNS = (*NEEDED, "status", "face", *TRUTH, "fold")
 TABLE_ENDINGS = (".csv", ".parquet")
-PIECE = 64  # crops in memory at a time
+PIECE = 64  # crops in memory at a time: two batches of the CPU, one of a GPU (common.engine.make_runner)
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,23 @@ class Source:
 
     @classmethod
     def read(cls, crops: Sequence[Path], labels: Path) -> Source:
-        """Raises ValueError when the table lacks a column, has a face twice, or a fold that is no number."""
+        """Read a table of labels beside its crops.
+
+        Args:
+            crops: folders or uncompressed tars of face crops.
+            labels: a CSV with face, label, group, and split or fold.
+
+        Raises:
+            ValueError: the table lacks a column, has a face twice, or a fold that is no number.
+        """
         return cls(CropStore(crops), read_training_labels(labels), labels)
 
     def held_out(self, fold: int | None) -> pd.DataFrame:
-        """The rows of a fold, or with None those whose split is "val", whose crops are there; ValueError for none."""
+        """Return the rows of a fold, or with None those whose split is "val", whose crops are there.
+
+        Raises:
+            ValueError: there is no such column, or no such row.
+        """
         column, value = ("split", "val") if fold is None else ("fold", fold)
         if column not in self.table:
             raise ValueError(f"{self.labels} has no column {column!r}; it has {list(self.table.columns)}")
@@ -60,6 +73,51 @@ class Source:
         if rows.empty:
             raise ValueError(f"no face with {column} {value!r} of {self.labels} is among the crops")
         return rows.reset_index(drop=True)
+
+
+@dataclass(frozen=True)
+class HoldoutRequest:
+    """What a user asks of `dfdc holdout`."""
+
+    members: Path  # folder of members
+    crops: tuple[Path, ...]  # folders or uncompressed tars of face crops
+    labels: Path  # CSV with face, label, group, and split or fold
+    output: Path  # .csv or .parquet
+    device: torch.device
+    fold: int | None = None  # None: the rows whose split is "val"
+    flip: bool = False  # score mirror images too
+    degraded: bool = False  # three quarters of the videos as the test set may show them
+
+
+@dataclass(frozen=True)
+class OofRequest:
+    """What a user asks of `dfdc oof`."""
+
+    runs: tuple[Path, ...]  # run folders of one member, each with another fold left out
+    crops: tuple[Path, ...]  # folders or uncompressed tars of face crops
+    labels: Path  # the CSV that the runs were trained on
+    output: Path  # .csv or .parquet
+    device: torch.device
+    flip: bool = False  # score mirror images too
+
+
+def write_holdout(request: HoldoutRequest) -> ScoredTable:
+    """Score held-out faces and write the table; errors as those of `score_holdout`."""
+    check_ending(request.output)
+    source = Source.read(request.crops, request.labels)
+    scored = score_holdout(
+        request.members, source, request.device, request.fold, request.flip, degraded=request.degraded
+    )
+    write_table(request.output, scored.rows)
+    return scored
+
+
+def write_oof(request: OofRequest) -> ScoredTable:
+    """Score every fold by the run that left it out and write the table; errors as those of `score_oof`."""
+    check_ending(request.output)
+    scored = score_oof(request.runs, Source.read(request.crops, request.labels), request.device, request.flip)
+    write_table(request.output, scored.rows)
+    return scored
 
 
 def score_holdout(
@@ -71,11 +129,23 @@ def score_holdout(
     engine: Engine | None = None,
     degraded: bool = False,
 ) -> ScoredTable:
-    """Every member of a folder on the held-out faces: those of `fold`, or with None those whose split is "val".
+    """Score held-out faces by every member of a folder.
 
-    flip: a face's logit is the mean of the face's and its mirror image's. degraded: three quarters of the videos are
-    judged as the test set may show them, and a column says how. Raises ValueError when a member was trained
-    on a group among these faces, or when the labels are not the ones it was trained on.
+    Args:
+        folder: of the members.
+        source: the labelled faces.
+        device: where the members run.
+        fold: the fold that is scored; None: the rows whose split is "val".
+        flip: a face's logit is the mean of the face's and its mirror image's.
+        engine: what runs the members; None picks the fastest for the device.
+        degraded: three quarters of the videos are scored as the test set may show them, and a column says how.
+
+    Returns:
+        The table and its notes.
+
+    Raises:
+        ValueError: a member was trained on a group among these faces, or on other labels than these.
+        DfdcError: there is no member, or one is damaged or gives a logit that is not finite.
     """
     rows = source.held_out(fold)
     parts, notes = [], []
@@ -93,10 +163,22 @@ def score_holdout(
 def score_oof(
     runs: Sequence[Path], source: Source, device: torch.device, flip: bool, engine: Engine | None = None
 ) -> ScoredTable:
-    """Run folders of one member, one fold left out of each, each on the faces that it left out.
+    """Score each fold by the one run of a member that left it out of its training.
 
-    Raises ValueError when a folder holds not one member, runs are of different members, two left out the same fold,
-    one left out none, or was trained on a group that it should have left out, or on another table.
+    Args:
+        runs: folders of runs, each with another fold left out.
+        source: the labelled faces, with folds.
+        device: where the members run.
+        flip: a face's logit is the mean of the face's and its mirror image's.
+        engine: what runs the members; None picks the fastest for the device.
+
+    Returns:
+        The table, by fold, and its notes. Faces of a fold that no run left out are missing.
+
+    Raises:
+        ValueError: a folder holds not one member, runs are of different members, two left out the same fold, one left
+            out none, or was trained on a group that it should have left out, or on another table.
+        DfdcError: a member is damaged or gives a logit that is not finite.
     """
     by_fold: dict[int, tuple[LoadedMember, pd.DataFrame]] = {}
     notes: list[str] = []
@@ -137,7 +219,7 @@ def _fold_of(loaded: LoadedMember, run: Path) -> int:
 
 def _refuse_overlap(name: str, learnt: LearntFrom, rows: pd.DataFrame) -> None:
     if seen := overlap(learnt.trained, rows):
-        raise ValueError(f"{name} was trained on {len(seen)} of the groups to judge, the first is {seen[0]!r}")
+        raise ValueError(f"{name} was trained on {len(seen)} of the groups to score, the first is {seen[0]!r}")
 
 
 def _in_sample(name: str, learnt: LearntFrom, rows: pd.DataFrame) -> list[str]:
@@ -172,7 +254,7 @@ def _score(
             "fold": str(fold),
         }
     )[list(COLUMNS)]
-    return table if kinds is None else table.assign(degradation=kinds)
+    return table if kinds is None else table.assign(**{DEGRADATION: kinds})
 
 
 def _logits(loaded: LoadedMember, faces: FaceDataset, flip: bool) -> NDArray[np.float64]:
@@ -193,7 +275,7 @@ def _logits(loaded: LoadedMember, faces: FaceDataset, flip: bool) -> NDArray[np.
 
 
 def check_ending(path: Path) -> None:
-    """ValueError where `write_table` would not know, or lack, what writes such a file; before hours of judging."""
+    """Raise ValueError where `write_table` cannot write such a file: to be called before hours of scoring."""
     if path.suffix not in TABLE_ENDINGS:
         raise ValueError(f"{path} must end in one of {', '.join(TABLE_ENDINGS)}")
     if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
@@ -201,7 +283,11 @@ def check_ending(path: Path) -> None:
 
 
 def write_table(path: Path, rows: pd.DataFrame) -> None:
-    """Write a table as CSV or Parquet, by its ending; whole or not at all."""
+    """Write a table as CSV or Parquet, by the ending of the path; whole or not at all.
+
+    Raises:
+        ValueError: another ending, or Parquet without pyarrow.
+    """
     check_ending(path)
     with atomic_path(path) as temporary:
         if path.suffix == ".parquet":

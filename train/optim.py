@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 
+from common.engine import half_precision
 from train.config import TrainConfig
 
 
 def make_optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The config's optimiser; weight decay on matrices only."""
+    """Make the config's optimiser; weight decay works on matrices only, not on norms and biases."""
     groups = _decay_groups(model, config.weight_decay)
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
@@ -28,7 +29,13 @@ def _decay_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str,
 
 
 def schedule(step: int, steps: int, config: TrainConfig) -> float:
-    """Share of the peak rate at a step: linear from 0 over the warm-up, then the config's way down to 0 (or none)."""
+    """Return the share of the peak learning rate at a step, from 0 to 1.
+
+    Args:
+        step: from 0.
+        steps: of the whole run.
+        config: its warm-up climbs linearly from 0; its schedule then goes down to 0, or stays.
+    """
     warm = max(1, round(steps * config.warmup)) if config.warmup else 0
     if step < warm:
         return (step + 1) / warm
@@ -39,12 +46,16 @@ def schedule(step: int, steps: int, config: TrainConfig) -> float:
 
 
 def pick_dtype(amp: str, device: torch.device) -> torch.dtype | None:
-    """What to compute in: None is plain float32. fp16 needs a gradient scaler, bf16 does not.
+    """Choose what a training computes in. fp16 needs a gradient scaler, bf16 does not.
 
-    "auto" is off on the CPU, where lower precision makes no training faster.
+    Args:
+        amp: as in TrainConfig. "auto" is off on the CPU, where lower precision makes no training faster, and on CUDA
+            what the card multiplies in by itself (`common.engine.half_precision`).
+        device: where the training runs.
+
+    Returns:
+        The type for autocast; None is plain float32.
     """
-    if amp == "off" or (amp == "auto" and device.type != "cuda"):
-        return None
-    if amp == "fp16" or (amp == "auto" and not torch.cuda.is_bf16_supported()):
-        return torch.float16
-    return torch.bfloat16
+    if amp == "auto":
+        amp = {"bf16": "bf16", "f16": "fp16"}[half_precision(device)] if device.type == "cuda" else "off"
+    return {"off": None, "fp16": torch.float16, "bf16": torch.bfloat16}[amp]

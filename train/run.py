@@ -6,7 +6,7 @@ import dataclasses
 import importlib.metadata
 import subprocess
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,89 +16,101 @@ import torch
 from numpy.typing import NDArray
 
 from common.engine import make_runner
-from common.labels import read_labels
 from ensemble.calibrate import Calibration, cross_fit, fit_calibration
 from ensemble.metrics import auc, log_loss, log_loss_balanced, sigmoid
-from faces.store import CropStore
 from models.checkpoint import Card, save_member
-from models.registry import TIGHT, get_member
-from train.augment.mesh import Meshes
-from train.config import TrainConfig
+from models.registry import get_member
+from train.config import TrainConfig, load_experiment
 from train.data.dataset import FaceDataset
-from train.data.table import HOLDOUT, groups_sha256
-from train.loop import Machine, StoppedError, TrainData, Trainer
+from train.data.load import TrainData, load_data
+from train.data.table import groups_sha256
+from train.distributed import Machine, join_team
+from train.loop import Trainer
+from train.stopping import StoppedError
 
 
-def load_data(
-    crops: Sequence[Path],
-    labels: Path,
-    fold: int | None = None,
-    val_share: float = 0.0,
-    seed: int = 0,
-    mesh: Path | None = None,
-    made_fakes: bool = False,
-) -> TrainData:
-    """Crops and labels, cut into what is trained on and what is validated on.
+@dataclass(frozen=True)
+class TrainRequest:
+    """What a user asks of `dfdc train`."""
 
-    With `fold` the rows of that fold are validated on, those held out altogether (fold -1) left alone, the rest is
-    trained on. Without it the rows whose `split` is "val" are validated on; and where the table has no split, a
-    `val_share` of its groups, drawn with `seed`. Raises ValueError when a side is empty, or a group stands on both
-    (a leak), naming it.
+    experiment: str  # a name in train/experiments
+    crops: tuple[Path, ...]  # folders or uncompressed tars of face crops
+    labels: Path  # CSV with face, label, and split or fold
+    output: Path  # folder of the run; a stopped run goes on from it
+    device: torch.device
+    fold: int | None = None  # validated on; None: the rows whose split is "val"
+    mesh: Path | None = None  # meshes of the real faces
+    epochs: int | None = None  # instead of the experiment's
+    until: int | None = None  # the epoch after which the run pauses
+    seed: int | None = None  # instead of the experiment's
+    workers: int = 1  # loader processes; 0 loads in the training process
+    checkpoint_every: int = 200  # steps; what kill -9 can lose at most
+
+    def config(self) -> TrainConfig:
+        """Return the experiment's config with what the request changes; ValueError for an unknown experiment."""
+        config = load_experiment(self.experiment)
+        if self.epochs is not None:
+            small = min(config.small_epochs, self.epochs)
+            config = dataclasses.replace(config, epochs=self.epochs, small_epochs=small)
+        return config if self.seed is None else dataclasses.replace(config, seed=self.seed)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended, for people."""
+
+    card: Card | None  # of the member that was written; None for a stopped run, and for all processes but the first
+    message: str  # one line; empty for all processes but the first
+
+
+def run_training(request: TrainRequest) -> TrainResult:
+    """Train (or go on training) one member on labelled face crops, in each process that torchrun has started.
+
+    Args:
+        request: what the user asks for.
+
+    Returns:
+        The member's card and a line to print.
+
+    Raises:
+        ValueError: wrong options, labels or data, or a checkpoint of another run.
+        DfdcError: weights to start from are missing, the loss is not finite, or the member cannot be stored.
     """
-    store, table = CropStore(crops), read_labels(labels)
-    if "face" not in table:
-        raise ValueError(f"{labels} needs a column 'face' for training; it has {list(table.columns)}")
-    table = table[table["target"].notna() & table["face"].isin(store.index.keys())]
-    is_val, is_out, held_out = _held_out(table, labels, fold, val_share, seed)
-    train, val = table[~is_val & ~is_out].reset_index(drop=True), table[is_val].reset_index(drop=True)
-    if train.empty or val.empty:
-        raise ValueError(
-            f"{labels} and {[str(c) for c in crops]} share {len(train)} training and {len(val)} validation faces"
-        )
-    if leaked := sorted(set(train["group"]) & set(val["group"])):
-        raise ValueError(f"{len(leaked)} groups are in training and in validation, the first is {leaked[0]!r}")
-    # Each side has donors of its own: a face that is validated on must not show up in a fake that is trained on.
-    meshes, val_meshes = (None if mesh is None else Meshes.read(mesh, set(side["face"])) for side in (train, val))
-    if made_fakes:
-        if meshes is None or val_meshes is None:
-            raise ValueError("this experiment makes its fakes from meshes; give --mesh (scripts/find_mesh.py makes it)")
-        train, val = with_made_fakes(train, meshes), with_made_fakes(val, val_meshes)
-    return TrainData(store, train, val, cut_as=TIGHT, fold=held_out, meshes=meshes, val_meshes=val_meshes)
-
-
-def with_made_fakes(table: pd.DataFrame, meshes: Meshes) -> pd.DataFrame:
-    """The reals that have a mesh, and as many fakes to be made of them, each the copy of its real."""
-    reals = table[(table["target"] == 0) & table["face"].isin(meshes.row_of)].assign(made=False)
-    fakes = reals.assign(target=1, made=True, original=reals["filename"], filename="made of " + reals["filename"])
-    return pd.concat([reals, fakes], ignore_index=True)
-
-
-def _held_out(
-    table: pd.DataFrame, labels: Path, fold: int | None, val_share: float, seed: int
-) -> tuple[pd.Series[bool], pd.Series[bool], int | str]:
-    """Which rows are validated on, which are not used at all, and what the former are called."""
-    nothing = pd.Series(False, index=table.index)
-    if fold is not None:
-        if "fold" not in table:
-            raise ValueError(f"{labels} has no column 'fold'; make it with `dfdc folds`, or leave --fold out")
-        numbers = pd.to_numeric(table["fold"], errors="raise").astype(int)
-        return numbers == fold, numbers == HOLDOUT, fold
-    if "split" in table:
-        return table["split"] == "val", nothing, "val"
-    if not val_share:
-        raise ValueError(f"{labels} needs a column 'split' (train or val), or `dfdc folds` and --fold")
-    groups = np.unique(table["group"].to_numpy(dtype=str))
-    chosen = np.random.default_rng(seed).permutation(groups)[: max(1, round(len(groups) * val_share))]
-    return table["group"].isin(chosen), nothing, f"{val_share:g} of the groups"
+    config = request.config()
+    data = load_data(
+        request.crops, request.labels, request.fold, config.val_share, config.seed, request.mesh, config.made_fakes
+    )
+    name = f"{request.labels.name} ({len(data.train)} training faces)"
+    with join_team(request.device) as (team, device):
+        machine = Machine(device, request.workers, request.checkpoint_every, request.until, team)
+        card = train_member(request.experiment, config, data, request.output, machine, name)
+    if card is not None:
+        drift = f"storing moves prob_fake of no face by more than {card.max_drift:.4f}"
+        told = f"{request.output / card.name}.safetensors: {card.bytes} bytes, {drift}, {card.metrics['val']}"
+        return TrainResult(card, told)
+    return TrainResult(None, f"stopped; the same command goes on from {request.output}" if team.leads else "")
 
 
 def train_member(
     name: str, config: TrainConfig, data: TrainData, folder: Path, machine: Machine, data_name: str
 ) -> Card | None:
-    """Train (or go on training) one run in `folder`, then write <name>.safetensors and its card there.
+    """Train (or go on training) one run, then write <name>.safetensors and its card.
 
-    Returns None when the run was stopped by SIGTERM or Ctrl-C; its checkpoint is written by then. Of several processes
-    the first writes the member, and the others return None.
+    Args:
+        name: of the member that is written.
+        config: what decides the weights.
+        data: the faces of both sides.
+        folder: of the run.
+        machine: where it runs.
+        data_name: what the card calls the data.
+
+    Returns:
+        The card; None when the run was stopped by SIGTERM or Ctrl-C, and its checkpoint is written by then. Of several
+        processes the first writes the member, and the others return None.
+
+    Raises:
+        ValueError: the data does not fit the member, or the folder holds another run.
+        DfdcError: the loss is not finite, or storing the weights moves a face too far.
     """
     trainer = Trainer(config, data, folder, machine)
     try:
@@ -147,7 +159,7 @@ def _calibrate(trainer: Trainer, val: pd.DataFrame) -> tuple[NDArray[np.float64]
 
 
 def _metrics(logits: NDArray[np.float64], calibration: Calibration, val: pd.DataFrame) -> dict[str, Any]:
-    """What the calibrated member is worth: no face is scored by a calibration that saw its group."""
+    """Figures of the calibrated member: no face is scored by a calibration that saw its group."""
     label = val["target"].to_numpy()
     prob_fake = sigmoid(cross_fit(logits, label, val["group"].to_numpy(dtype=str)))
     return {
@@ -162,7 +174,7 @@ def _metrics(logits: NDArray[np.float64], calibration: Calibration, val: pd.Data
 
 
 def _seconds_per_32_crops(scorer: torch.nn.Module, size: int, device: torch.device) -> float:
-    """What judging costs here in torch: the best of five. (OpenVINO, several times faster, stays out of training.)"""
+    """Time scoring in torch, the best of five. OpenVINO, several times faster, stays out of the training process."""
     run = make_runner(scorer, size, device, engine="torch", batch=32)
     crops = np.zeros((32, size, size, 3), dtype=np.uint8)
     run(crops)

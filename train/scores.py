@@ -19,7 +19,7 @@ FEWEST = 20  # groups of either class, to fit a calibration on four fifths of th
 
 @dataclass(frozen=True)
 class Score:
-    """What logits are worth on labelled faces."""
+    """How well logits tell labelled faces apart."""
 
     faces: int
     auc: float  # NaN with one class only
@@ -39,11 +39,18 @@ class ScoreSummary:
 
 
 def summarise(rows: pd.DataFrame) -> ScoreSummary:
-    """Score a table of COLUMNS, every member of which has judged the same faces; ValueError where one has not."""
+    """Score a table of held-out logits.
+
+    Args:
+        rows: the columns face, member, logit, label, group, fold; every member has scored the same faces.
+
+    Raises:
+        ValueError: a member has not scored all faces.
+    """
     logits = rows.pivot(index="face", columns="member", values="logit")
     if logits.isna().to_numpy().any():
         lacking = logits.columns[logits.isna().any()][0]
-        raise ValueError(f"member {lacking!r} has not judged all faces; judge it again, or leave it out")
+        raise ValueError(f"member {lacking!r} has not scored all faces; score it again, or leave it out")
     facts = rows.drop_duplicates("face").set_index("face").loc[logits.index]
     label = (facts["label"] == "FAKE").to_numpy(dtype=np.float64)
     columns = {str(name): logits[name].to_numpy() for name in logits.columns}
@@ -67,7 +74,7 @@ def _score(label: Floats, logit: Floats, group: NDArray[np.str_]) -> Score:
 
 
 def render(summary: ScoreSummary) -> str:
-    """The summary as a table for people."""
+    """Render the summary as a table of text."""
     rows = summary.scores | {f"fold {name}": score for name, score in summary.by_fold.items()}
     width = max(len(name) for name in rows)
     lines = [f"{'':<{width}}  {'faces':>7}  {'AUC':>7}  log loss (classes half each), and calibrated on other groups"]

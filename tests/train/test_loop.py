@@ -17,9 +17,11 @@ from models.registry import Member
 from tests.train.data.test_dataset import make_faces
 from tests.train.meshes import write_meshes
 from train.config import TrainConfig, experiment_names, load_experiment
-from train.loop import Machine, Trainer
+from train.data.load import load_data
+from train.distributed import Machine
+from train.loop import Trainer
 from train.optim import schedule
-from train.run import load_data, train_member
+from train.run import train_member
 
 SMALL = CropSpec("small", size=64, pad="edge")
 TINY = {"tiny": Member("tiny", "test_efficientnet", SMALL, dropout=0.1, drop_path=0.1)}
@@ -197,8 +199,7 @@ from pathlib import Path
 import torch
 import models.registry
 from tests.train.test_loop import PLAIN, SOLO, load_data, train_member
-from train.distributed import join_team
-from train.loop import Machine
+from train.distributed import Machine, join_team
 if __name__ == "__main__":
     models.registry.MEMBERS = PLAIN
     folder = Path(sys.argv[1])

@@ -1,4 +1,4 @@
-"""Held-out tables. Outside tests/train, since members judge by OpenVINO here and training keeps to torch."""
+"""Held-out tables, scored by OpenVINO where it is installed, while training keeps to torch."""
 
 import dataclasses
 
@@ -92,7 +92,7 @@ def by_hand(place, folder, name, faces, mirror=False):
         return scorer(torch.from_numpy(np.ascontiguousarray(crops[:, :, ::-1] if mirror else crops))).numpy()
 
 
-def test_each_face_is_judged_by_the_run_that_left_it_out(place, table, runs):
+def test_each_face_is_scored_by_the_run_that_left_it_out(place, table, runs):
     rows = score_oof(list(reversed(runs)), source(place), CPU, flip=False, engine="torch").rows
     assert tuple(rows.columns) == COLUMNS
     assert rows["face"].tolist() == table["face"].tolist()[:24]  # every fold once, the left-out one never
@@ -145,7 +145,7 @@ def test_a_group_in_two_folds_is_a_leak(place, table, tmp_path):
     trained = leaky.assign(group=leaky["original_group"])[~leaky["fold"].isin((0, -1))]
     card = make_member(tmp_path / "run", "one")
     said(tmp_path / "run", card, fold=0, groups_sha256=groups_sha256(trained))
-    with pytest.raises(ValueError, match="one was trained on 1 of the groups to judge, the first is 'g0'"):
+    with pytest.raises(ValueError, match="one was trained on 1 of the groups to score, the first is 'g0'"):
         score_oof([tmp_path / "run"], source(place, tmp_path / "labels.csv"), CPU, flip=False, engine="torch")
 
 
@@ -174,7 +174,7 @@ def member_folder(tmp_path):
     return tmp_path
 
 
-def test_every_member_judges_the_validation_faces(place, table, member_folder):
+def test_every_member_scores_the_validation_faces(place, table, member_folder):
     scored = score_holdout(member_folder, source(place), CPU, None, flip=False, engine="torch")
     faces = table["face"].tolist()[18:]
     assert scored.rows["face"].tolist() == faces * 2
@@ -201,7 +201,7 @@ def test_degraded_faces_are_told_apart_and_clean_ones_are_as_they_were(place, me
 
 
 def test_a_fold_that_a_member_was_trained_on_is_refused(place, runs):
-    with pytest.raises(ValueError, match="one was trained on 2 of the groups to judge, the first is 'g2'"):
+    with pytest.raises(ValueError, match="one was trained on 2 of the groups to score, the first is 'g2'"):
         score_holdout(runs[0], source(place), CPU, 1, flip=False, engine="torch")
     assert "in-sample" in score_holdout(runs[0], source(place), CPU, 0, flip=False, engine="torch").notes[0]
     assert not score_holdout(runs[0], source(place), CPU, -1, flip=False, engine="torch").notes
@@ -238,7 +238,7 @@ def test_broken_weights_are_told_and_not_written(place, tmp_path):
         ({"split": "train"}, None, "no face with split 'val'"),
     ],
 )
-def test_tables_that_cannot_be_judged_are_named(place, table, member_folder, tmp_path, change, fold, message):
+def test_tables_that_cannot_be_scored_are_named(place, table, member_folder, tmp_path, change, fold, message):
     table.assign(**change).to_csv(tmp_path / "labels.csv", index=False)
     with pytest.raises(ValueError, match=message):
         score_holdout(member_folder, source(place, tmp_path / "labels.csv"), CPU, fold, flip=False, engine="torch")

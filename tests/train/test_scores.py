@@ -44,8 +44,8 @@ def test_one_member_is_its_own_mean():
     assert "correlation" not in render(summary)
 
 
-def test_a_member_that_judged_fewer_faces_is_refused():
-    with pytest.raises(ValueError, match="'b' has not judged all faces"):
+def test_a_member_that_scored_fewer_faces_is_refused():
+    with pytest.raises(ValueError, match="'b' has not scored all faces"):
         summarise(table(a=FIRST, b=SECOND).iloc[:-1])
 
 

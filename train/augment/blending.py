@@ -118,17 +118,35 @@ def make_fake(store: CropStore, name: str, meshes: Meshes, rng: Generator, swaps
 
 
 def blend(inside: Image, outside: Image, mask: Mask, ratio: float) -> Image:
-    """outside + mask * ratio * (inside - outside), rounded: (H, W, 3) uint8."""
+    """Blend one image into another: outside + mask * ratio * (inside - outside), rounded.
+
+    Args:
+        inside: (H, W, 3) uint8 RGB.
+        outside: (H, W, 3) uint8 RGB.
+        mask: (H, W) float32 from 0 to 1.
+        ratio: from 0 to 1, of the mask.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
     base = outside.astype(np.float32)
     mixed = base + (mask * np.float32(ratio))[..., None] * (inside.astype(np.float32) - base)
     return np.asarray(np.clip(mixed + np.float32(0.5), 0, 255), dtype=np.uint8)
 
 
 def blend_mask(shape: tuple[int, int], mesh: Floats, rng: Generator) -> Mask:
-    """The region that is blended, bent and blurred: (H, W) float32 from 0 to 1.
+    """Draw the region that is blended.
 
     A region of the mesh (whole face, lower half, inner face, eyes, mouth, nose), grown or shrunk, deformed elastically,
     its edge softened by up to a tenth of the face's width.
+
+    Args:
+        shape: height and width of the mask in pixels.
+        mesh: (468, 2) pixels.
+        rng: the same state gives the same mask.
+
+    Returns:
+        (H, W) float32 from 0 to 1.
     """
     width = float(np.linalg.norm(mesh[454] - mesh[234])) + 1.0
     mask: Mask = np.zeros(shape, dtype=np.float32)
@@ -181,7 +199,7 @@ def _elastic(mask: Mask, most: float, rng: Generator) -> Mask:
 
 
 def change_look(image: Image, rng: Generator) -> Image:
-    """Another colour and another sharpness, as a generator leaves them: each sometimes, one of them always."""
+    """Change colour and sharpness of (H, W, 3) uint8 RGB, as a generator does: each sometimes, one of them always."""
     colour, out = rng.random() < 0.75, image
     if colour:
         out = _recolour(out, rng)
@@ -242,7 +260,7 @@ def _misplace(image: Image, mesh: Floats, rng: Generator) -> Image:
 
 
 def warp_similarity(donor: Image, donor_mesh: Floats, mesh: Floats, shape: tuple[int, int]) -> Image:
-    """The donor moved, turned and scaled until its anchors lie best on the mesh: (*shape, 3) uint8."""
+    """Move, turn and scale the donor until its anchors lie best on the mesh; as `warp_piecewise`."""
     rows = list(ANCHORS)
     matrix = similarity(donor_mesh[rows].astype(np.float64), mesh[rows].astype(np.float64))
     size = shape[1], shape[0]
@@ -251,9 +269,18 @@ def warp_similarity(donor: Image, donor_mesh: Floats, mesh: Floats, shape: tuple
 
 
 def warp_piecewise(donor: Image, donor_mesh: Floats, mesh: Floats, shape: tuple[int, int]) -> Image:
-    """The donor bent until its anchors lie on the mesh's: each triangle between anchors has its own affine map.
+    """Bend the donor until its anchors lie on those of the mesh: each triangle has an affine map of its own.
 
-    Outside the anchors' hull it goes on as `warp_similarity` has it. Returns (*shape, 3) uint8.
+    Outside the hull of the anchors the similarity of `warp_similarity` holds.
+
+    Args:
+        donor: (H', W', 3) uint8 RGB.
+        donor_mesh: (468, 2) pixels of `donor`.
+        mesh: (468, 2) pixels of the result.
+        shape: height and width of the result in pixels.
+
+    Returns:
+        (*shape, 3) uint8 RGB.
     """
     rows = list(ANCHORS)
     target, source = mesh[rows].astype(np.float64), donor_mesh[rows].astype(np.float64)
@@ -284,7 +311,16 @@ def _triangles(points: NDArray[np.float64]) -> NDArray[np.intp]:
 
 
 def match_colour(source: Image, target: Image, mask: Mask) -> Image:
-    """`source` with the mean and the spread of `target`'s Lab colours inside the mask (Reinhard et al. 2001)."""
+    """Give an image the mean and the spread of another's Lab colours inside a mask (Reinhard et al. 2001).
+
+    Args:
+        source: (H, W, 3) uint8 RGB, which changes.
+        target: (H, W, 3) uint8 RGB, whose colours it gets.
+        mask: (H, W) float32; the colours are measured where it is above 0.5.
+
+    Returns:
+        (H, W, 3) uint8 RGB; `source` itself where the mask has fewer than 16 pixels.
+    """
     inside = mask > 0.5
     if int(inside.sum()) < 16:
         return source

@@ -19,12 +19,20 @@ from faces.crop import Image
 
 
 def degrade(image: Image, rng: Generator) -> Image:
-    """One of the degradations, drawn at random: (H, W, 3) uint8 RGB to the same shape."""
-    return tuple(DEGRADATIONS.values())[rng.integers(3)](image, rng)
+    """Apply one of DEGRADATIONS, each a third of the time.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        rng: the same state gives the same pixels.
+
+    Returns:
+        The same shape.
+    """
+    return tuple(DEGRADATIONS.values())[rng.integers(len(DEGRADATIONS))](image, rng)
 
 
 def quarter(image: Image, rng: Generator) -> Image:
-    """A quarter of the size and back."""
+    """Shrink to a quarter of the size and back: (H, W, 3) uint8 RGB to the same shape."""
     height, width = image.shape[:2]
     small = max(1, width // 4), max(1, height // 4)
     shrunk = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
@@ -32,7 +40,7 @@ def quarter(image: Image, rng: Generator) -> Image:
 
 
 def publish(image: Image, rng: Generator) -> Image:
-    """What happens to a picture on its way to a viewer: often made smaller, then through a video codec or JPEG.
+    """Change a picture as it changes on its way to a viewer: often made smaller, then through a video codec or JPEG.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -56,7 +64,7 @@ def publish(image: Image, rng: Generator) -> Image:
 
 
 def through_jpeg(image: Image, quality: int) -> Image:
-    """JPEG of a quality from 1 to 100 and back."""
+    """Compress (H, W, 3) uint8 RGB to JPEG of a quality from 1 to 100, and back."""
     ok, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not ok:
         raise RuntimeError(f"OpenCV could not encode an image of shape {image.shape}")
@@ -64,12 +72,12 @@ def through_jpeg(image: Image, quality: int) -> Image:
 
 
 def recompress(image: Image, rng: Generator) -> Image:
-    """Through H.264 as one intra frame at CRF 17 to 40 (the range of the challenge's third place) and back."""
+    """Compress to H.264, one intra frame at CRF 17 to 40 (the range of the challenge's third place), and back."""
     return through_h264(image, int(rng.integers(17, 41)))
 
 
 def through_h264(image: Image, crf: int) -> Image:
-    """H.264 as one intra frame of a constant rate factor and back."""
+    """Compress (H, W, 3) uint8 RGB to H.264, one intra frame of a constant rate factor (0 to 51), and back."""
     height, width = image.shape[:2]
     # 4:2:0 wants even sides; the edge is repeated and cut off again.
     even = np.asarray(cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE), dtype=np.uint8)
@@ -91,7 +99,7 @@ def through_h264(image: Image, crf: int) -> Image:
 
 
 def overlay(image: Image, rng: Generator) -> Image:
-    """A word or a few shapes laid over the picture, more or less transparent."""
+    """Lay a word or a few circles over the picture, 40 to 100 % opaque: (H, W, 3) uint8 RGB to the same shape."""
     height, width = image.shape[:2]
     layer = image.copy()
     colour = tuple(int(v) for v in rng.integers(0, 256, 3))
@@ -117,16 +125,25 @@ CLEAN = "clean"
 
 
 def assign_degradations(filenames: Sequence[str]) -> list[str]:
-    """A degradation, or CLEAN, for each video: about a quarter of them each, whatever else is in the table."""
+    """Name a degradation, or CLEAN, for each video by its filename: about a quarter of them each."""
     kinds = (CLEAN, *DEGRADATIONS)
     return [kinds[number_of(name) % len(kinds)] for name in filenames]
 
 
 def degrade_as(image: Image, kind: str, face: str) -> Image:
-    """(H, W, 3) uint8 RGB degraded by `kind`; the same face always in the same way."""
+    """Degrade a face, the same face always in the same way.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        kind: CLEAN or a name in DEGRADATIONS.
+        face: its name.
+
+    Returns:
+        The same shape.
+    """
     return image if kind == CLEAN else DEGRADATIONS[kind](image, np.random.default_rng(number_of(face)))
 
 
 def number_of(name: str) -> int:
-    """A number that stands for a name, the same on every machine."""
+    """Return a 64-bit number that stands for a name, the same on every machine."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")

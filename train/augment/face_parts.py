@@ -1,4 +1,4 @@
-"""What five points tell about a face: where its outline and its parts are, to cut them out or blend them."""
+"""The outline and the parts of a face from its five points, to cut parts out."""
 
 from __future__ import annotations
 
@@ -23,23 +23,30 @@ OUTLINE = np.array(
 
 
 def outline_in(points_xy: Floats) -> Floats:
-    """The face's outline, (16, 2) pixels, from its five points (5, 2)."""
+    """Return the face's outline, (16, 2) pixels, from its five points, (5, 2) pixels."""
     matrix = similarity(ALIGNED_POINTS, np.asarray(points_xy, dtype=np.float64))
     return OUTLINE @ matrix[:, :2].T + matrix[:, 2]
 
 
 def face_scale(points_xy: Floats) -> float:
-    """Pixels of the image per pixel of the 112 template."""
+    """Return how many pixels of the image are one pixel of the 112 x 112 template; points_xy: (5, 2) pixels."""
     matrix = similarity(ALIGNED_POINTS, np.asarray(points_xy, dtype=np.float64))
     return float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
 
 
 def cut_out(image: Image, points_xy: Floats, rng: Generator) -> Image:
-    """The face without its eyes, nose or mouth, or without one half: a judge must not live on one part alone.
+    """Remove the eyes, the nose, the mouth or one half of a face: a member must not depend on one part alone.
 
-    After the winner of the challenge (Seferbekov 2020), who removed parts by landmarks. image: (H, W, 3) uint8 RGB;
-    points_xy: (5, 2) pixels. Each part goes with probability a half, at least one; or, in a fifth of the calls, half
-    of the face. What is gone is black, or the image's mean colour.
+    After the winner of the challenge (Seferbekov 2020), who removed parts by landmarks. Each part goes with probability
+    a half, at least one; or, in a fifth of the calls, half of the face.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        points_xy: (5, 2) pixels of `image`, in the order of faces.crop.ALIGNED_POINTS.
+        rng: the same state gives the same pixels.
+
+    Returns:
+        (H, W, 3) uint8 RGB; what is gone is black, or the image's mean colour.
     """
     points = np.asarray(points_xy, dtype=np.float64)
     scale = face_scale(points)

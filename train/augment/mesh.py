@@ -1,7 +1,8 @@
-"""The dense meshes of stored faces: where a face's outline and parts lie, and which other face has a like pose."""
+"""The dense meshes of stored faces: the outline and the parts of each, and other faces of like pose."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,16 +64,22 @@ class Meshes:
 
     @classmethod
     def of_points(cls, names: Sequence[str], points: NDArray[np.float16]) -> Meshes:
-        """From names and their meshes, (N, 468, 2) pixels, all finite."""
+        """Make it from N names and their meshes, (N, 468, 2) pixels, all finite."""
         return cls({name: row for row, name in enumerate(names)}, points, tuple(names), _poses(points))
 
     def of(self, name: str) -> Floats | None:
-        """The mesh of one face, (468, 2) pixels, or None."""
+        """Return the mesh of one face, (468, 2) pixels of its stored crop, or None."""
         row = self.row_of.get(name)
         return None if row is None else self.points[row].astype(np.float32)
 
+    def sha256(self) -> str:
+        """Return the hex SHA-256 over the names and the points, in their order."""
+        digest = hashlib.sha256("\n".join(self.names).encode("utf-8", "surrogateescape"))
+        digest.update(np.ascontiguousarray(self.points).tobytes())
+        return digest.hexdigest()
+
     def like(self, name: str, rng: Generator, candidates: int = 200) -> str:
-        """Another face of like pose: the nearest of `candidates` drawn at random."""
+        """Name another face of like pose, the nearest of `candidates` drawn at random; itself where it is alone."""
         row = self.row_of[name]
         drawn = rng.integers(len(self.names), size=candidates)
         drawn = drawn[drawn != row]

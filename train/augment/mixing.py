@@ -7,11 +7,17 @@ from numpy.random import Generator
 
 
 def mix_pairs(crops: torch.Tensor, target: torch.Tensor, a: float, rng: Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mix each fake with the real beside it, as the challenge's third place did on aligned pairs.
+    """Mix each fake with the real beside it, as the challenge's third place (NTech-Lab) did on aligned pairs.
 
-    crops: (2N, S, S, 3) uint8, the N fakes first and the real of each in the same order. target: (2N,). a: of
-    Beta(a, a), from which the share of the fake is drawn; the second half gets the rest of it, so half of all that is
-    shown stays fake. Returns float32 crops in 0..255 and the targets, mixed in the same shares.
+    Args:
+        crops: (2N, S, S, 3) uint8, the N fakes first and the real of each in the same order.
+        target: (2N,) 1 fake, 0 real.
+        a: of Beta(a, a), from which the share of the fake is drawn. The second half gets the rest of each share, so
+            half of all that is shown stays fake.
+        rng: the same state gives the same shares.
+
+    Returns:
+        (2N, S, S, 3) float32 crops in 0..255, and (2N,) targets mixed in the same shares.
     """
     half = len(crops) // 2
     drawn = torch.from_numpy(rng.beta(a, a, half)).to(crops.device, torch.float32)

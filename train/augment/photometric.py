@@ -1,4 +1,7 @@
-"""What may happen to a face crop in training: what cameras, codecs and re-uploads do to a face."""
+"""Random changes of a face crop in training: what cameras, codecs and re-uploads do to a face.
+
+Every change takes a crop (S, S, 3) uint8 RGB and a generator, and returns a crop of the same shape.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,18 @@ from faces.crop import Image
 
 
 def augment(crop: Image, rng: Generator, kind: str = "standard") -> Image:
-    """One random variant of a crop (S, S, 3) uint8 RGB; the same generator state gives the same pixels.
+    """Make one random variant of a crop.
 
-    kind: a name in KINDS; ValueError otherwise.
+    Args:
+        crop: (S, S, 3) uint8 RGB.
+        rng: the same state gives the same pixels.
+        kind: a name in KINDS.
+
+    Returns:
+        (S, S, 3) uint8 RGB, contiguous.
+
+    Raises:
+        ValueError: no set of augmentations has this name.
     """
     if kind not in KINDS:
         raise ValueError(f"no set of augmentations is called {kind!r}; known: {', '.join(KINDS)}")
@@ -20,7 +32,7 @@ def augment(crop: Image, rng: Generator, kind: str = "standard") -> Image:
 
 
 def standard(crop: Image, rng: Generator) -> Image:
-    """The order follows the life of a picture: scene (flip, geometry, light), camera (blur, noise), codec."""
+    """Change as a picture changes on its way: scene (flip, geometry, light), camera (blur, noise), codec."""
     image = crop[:, ::-1] if rng.random() < 0.5 else crop
     if rng.random() < 0.5:
         image = shift_scale_rotate(image, rng)
@@ -40,7 +52,7 @@ def standard(crop: Image, rng: Generator) -> Image:
 
 
 def strong(crop: Image, rng: Generator) -> Image:
-    """The standard set, with grey pictures, shuffled colours and erased rectangles besides: for small data."""
+    """Change as `standard` does, and add grey pictures, shuffled channels and erased rectangles: for small data."""
     image = standard(crop, rng)
     if rng.random() < 0.15:
         image = np.repeat(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
@@ -52,7 +64,7 @@ def strong(crop: Image, rng: Generator) -> Image:
 
 
 def keras(crop: Image, rng: Generator) -> Image:
-    """What the R tutorial asks of Keras' image_data_generator: rotation 40, shifts, shear and zoom 0.2, flip.
+    """Change as the R tutorial asks of Keras' image_data_generator: rotation 40, shifts, shear and zoom 0.2, flip.
 
     As there, the two zooms are drawn apart, shear is in degrees, and the nearest pixel fills.
     """
@@ -70,7 +82,7 @@ def keras(crop: Image, rng: Generator) -> Image:
 
 
 def none(crop: Image, rng: Generator) -> Image:
-    """Nothing at all."""
+    """Change nothing."""
     return crop
 
 
@@ -78,7 +90,7 @@ KINDS = {"standard": standard, "strong": strong, "keras": keras, "none": none}
 
 
 def erase(image: Image, rng: Generator) -> Image:
-    """One rectangle of 2 to 15 % of the area becomes noise."""
+    """Replace one rectangle of 2 to 15 % of the area by noise."""
     size = image.shape[0]
     area, ratio = rng.uniform(0.02, 0.15), np.exp(rng.uniform(-1, 1))
     height, width = (min(size, max(1, round(size * v))) for v in (np.sqrt(area * ratio), np.sqrt(area / ratio)))
@@ -89,7 +101,7 @@ def erase(image: Image, rng: Generator) -> Image:
 
 
 def shift_scale_rotate(image: Image, rng: Generator) -> Image:
-    """Shift up to 6 %, scale 0.88 to 1.12, rotate up to 12 degrees; the edge is repeated."""
+    """Shift by up to 6 % of the side, scale by 0.88 to 1.12, rotate by up to 12 degrees; the edge is repeated."""
     size = image.shape[0]
     matrix = cv2.getRotationMatrix2D((size / 2, size / 2), rng.uniform(-12, 12), rng.uniform(0.88, 1.12))
     matrix[:, 2] += rng.uniform(-0.06, 0.06, 2) * size
@@ -98,7 +110,7 @@ def shift_scale_rotate(image: Image, rng: Generator) -> Image:
 
 
 def brightness_contrast(image: Image, rng: Generator) -> Image:
-    """Contrast 0.75 to 1.25 about the mean, brightness up to 30 of 255."""
+    """Change contrast by 0.75 to 1.25 about the mean, and brightness by up to 30 of 255."""
     contrast, brightness = rng.uniform(0.75, 1.25), rng.uniform(-30, 30)
     table = np.arange(256, dtype=np.float32)
     mean = float(image.mean())
@@ -107,7 +119,7 @@ def brightness_contrast(image: Image, rng: Generator) -> Image:
 
 
 def hue_saturation(image: Image, rng: Generator) -> Image:
-    """Hue up to 10 of 180, saturation 0.7 to 1.3."""
+    """Change hue by up to 10 of 180 (20 degrees), saturation by 0.7 to 1.3."""
     hue, saturation = rng.integers(-10, 11), rng.uniform(0.7, 1.3)
     hsv = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2HSV)
     values = np.arange(256)
@@ -119,12 +131,12 @@ def hue_saturation(image: Image, rng: Generator) -> Image:
 
 
 def blur(image: Image, rng: Generator) -> Image:
-    """Gaussian blur, sigma 0.4 to 1.6 pixels."""
+    """Blur by a Gaussian of sigma 0.4 to 1.6 pixels."""
     return np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.6)), dtype=np.uint8)
 
 
 def noise(image: Image, rng: Generator) -> Image:
-    """Gaussian noise, standard deviation 2 to 10 of 255."""
+    """Add Gaussian noise of standard deviation 2 to 10 of 255."""
     grain = rng.standard_normal(image.shape, dtype=np.float32) * rng.uniform(2, 10)
     return np.clip(image + grain, 0, 255).astype(np.uint8)
 
@@ -140,7 +152,7 @@ def down_up(image: Image, rng: Generator) -> Image:
 
 
 def jpeg(image: Image, rng: Generator) -> Image:
-    """JPEG at quality 40 to 100."""
+    """Compress to JPEG at quality 40 to 100, and back."""
     bgr = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
     ok, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 101))])
     if not ok:

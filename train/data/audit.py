@@ -1,4 +1,4 @@
-"""A table of folds held against what must not cross them."""
+"""Checks that a table of folds does not leak."""
 
 from __future__ import annotations
 
@@ -22,9 +22,18 @@ class Check:
 
 
 def audit_folds(path: Path, cluster: str | None = None) -> str:
-    """Hold that no video, family, copy, group or person (column `cluster`) is in two folds; returns what was checked.
+    """Hold that no video, family, copy, group or person is in two folds.
 
-    Raises DfdcError naming what crosses, ValueError for a table without filename and fold.
+    Args:
+        path: a table that `dfdc folds` wrote, or one like it.
+        cluster: the column of persons, if there is one.
+
+    Returns:
+        What was checked, for people.
+
+    Raises:
+        DfdcError: something is in two folds; the message names it.
+        ValueError: the table has no filename or fold.
     """
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     if missing := sorted({"filename", "fold"} - set(table.columns)):
@@ -51,12 +60,12 @@ def audit_folds(path: Path, cluster: str | None = None) -> str:
         without = f", {(~there).sum()} rows have none" if not there.all() else ""
         told.append(f"checked: {check.kind} ({check.column}): {check.values[there].nunique()} values{without}")
     if leaks:
-        raise DfdcError("\n".join([f"{path} leaks; deal again with `dfdc folds`:", *leaks]))
+        raise DfdcError("\n".join([f"{path} leaks; make it again with `dfdc folds`:", *leaks]))
     return "\n".join([f"{path}: {len(table)} rows, {table['fold'].nunique()} folds, nothing crosses", *told])
 
 
 def find_leaks(table: pd.DataFrame, check: Check) -> list[str]:
-    """One line per value that is in two folds, with its folds and videos; beyond SHOWN only a count."""
+    """Return a line for each value that is in two folds, with its folds and videos; beyond SHOWN only a count."""
     rows = table[check.values != ""]
     values = check.values[check.values != ""]
     crossing = rows.groupby(values)["fold"].nunique()

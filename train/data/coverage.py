@@ -12,9 +12,14 @@ from train.data.table import BOX_COLUMNS, PLACE_COLUMNS, POINT_COLUMNS
 
 
 def check_coverage(table: pd.DataFrame, spec: CropSpec) -> None:
-    """ValueError when `spec` needs pixels of the frame that a stored crop of `table` does not have, saying how many.
+    """Hold that the stored crops have all the pixels of the frame that a member looks at.
 
-    table: rows of the index of `dfdc extract`. Rows without its columns (ready face crops) cannot be checked.
+    Args:
+        table: rows of the index of `dfdc extract`. Rows without its columns (ready face crops) cannot be checked.
+        spec: what the member cuts.
+
+    Raises:
+        ValueError: some crops are too small; the message says how many.
     """
     needed = [*PLACE_COLUMNS, *BOX_COLUMNS, *POINT_COLUMNS]
     if not set(needed) <= set(table.columns):

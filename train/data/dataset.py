@@ -43,9 +43,19 @@ class FaceDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         degraded: Sequence[str] | None = None,
         meshes: Meshes | None = None,
     ) -> None:
-        """degraded: a name of `train.augment.degrade` for each row, for judging faces as the test set shows them.
+        """Check that everything that an item needs is there.
 
-        meshes: what fakes are made from; needed where the table has rows that are `made`.
+        Args:
+            store: the stored crops.
+            table: columns face and target; box, points, filename, original, made where known.
+            spec: what is cut out of a stored crop.
+            cut_as: how a stored crop was cut from its frame, where the table has no box.
+            change: how faces are changed at random; None leaves them as they are.
+            degraded: a name of `train.augment.degrade` for each row, to score faces as the test set shows them.
+            meshes: what fakes are made from; needed where the table has rows that are `made`.
+
+        Raises:
+            ValueError: a crop, a mesh or the points that the spec aligns by are missing.
         """
         if missing := sorted(set(table["face"]) - store.index.keys()):
             raise ValueError(f"{len(missing)} labelled faces are in none of the sources, the first is {missing[0]!r}")

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from common.errors import DfdcError
 from common.files import atomic_path, lock_file, write_text
+from faces.crop import CropSpec
 from faces.detect import Cascade
 from models.registry import MEMBERS
 from train.data.extract_shard import Shard, start_worker, work, write_shard
@@ -36,10 +37,10 @@ SHOWN = 10  # names that the summary lists per status
 
 @dataclass(frozen=True)
 class ExtractSummary:
-    """What a finished run made."""
+    """What a finished run made; `str` gives a summary for people."""
 
     folder: Path
-    faces: int
+    faces: int  # in all shards
     names: dict[str, list[str]]  # status -> videos
 
     def __str__(self) -> str:
@@ -52,13 +53,33 @@ class ExtractSummary:
 
 
 def default_workers() -> int:
-    """A process for each core that this one may use."""
+    """Return the number of cores that this process may use: one worker for each."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def member_specs() -> tuple[Any, ...]:
-    """What any member may cut, each once."""
+def member_specs() -> tuple[CropSpec, ...]:
+    """Return the crops of all members, each once."""
     return tuple(dict.fromkeys(member.crop for member in MEMBERS.values()))
+
+
+@dataclass(frozen=True)
+class ExtractRequest:
+    """What a user asks of `dfdc extract`."""
+
+    inputs: tuple[Path, ...]  # videos, folders of them, or parts of DFDC with metadata.json
+    output: Path  # folder of the shards
+    options: ExtractOptions  # what decides the bytes; crops of all members are added to its specs
+    device: torch.device
+    labels: Path | None = None  # CSV filename,label[,original] instead of metadata.json
+    workers: int | None = None  # processes; None: one per core; 0: none but this one
+    skip: tuple[str, ...] = ()  # names of videos to set aside
+
+
+def extract_for_members(request: ExtractRequest) -> ExtractSummary:
+    """Cut faces so that every member can be trained on the crops; errors as those of `extract`."""
+    options = dataclasses.replace(request.options, specs=(*request.options.specs, *member_specs()))
+    workers = default_workers() if request.workers is None else request.workers
+    return extract(request.inputs, request.output, options, request.labels, request.device, workers, request.skip)
 
 
 def extract(
@@ -70,11 +91,23 @@ def extract(
     workers: int = 1,
     skip: Sequence[str] = (),
 ) -> ExtractSummary:
-    """Make the shards in `output` that are not there yet, then index.csv and videos.csv.
+    """Make the shards that are not there yet, then index.csv (a row per face) and videos.csv (a row per video).
 
-    workers: processes; 0 works in this one. skip: names of videos to set aside. Raises ValueError for wrong inputs,
-    and when `output` was begun with others or other options; DfdcError when a worker died, another run is at work
-    there, or no video shows a face.
+    Args:
+        inputs: videos, folders of videos, parts of DFDC (a folder with metadata.json), or folders of such parts.
+        output: folder of the shards; a stopped run goes on there.
+        options: what decides the bytes.
+        labels: a CSV with filename, label and, as far as known, original, instead of metadata.json.
+        device: where the detectors run; the CPU by default.
+        workers: processes; 0 works in this one.
+        skip: names of videos to set aside.
+
+    Returns:
+        What was made, and the videos by status.
+
+    Raises:
+        ValueError: wrong inputs, or `output` was begun with others or other options.
+        DfdcError: a worker died, another run is at work there, or no video shows a face.
     """
     device = device or torch.device("cpu")
     videos = read_videos(inputs, labels)
@@ -98,7 +131,15 @@ def extract(
 
 
 def plan_shards(videos: Sequence[Video], size: int) -> list[Shard]:
-    """Whole families, in the order of the videos, closed at `size` videos; in a family originals come first."""
+    """Put whole families into shards.
+
+    Args:
+        videos: in the order in which the shards shall hold them.
+        size: a shard is closed when it has so many videos.
+
+    Returns:
+        The shards. A family lies in one of them, its originals first.
+    """
     family = components([[("video", v.filename), *([("video", v.original)] if v.original else [])] for v in videos])
     families: defaultdict[int, list[Video]] = defaultdict(list)
     for number, video in zip(family.tolist(), videos, strict=True):

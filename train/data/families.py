@@ -13,8 +13,12 @@ from scipy.sparse.csgraph import connected_components
 def components(ties: Sequence[Iterable[tuple[str, str]]]) -> NDArray[np.intp]:
     """Number the connected components of things that share a tie.
 
-    ties: for each thing its ties, pairs of (kind, value); things with an equal pair belong together, also by way of
-    others. Returns (N,) component numbers in the order in which components first appear.
+    Args:
+        ties: for each thing its ties, pairs of (kind, value); things with an equal pair belong together, also by way
+            of others.
+
+    Returns:
+        (N,) component numbers, from 0 in the order in which components first appear.
     """
     number: dict[tuple[str, str], int] = {}
     things: list[int] = []

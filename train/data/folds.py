@@ -19,7 +19,7 @@ from train.data.table import HOLDOUT
 
 # All siblings of the 400 videos of the public test set lie in training parts 0 to 2.
 PUBLIC_PARTS = "0-2"
-UNASSIGNED = -2
+UNASSIGNED = -2  # neither a fold nor HOLDOUT, while folds are being dealt
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,21 @@ class FoldOptions:
 
 
 def make_folds(inputs: Sequence[Path], output: Path, options: FoldOptions) -> str:
-    """Write the rows of all inputs with `group` and `fold` (-1 is held out) to `output`; returns a table of the folds.
+    """Write the rows of all inputs with `group` and `fold` added.
 
-    inputs: tables with filename, label and, as far as known, original, original_group, md5, part. Raises ValueError
-    for a table that has no such columns or has been dealt already, and when a fold would stay empty.
+    Args:
+        inputs: tables with filename, label and, as far as known, original, original_group, md5, part.
+        output: the CSV to write; fold -1 is held out.
+        options: how groups are dealt.
+
+    Returns:
+        A table of the folds for people.
+
+    Raises:
+        ValueError: there is no table, one lacks a column or has been dealt already, or a fold would stay empty.
     """
+    if not inputs:
+        raise ValueError("give the index.csv of `dfdc extract`, or --audit FOLDS.csv")
     table = read_tables(inputs)
     if options.cluster is not None and options.cluster not in table:
         raise ValueError(f"there is no column {options.cluster!r} to keep together; there are {list(table.columns)}")
@@ -65,7 +75,7 @@ def make_folds(inputs: Sequence[Path], output: Path, options: FoldOptions) -> st
 
 
 def read_tables(inputs: Sequence[Path]) -> pd.DataFrame:
-    """The rows of all tables as text, in order; what a table lacks is empty."""
+    """Read the rows of all tables as text, in order; what a table lacks is empty. ValueError as for `make_folds`."""
     parts = []
     for path in inputs:
         read_labels(path)  # for its errors
@@ -82,7 +92,11 @@ def read_tables(inputs: Sequence[Path]) -> pd.DataFrame:
 
 
 def video_table(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per video, by filename: label (of the first row), part (number as text), faces."""
+    """Sum a table of faces up by video.
+
+    Returns:
+        A row per video, by filename: label (of its first face), part (a number as text), faces, fake, real, name.
+    """
     videos = table.groupby("filename", sort=True).agg(label=("label", "first"), faces=("label", "size"))
     videos["part"] = table.groupby("filename")["part"].first().map(part_name) if "part" in table else ""
     videos["fake"] = videos["label"].str.upper() == "FAKE"
@@ -91,7 +105,16 @@ def video_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def ties_of(table: pd.DataFrame, filenames: pd.Index, cluster: str | None = None) -> list[set[tuple[str, str]]]:
-    """What ties each video to others: its own name and its original's, its group, its bytes, its person."""
+    """Find what ties each video to others: its own name and its original's, its group, its bytes, its person.
+
+    Args:
+        table: the rows of faces.
+        filenames: of the videos whose ties are wanted, in order.
+        cluster: a column whose equal values stay together.
+
+    Returns:
+        For each video its ties, pairs of (kind, value).
+    """
     ties: dict[str, set[tuple[str, str]]] = {name: {("video", name)} for name in filenames}
     kinds = {"original": "video", "original_group": "group", "md5": "md5"}
     if cluster is not None:
@@ -105,7 +128,7 @@ def ties_of(table: pd.DataFrame, filenames: pd.Index, cluster: str | None = None
 
 
 def assign_folds(videos: pd.DataFrame, options: FoldOptions) -> NDArray[np.intp]:
-    """The fold of each video: whole components, first those that are held out."""
+    """Return the fold of each video, (V,): whole components, first those that are held out (-1)."""
     component = videos["component"].to_numpy()
     held_out = _parts_held_out(videos["part"], options.holdout_parts)
     fold = np.full(videos["component"].max() + 1, UNASSIGNED, dtype=np.intp)
@@ -173,7 +196,7 @@ def _shuffled(name: str, options: FoldOptions) -> str:
 
 
 def describe(rows: pd.DataFrame, videos: pd.DataFrame) -> str:
-    """The folds as a table of text; a fold with one class alone is a warning."""
+    """Render the folds as a table of text; a fold with one class alone is a warning."""
     lines = [
         f"{'fold':>8} {'videos':>7} {'faces':>8} {'groups':>7} {'reals':>7} {'fakes':>7} {'fake share':>10}  parts"
     ]

@@ -16,9 +16,16 @@ SPLIT_FOLDS = ("val", "rows whose split is not val")
 
 
 def read_training_labels(path: Path) -> pd.DataFrame:
-    """The rows of a training's labels that are REAL or FAKE, fold as a number where there is one.
+    """Read the rows of a training's labels that are REAL or FAKE.
 
-    Raises ValueError when the table lacks a column, has a face twice, or a fold that is no number.
+    Args:
+        path: a CSV with face, label and, as far as known, group, split, fold.
+
+    Returns:
+        The rows with `target`, `group` and, where there is one, `fold` as a whole number.
+
+    Raises:
+        ValueError: the table lacks a column, has a face twice, or a fold that is no number.
     """
     table = read_labels(path)
     if "face" not in table:
@@ -41,26 +48,35 @@ class LearntFrom:
 
     trained: frozenset[str]  # its weights
     calibrated: frozenset[str]  # its calibration, and which epoch was kept
-    proved: bool  # the card's hash says that `trained` is right
+    proved: bool  # the card's hash shows that `trained` is right
 
 
 def learnt_from(card: Card, table: pd.DataFrame, present: set[str]) -> LearntFrom | None:
-    """The groups of `table` that a member was trained and calibrated on; None when its card does not tell.
+    """Find the groups of a table that a member was trained and calibrated on.
 
-    table: columns face, group, and split or fold (a number). present: the faces whose crops are there, since training
-    leaves out the others. Raises ValueError when the card's hash belongs to other training groups than the table's.
+    Args:
+        card: the member's.
+        table: columns face, group, and split or fold (a whole number).
+        present: the faces whose crops are there: training leaves out the others.
+
+    Returns:
+        The groups; None when the card does not tell.
+
+    Raises:
+        ValueError: the card's hash belongs to other training groups than the table's.
     """
     fold = card.training.get("fold")
     if isinstance(fold, int) and "fold" in table:
         train, held = ~table["fold"].isin((fold, HOLDOUT)), table["fold"] == fold
     elif fold in SPLIT_FOLDS and "split" in table:
-        train, held = table["split"] != "val", table["split"] == "val"
+        train, held = table["split"] == "train", table["split"] == "val"
     else:
         return None
     expected = card.training.get("groups_sha256")
-    # The crops may be all that the run had, or just those to judge: either proves which groups it saw.
-    candidates = {groups_sha256(rows) for rows in (table[train], table[train & table["face"].isin(present)])}
-    if expected is not None and expected not in candidates:
+    older = fold in SPLIT_FOLDS and (expected is None or not _proves(expected, table, train, present))
+    if older:  # earlier versions trained on every row whose split is not "val"
+        train = ~held
+    if expected is not None and not _proves(expected, table, train, present):
         raise ValueError(
             f"the table is not the one this run was trained on: member {card.name!r} (fold {fold!r}) saw other "
             "training groups than it names; give the labels that the run was given"
@@ -68,6 +84,11 @@ def learnt_from(card: Card, table: pd.DataFrame, present: set[str]) -> LearntFro
     return LearntFrom(frozenset(table["group"][train]), frozenset(table["group"][held]), expected is not None)
 
 
+def _proves(expected: str, table: pd.DataFrame, train: pd.Series, present: set[str]) -> bool:
+    """Whether a card's hash is that of these training rows: of all of them, or of those whose crops are here."""
+    return expected in {groups_sha256(rows) for rows in (table[train], table[train & table["face"].isin(present)])}
+
+
 def overlap(groups: frozenset[str], rows: pd.DataFrame) -> list[str]:
-    """The groups that stand on both sides, sorted."""
+    """Return the groups that are in both, sorted."""
     return sorted(groups & set(rows["group"]))

@@ -15,9 +15,13 @@ Rows = NDArray[np.intp]
 
 
 def originals_of(table: pd.DataFrame) -> Rows:
-    """For each row, the row that shows the same moment of its original: (N,) row numbers, -1 where there is none.
+    """Find, for each row, the row that shows the same moment of its original.
 
-    Same moment: the frame, and the person, where the table has those columns.
+    Args:
+        table: filename and original; frame and person, which make a moment, where they are known.
+
+    Returns:
+        (N,) row numbers, -1 where there is none.
     """
     if "filename" not in table or "original" not in table:
         return np.full(len(table), -1)
@@ -30,10 +34,21 @@ def originals_of(table: pd.DataFrame) -> Rows:
 class PairedSampler(Sampler[list[int]]):
     """Batches of half fakes and half reals, the fakes first and the reals in the same order.
 
-    sampling, as in TrainConfig: with "pairs" and "originals" each fake stands beside its original where that is in the
-    data. An epoch shows all that it is about, but for what does not fill the last batch. The order is a function of
-    (seed, epoch); `start` skips batches that a resumed run has seen. Of `world` processes each takes its own pairs out
-    of one common batch, `world` times as large.
+    With "pairs" and "originals" each fake stands beside its original where that is in the data. An epoch shows all of
+    its fakes or originals, but for what does not fill the last batch. The order is a function of (seed, epoch); `start`
+    skips batches that a resumed run has seen. Of `world` processes each takes its own pairs out of one common batch,
+    `world` times as large.
+
+    Args:
+        table: target; filename, original, frame and person where known.
+        batch: faces in a batch of one process, even.
+        seed: of the order.
+        sampling: as in TrainConfig.
+        rank: of this process.
+        world: the number of processes.
+
+    Raises:
+        ValueError: an odd batch, one class only, or too few pairs for one batch.
     """
 
     def __init__(

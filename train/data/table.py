@@ -19,7 +19,10 @@ PLACE_COLUMNS = ("crop_left", "crop_top", "crop_width", "crop_height", "frame_wi
 # The fold of what no run trains or validates on.
 HOLDOUT = -1
 
+# What the column `split` may hold: trained on, validated on, left alone.
+SPLITS = ("train", "val", "test")
+
 
 def groups_sha256(table: pd.DataFrame) -> str:
-    """What a run was trained on, in one number: SHA-256 over the sorted names of the groups, one to a line."""
+    """Return the hex SHA-256 over the sorted names of a table's groups, one to a line: what a run was trained on."""
     return hashlib.sha256("\n".join(sorted(set(table["group"]))).encode()).hexdigest()

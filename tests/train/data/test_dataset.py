@@ -13,8 +13,8 @@ from tests.train.meshes import make_meshes
 from train.augment import blending
 from train.config import TrainConfig
 from train.data.dataset import FaceDataset
+from train.data.load import with_made_fakes
 from train.data.table import BOX_COLUMNS, POINT_COLUMNS
-from train.run import with_made_fakes
 
 
 def make_faces(folder, count=24, size=64):
