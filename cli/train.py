@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import MEMBERS_FOLDER, Device, pick_device
+from cli.options import MEMBERS_FOLDER, Device
+from common.device import pick_device
 
 if TYPE_CHECKING:
     from train.oof import ScoredTable
@@ -97,7 +98,7 @@ def train(
 
     Leaves <name>.safetensors and its card <name>.json in the run's folder; copy the two to models/weights to use
     them. Stop it with Ctrl-C or SIGTERM whenever you must: the same command goes on where it stopped. On several GPUs:
-    torchrun --nproc-per-node 4 dfdc.py train ... with the same options.
+    torchrun --nproc-per-node 4 -m dfdc train ... with the same options.
     """
     from common.engine import keep_freed_memory
     from train.config import load_experiment

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from cli.options import pick_device
+from common.device import pick_device
 from common.files import write_text
 from models.backend import load_members
 

@@ -1,6 +1,6 @@
 import torch
 
-from cli.options import pick_device
+from common.device import pick_device
 
 
 def test_a_gpu_that_is_listed_and_does_not_work_is_not_used(monkeypatch, capsys):
