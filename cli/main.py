@@ -16,17 +16,28 @@ import cli.explore
 import cli.kaggle
 import cli.train
 from cli.options import MEMBERS_FOLDER, BlendFile, Device, FramesPerVideo, Json, Members
+from common import __version__
 from common.errors import DfdcError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 # A budget counts from here, or from where the process that started this one says.
 STARTED = float(os.environ.get("DFDC_STARTED", time.time()))
 EXIT_FAILED, EXIT_USAGE, EXIT_FALLBACKS = 1, 2, 3
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dfdc {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def dfdc() -> None:
+def dfdc(
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version and exit", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
     """DeepFake Detection Challenge: predict videos, train members, tune their blend, find out what each contributes.
 
     Results go to stdout, progress and logs to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done, but more

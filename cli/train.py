@@ -93,7 +93,7 @@ def train(
 
     Leaves <name>.safetensors and its card <name>.json in the run's folder; copy the two to models/weights to use
     them. Ctrl-C or SIGTERM stops it, and the same command goes on where it stopped. On several GPUs:
-    torchrun --nproc-per-node 4 dfdc.py train ... with the same options.
+    torchrun --nproc-per-node 4 -m dfdc train ... with the same options.
     """
     from common.engine import keep_freed_memory
     from train.run import TrainRequest, run_training

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+# What cameras, phones and the data sets of the field write; a file with another ending can be given by its path.
 VIDEO_ENDINGS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp")
 
 
@@ -17,8 +18,17 @@ VIDEO_ENDINGS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside `target`; rename it onto `target` on success, remove it on failure.
 
-    The rename is atomic on one file system, so a reader (or a run after a kill) sees the old file or the
-    whole new one, never a part. Missing parent folders are made.
+    The rename is atomic on one file system, so a reader (or a run after a kill) sees the old file or the whole new one,
+    never a part.
+
+    Args:
+        target: The file to be written. Missing parent folders are made; an existing file is replaced.
+
+    Yields:
+        An empty file to write to, in the folder of `target`.
+
+    Raises:
+        OSError: The folder cannot be written, or `target` is a folder.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
@@ -48,7 +58,13 @@ def _sync(path: Path) -> None:
 def write_text(target: Path, text: str) -> None:
     """Write `text` to `target` as UTF-8 with unix line ends, whole or not at all.
 
-    Bytes of file names that are no UTF-8, which Python keeps as surrogates, are written as they were.
+    Args:
+        target: The file to be written.
+        text: Its content. Bytes of file names that are not UTF-8, which Python keeps as surrogates, are written as they
+            were.
+
+    Raises:
+        OSError: The folder cannot be written.
     """
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
@@ -75,9 +91,17 @@ def lock_file(descriptor: int, wait: bool = False) -> bool:
 
 
 def files_in(inputs: Sequence[Path], endings: tuple[str, ...] = VIDEO_ENDINGS) -> list[Path]:
-    """Files among `inputs`: a file as it is, whatever its name, of a folder all entries with one of the endings.
+    """List the files that `inputs` name.
 
-    Raises ValueError for an input that does not exist, and for a folder without such entries.
+    Args:
+        inputs: Files, taken whatever their names are, and folders, whose sub-folders are not searched.
+        endings: Of a folder, which entries are taken; lower case, with the dot.
+
+    Returns:
+        The files in the order of the inputs, those of one folder sorted by name.
+
+    Raises:
+        ValueError: An input does not exist, or a folder has no such entry.
     """
     found: list[Path] = []
     for source in inputs:
@@ -94,6 +118,6 @@ def files_in(inputs: Sequence[Path], endings: tuple[str, ...] = VIDEO_ENDINGS) -
 
 
 def sha256_of(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes, read in blocks."""
+    """Return the SHA-256 of a file's bytes in hexadecimal digits; the file is read in blocks."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()

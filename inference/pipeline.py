@@ -107,6 +107,20 @@ class Pipeline:
                     break
         yield from self._score(waiting, scheduler)
 
+    def predict_frames(self, frames: Frames, name: str = "frames") -> VideoResult:
+        """Predict one video whose frames are in memory already.
+
+        Args:
+            frames: All of them are used, whatever the options say.
+            name: The file name of the result.
+
+        Returns:
+            The result, as `run` gives it for a video with these frames.
+        """
+        scheduler = FixedScheduler(Plan(len(frames.images), 0))
+        decoded = Decoded(Path(name), frames, "ok", "", 0.0)
+        return next(self._score([self._prepare(decoded, scheduler.plan)], scheduler))
+
     @property
     def decoders(self) -> int:
         """Videos decoded at a time."""

@@ -1,0 +1,306 @@
+"""The detector for other programs and notebooks: load once, then videos or frames in, P(fake) out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from common.device import pick_device
+from common.files import files_in
+from ensemble.blend import Blend
+from faces.crop import Boxes, CropSpec, Image, cut
+from faces.detect import Cascade
+from faces.track import STRAY, track
+from faces.video import Frames, VideoInfo, decode
+from inference.pipeline import Pipeline, PredictOptions, load_blend, make_pipeline
+from inference.result import VideoResult
+from models.checkpoint import WEIGHTS_DIR
+from models.registry import TIGHT
+
+VideoPath = str | os.PathLike[str]
+VideoPaths = list[str] | list[Path] | tuple[VideoPath, ...]  # not Sequence: a string is a sequence of strings
+
+# Seconds between two frames of an array whose times are not given: what 32 frames of a DFDC clip of 10 s have.
+FRAME_GAP = 10 / 32
+
+
+@dataclass(frozen=True)
+class Prediction(VideoResult):
+    """What the ensemble says of one video: `prob_fake`, `status`, `reason`, `people`, `faces` and more.
+
+    `status` is "ok" unless the video has no probability of its own; then `prob_fake` is the prior 0.5 and `reason` says
+    why.
+    """
+
+    def to_frame(self) -> pd.DataFrame:
+        """Make a table of the faces.
+
+        Returns:
+            One row per face: frame, second, person, left, top, right, bottom (pixels), score, detector, prob_fake and
+            one column per member with its logit. No rows for a video without faces.
+        """
+        columns = ["frame", "second", "person", "left", "top", "right", "bottom", "score", "detector", "prob_fake"]
+        rows = []
+        for face in self.faces:
+            box = [float(value) for value in face.box_xyxy]
+            values = [face.frame, face.second, face.person, *box, face.score, face.detector, face.prob_fake]
+            rows.append(dict(zip(columns, values, strict=True)) | face.logits)
+        return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
+
+
+class Predictions(Sequence[Prediction]):
+    """The predictions of several videos, in the order in which the videos were given."""
+
+    def __init__(self, predictions: Iterable[Prediction]) -> None:
+        """Keep the predictions of some videos.
+
+        Args:
+            predictions: One for each video.
+        """
+        self._all = tuple(predictions)
+
+    @overload
+    def __getitem__(self, index: int) -> Prediction: ...
+    @overload
+    def __getitem__(self, index: slice) -> Predictions: ...
+    def __getitem__(self, index: int | slice) -> Prediction | Predictions:
+        """Give one prediction, or several of them."""
+        return Predictions(self._all[index]) if isinstance(index, slice) else self._all[index]
+
+    def __len__(self) -> int:
+        """Count the videos."""
+        return len(self._all)
+
+    def __repr__(self) -> str:
+        """Show how many videos there are and how many of them have a probability of their own."""
+        return f"Predictions({len(self)} videos, {self.status.count('ok')} ok)"
+
+    @property
+    def prob_fake(self) -> NDArray[np.float64]:
+        """P(fake) of each video, (V,)."""
+        return np.array([each.prob_fake for each in self._all], dtype=np.float64)
+
+    @property
+    def status(self) -> list[str]:
+        """The status of each video."""
+        return [each.status for each in self._all]
+
+    @property
+    def people(self) -> pd.DataFrame:
+        """One row per person of each video: filename, person, frames, prob_fake."""
+        rows = [{"filename": each.filename} | asdict(person) for each in self._all for person in each.people]
+        return pd.DataFrame(rows, columns=["filename", "person", "frames", "prob_fake"])
+
+    @property
+    def faces(self) -> pd.DataFrame:
+        """One row per face of each video: filename, then the columns of `Prediction.to_frame`."""
+        tables = [each.to_frame().assign(filename=each.filename) for each in self._all if each.faces]
+        table = pd.concat(tables, ignore_index=True) if tables else Prediction("", "ok", 0.5).to_frame()
+        return table[["filename", *(name for name in table.columns if name != "filename")]] if tables else table
+
+    def to_frame(self) -> pd.DataFrame:
+        """Make a table of the videos.
+
+        Returns:
+            One row per video: filename, prob_fake, status, reason, people and faces (how many), width and height
+            (pixels), fps, duration (seconds).
+        """
+        columns = ["filename", "prob_fake", "status", "reason", "people", "faces", "width", "height", "fps", "duration"]
+        counted = {"people", "faces"}
+        rows = [
+            [len(getattr(each, name)) if name in counted else getattr(each, name) for name in columns]
+            for each in self._all
+        ]
+        return pd.DataFrame(rows, columns=columns)
+
+
+class FakeDetector:
+    """An ensemble that is loaded once and predicts any number of videos; `load` makes one."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        """Wrap a pipeline.
+
+        Args:
+            pipeline: What `dfdc predict` runs as well, so that both give the same probabilities.
+        """
+        self.pipeline = pipeline
+
+    def __repr__(self) -> str:
+        """Show the members and the device."""
+        return f"FakeDetector({', '.join(self.members)} on {self.pipeline.device})"
+
+    @property
+    def members(self) -> list[str]:
+        """The names of the members that vote."""
+        return [loaded.card.name for loaded in self.pipeline.loaded_members]
+
+    @property
+    def blend(self) -> Blend:
+        """How their logits become one probability."""
+        return self.pipeline.blend
+
+    @overload
+    def predict(self, source: VideoPath, seconds: None = None) -> Prediction | Predictions: ...
+    @overload
+    def predict(self, source: NDArray[np.uint8], seconds: Sequence[float] | None = None) -> Prediction: ...
+    @overload
+    def predict(self, source: VideoPaths, seconds: None = None) -> Predictions: ...
+    def predict(
+        self,
+        source: VideoPath | VideoPaths | NDArray[np.uint8],
+        seconds: Sequence[float] | None = None,
+    ) -> Prediction | Predictions:
+        """Predict P(fake) of a video, of several, or of frames in memory.
+
+        Args:
+            source: The path of a video, a folder of videos, a list of either, or the frames of one video as a
+                (N, H, W, 3) uint8 RGB array. All frames of an array are used, and none of a video beyond what the
+                detector was loaded for.
+            seconds: Of an array only: when each frame is shown, (N,), growing. People are followed by it. Without it
+                the frames lie FRAME_GAP seconds apart.
+
+        Returns:
+            One Prediction for the path of a file and for an array, Predictions for a folder and for a list. A video
+            that cannot be read, or that shows no face, has a status and the prior; it raises nothing.
+
+        Raises:
+            ValueError: A path does not exist, a folder holds no video, or the array is no (N, H, W, 3) uint8 RGB.
+            TypeError: The source is none of these.
+        """
+        if isinstance(source, np.ndarray):
+            return _prediction(self.pipeline.predict_frames(_frames(source, seconds)))
+        if seconds is not None:
+            raise ValueError("seconds belong to an array of frames; a video says itself when its frames are shown")
+        paths = [_path(each) for each in source] if isinstance(source, list | tuple) else [_path(source)]
+        results = [_prediction(result) for result in self.pipeline.run(files_in(paths))]
+        return Predictions(results) if isinstance(source, list | tuple) or paths[0].is_dir() else results[0]
+
+
+def load(
+    members: VideoPath = WEIGHTS_DIR,
+    device: str = "auto",
+    blend: Blend | VideoPath | None = None,
+    frames: int | None = None,
+) -> FakeDetector:
+    """Load the ensemble that `dfdc predict` uses.
+
+    Args:
+        members: A folder of members (each a .safetensors with its .json); by default the shipped one.
+        device: "cuda", "cpu", or "auto": CUDA where there is a GPU that computes.
+        blend: A Blend, or the path of a blend.json; by default the one beside the members, and equal weights where
+            there is none.
+        frames: How many frames of a video are looked at, evenly spread; by default what the blend says.
+
+    Returns:
+        The detector. It takes seconds to load and can be used any number of times.
+
+    Raises:
+        ValueError: The device is unknown or not there, or frames is below 1.
+        DfdcError: Weights are missing or damaged, or are others than those that the blend was tuned with.
+    """
+    folder = Path(members)
+    chosen = blend if isinstance(blend, Blend) else load_blend(folder, None if blend is None else Path(blend))
+    options = PredictOptions(frames=chosen.frames if frames is None else frames)
+    return FakeDetector(make_pipeline(options, pick_device(device), folder, blend=chosen))
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """One face in one frame of a video."""
+
+    frame: int  # index in the video
+    second: float
+    person: int  # 0 is the person seen in most frames
+    box_xyxy: Boxes  # (4,) pixels of the full frame, may reach outside it
+    points_xy: Boxes  # (5, 2) pixels: right eye, left eye, nose, right and left mouth corner (the person's right)
+    score: float  # the detector's confidence, 0..1
+    detector: str  # which one found it
+    image: Image = field(repr=False)  # the frame, (H, W, 3) uint8 RGB
+
+
+def find_faces(video: VideoPath, frames: int = 32, device: str = "auto") -> list[Face]:
+    """Find the faces of a video and follow them from frame to frame, as `dfdc predict` does.
+
+    Args:
+        video: The path of a video.
+        frames: How many frames are looked at, evenly spread.
+        device: "cuda", "cpu" or "auto".
+
+    Returns:
+        The faces in the order of the frames, without boxes that belong to nobody. Each holds the frame it was found in.
+
+    Raises:
+        DfdcError: The file cannot be read as a video.
+        ValueError: The device is unknown or not there, or frames is below 1.
+    """
+    shown = decode(_path(video), frames)
+    found = Cascade(pick_device(device))(shown.images)
+    people = track(found, [float(second) for second in shown.seconds])
+    return [
+        Face(
+            frame=int(shown.indices[number]),
+            second=float(shown.seconds[number]),
+            person=int(people[number][index]),
+            box_xyxy=faces.boxes_xyxy[index],
+            points_xy=faces.points_xy[index],
+            score=float(faces.scores[index]),
+            detector=faces.detector,
+            image=shown.images[number],
+        )
+        for number, faces in enumerate(found)
+        for index in range(len(faces))
+        if people[number][index] != STRAY
+    ]
+
+
+def crop(image: Image, box_xyxy: Boxes, spec: CropSpec = TIGHT, points_xy: Boxes | None = None) -> Image:
+    """Cut one face out of a frame by the function that training and prediction use.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        box_xyxy: (4,) pixels: left, top, right, bottom; may reach outside the image.
+        spec: What to cut around the box, at which size; by default what the member lite0_tight looks at.
+        points_xy: (5, 2) pixels, needed where spec.align is "5pt"; `Face.points_xy` has their order.
+
+    Returns:
+        (size, size, 3) uint8 RGB.
+
+    Raises:
+        ValueError: The box has no area or is not finite, or points are needed and missing.
+    """
+    return cut(image, box_xyxy, spec, points_xy)
+
+
+def _path(value: object) -> Path:
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"cannot predict a {type(value).__name__}; give paths of videos, or one (N, H, W, 3) array")
+    return Path(value)
+
+
+def _prediction(result: VideoResult) -> Prediction:
+    return Prediction(**vars(result))
+
+
+def _frames(images: NDArray[np.uint8], seconds: Sequence[float] | None) -> Frames:
+    """Frames in memory as the decoder would give them."""
+    if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or not images.size:
+        raise ValueError(f"frames are a (N, H, W, 3) uint8 RGB array, not {images.dtype} {images.shape}")
+    count, height, width = images.shape[:3]
+    times: NDArray[np.float64] = np.arange(count, dtype=np.float64) * FRAME_GAP
+    if seconds is not None:
+        times = np.asarray(seconds, dtype=np.float64)
+    if times.shape != (count,) or np.any(np.diff(times) <= 0):
+        raise ValueError(f"seconds are one growing number for each of the {count} frames, not {seconds!r}")
+    gap = float(np.median(np.diff(times))) if count > 1 else FRAME_GAP
+    info = VideoInfo(
+        frames=count, fps=1 / gap, duration=count * gap, width=width, height=height, rotation=0,
+        codec="", pixel_format="rgb24", has_audio=False, audio_codec="",
+    )  # fmt: skip
+    return Frames(tuple(images), np.arange(count, dtype=np.int64), times, info)
