@@ -201,6 +201,8 @@ def _build(options: BuildOptions, into: Path) -> Built:
 
 
 def _print_built(made: Built, dry_run: bool) -> None:
+    from kaggle_dataset.bundle.report import write_report
+
     typer.echo(made.report.render())
     known = {name: weights["max_drift"] for name, weights in made.manifest["blend"]["weights"].items()}
     drift = {name: made.drift[name] if name in made.converted else known.get(name) for name in known | made.drift}
@@ -209,6 +211,7 @@ def _print_built(made: Built, dry_run: bool) -> None:
     if dry_run:
         typer.echo(f"dry run: it would be {made.id}; nothing was kept", err=True)
     else:
+        write_report(made.dataset.parent / "build.html", made.id, made.report, drift)
         typer.echo(f"{'written' if made.fresh else 'there already, the same'}: {made.dataset.parent}", err=True)
 
 
@@ -218,6 +221,7 @@ def _dry_run(folder: Path, videos: Path, isolation: str, max_fallback: float, ke
     from typing import cast
 
     from common.files import write_text
+    from kaggle_dataset.dry_run.report import write_report
     from kaggle_dataset.dry_run.run import dry_run
     from kaggle_dataset.dry_run.sandbox import Isolation
 
@@ -225,6 +229,7 @@ def _dry_run(folder: Path, videos: Path, isolation: str, max_fallback: float, ke
     (folder / DRY_RUN_REPORT).unlink(missing_ok=True)  # one that was passed before says nothing if this one fails
     shown = dry_run(folder, videos, isolation=means, max_fallback=max_fallback, keep=keep, say=_say)
     write_text(folder / DRY_RUN_REPORT, json.dumps(shown.to_dict(), indent=1) + "\n")
+    write_report(folder / "dry_run.html", shown)
     return shown.render()
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from html import escape
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
+from common.html import Cell
+
 if TYPE_CHECKING:
+    from markupsafe import Markup
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
@@ -18,14 +20,14 @@ if TYPE_CHECKING:
     from ensemble.risk import ClipCurve
     from ensemble.select import Candidate
 
-# Of the page in the light; each becomes the variable of report.css, so that a dark page has its own. The last two are
-# Okabe and Ito's, which the colour-blind tell apart.
+# Each becomes a variable of common/html/style.css, so that a dark page has its own. The last two are Okabe and Ito's,
+# which the colour-blind tell apart.
 INK, SOFT, LINE = "#1b2027", "#5a6572", "#dde1e6"
 BLUE, RED = "#0072b2", "#d55e00"
 THEME = {INK: "ink", SOFT: "soft", LINE: "line", BLUE: "blue", RED: "vermilion"}
 GREY = "#8b95a1"  # seen on light and on dark: a point of a bitmap cannot follow the page
 WIDTH = 4.3  # inches: letters of a picture as wide as a phone are then as high as they say
-MANY = 300  # line-ups: more of them become one bitmap, or each would add 100 bytes to the page
+MANY = 300  # subsets: more of them become one bitmap, or each would add 100 bytes to the page
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: letters are measured alike on any machine
     "font.size": 9.5,
@@ -51,7 +53,7 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def forest(rows: Sequence[tuple[str, Estimate]], axis: str, marked: Sequence[str] = (), zero: bool = False) -> str:
+def forest(rows: Sequence[tuple[str, Estimate]], axis: str, marked: Sequence[str] = (), zero: bool = False) -> Markup:
     """Points with their intervals, one below the other. marked: names in another colour. zero: a line at 0."""
 
     def draw(figure: Figure) -> None:
@@ -74,7 +76,7 @@ def forest(rows: Sequence[tuple[str, Estimate]], axis: str, marked: Sequence[str
     return _svg(draw, 0.42 * len(rows) + 0.7, f"{axis}: {', '.join(name for name, _ in rows)}")
 
 
-def reliability(before: Reliability, after: Reliability, names: tuple[str, str], bins: int) -> str:
+def reliability(before: Reliability, after: Reliability, names: tuple[str, str], bins: int) -> Markup:
     """The share of fakes over what was said, and how many videos that rests on. names: of before, of after. bins: of
     equal width.
     """
@@ -100,7 +102,7 @@ def reliability(before: Reliability, after: Reliability, names: tuple[str, str],
     return _svg(draw, 4.6, "Reliability diagram: share of fakes over prob_fake, before and after")
 
 
-def clip_cost(curve: ClipCurve, clip: tuple[float, float]) -> str:
+def clip_cost(curve: ClipCurve, clip: tuple[float, float]) -> Markup:
     """The log loss for each bound; above it what one certain error then costs. clip: the chosen bounds."""
 
     def draw(figure: Figure) -> None:
@@ -133,7 +135,7 @@ def subsets(
     cost: Callable[[Candidate], float],
     limit: float,
     axis: str,
-) -> str:
+) -> Markup:
     """The log loss of line-ups over what they cost. limit: in the unit of `cost`."""
     known = [c for c in candidates if math.isfinite(c.log_loss) and math.isfinite(cost(c))]
 
@@ -156,29 +158,25 @@ def subsets(
         axes.set_ylabel("log loss")
         figure.legend(loc="outside upper left", ncols=2)
 
-    return _svg(draw, 3.8, f"Log loss over {axis}: {len(known)} line-ups, {len(frontier)} of them on the frontier")
+    return _svg(draw, 3.8, f"Log loss over {axis}: {len(known)} subsets, {len(frontier)} of them on the frontier")
 
 
-def whisker(estimate: Estimate, widest: float) -> str:
+def whisker(estimate: Estimate, widest: float) -> Markup:
     """An interval for one cell of a table, 0 in the middle. widest: the end of the axis, the same for all cells."""
+    from markupsafe import Markup
+
     values = (estimate.low, estimate.value, estimate.high)
     if not (widest > 0 and all(map(math.isfinite, values))):
-        return ""
+        return Markup()
     low, middle, high = (72 + 66 * value / widest for value in values)
     line = f'<line x1="{low:.1f}" x2="{high:.1f}" y1="8" y2="8"/><circle cx="{middle:.1f}" cy="8" r="3.5"/>'
-    return f'<svg class="whisker" viewBox="0 0 144 16" aria-hidden="true"><path d="M72 0V16"/>{line}</svg>'
+    return Markup(f'<svg class="whisker" viewBox="0 0 144 16" aria-hidden="true"><path d="M72 0V16"/>{line}</svg>')  # noqa: S704
 
 
-def bar(weight: float) -> str:
-    """A weight from 0 to 1, with its number; what weighs nothing need not run."""
-    unused = "" if weight > 0 else " <small>need not run</small>"
-    return f'<span class="bar"><i style="width:{100 * weight:.1f}%"></i></span>{weight:.3f}{unused}'
-
-
-def shade(value: float, written: str) -> str:
-    """A cell of a table, as blue as `value` is near 1, as vermilion as it is near -1. written: ready HTML."""
+def shade(value: float, written: str) -> Cell:
+    """A cell of a table, as blue as `value` is near 1, as vermilion as it is near -1."""
     strength = min(abs(value), 1.0) ** 2 * 0.7 if math.isfinite(value) else 0.0
-    return f'<td class="{"above" if value >= 0 else "below"}" style="--strength:{strength:.2f}">{written}</td>'
+    return Cell(written, kind="above" if value >= 0 else "below", strength=strength)
 
 
 def _points(candidates: Sequence[Candidate], cost: Callable[[Candidate], float]) -> tuple[list[float], list[float]]:
@@ -194,7 +192,7 @@ def _log_ticks(axis: Axis, written: Callable[[float, object], str], decades: flo
     axis.set_major_formatter(FuncFormatter(written))
 
 
-def _svg(draw: Callable[[Figure], None], height: float, label: str) -> str:
+def _svg(draw: Callable[[Figure], None], height: float, label: str) -> Markup:
     """An <svg> element, the same for the same picture. height: inches. label: what it shows, for who cannot see it."""
     # Not pyplot: it keeps a global list of figures.
     import matplotlib
@@ -209,8 +207,10 @@ def _svg(draw: Callable[[Figure], None], height: float, label: str) -> str:
     return _inline(text.getvalue(), label)
 
 
-def _inline(text: str, label: str) -> str:
+def _inline(text: str, label: str) -> Markup:
     """Without what a page does not need: prologue, metadata, names of groups, fonts, digits that nobody sees."""
+    from markupsafe import Markup
+
     found = re.search(r'<svg [^>]*viewBox="([^"]+)"[^>]*>(.*)</svg>', text, flags=re.DOTALL)
     if not found:
         raise ValueError(f"matplotlib wrote no <svg> but {text[:60]!r}")
@@ -222,4 +222,6 @@ def _inline(text: str, label: str) -> str:
     body = re.sub(r"\s*\n\s*", "\n", body)
     for colour, name in THEME.items():
         body = body.replace(colour, f"var(--{name})")
-    return f'<svg role="img" aria-label="{escape(label)}" viewBox="{found[1]}">{body}</svg>'
+    # matplotlib has escaped all text in the body.
+    picture = Markup('<svg role="img" aria-label="{}" viewBox="{}">{}</svg>')
+    return picture.format(label, found[1], Markup(body))  # noqa: S704

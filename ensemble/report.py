@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from common.files import write_text
-from common.html import html
+from common.html import Cell, Table, render
 from ensemble import pictures, summary
 from ensemble.blend import TEST_PRIOR
 from ensemble.contribution import BINS
@@ -20,241 +22,250 @@ from ensemble.summary import interval, number, verdict_of
 from ensemble.tune import GAP
 from ensemble.validate import EQUAL, TUNED, Fitted
 
-# The browser itself then refuses every request, so "no network" does not rest on our care alone.
-CONTENT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
 BOUNDS = 4  # every fourth bound of the clip has a row
 NATS = "log loss, nats"
+
+
+@dataclass(frozen=True)
+class Block:
+    """Pictures side by side or one beside its table, a table alone, or a list of names and values."""
+
+    pictures: tuple[Markup, ...] = ()
+    table: Table | None = None
+    facts: tuple[tuple[str, object], ...] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page; it is left out where no block shows anything."""
+
+    title: str
+    lead: str
+    blocks: tuple[Block, ...]
+
+    def shown(self) -> bool:
+        """Whether there is anything in it."""
+        return any(block.pictures or block.facts or (block.table and block.table.rows) for block in self.blocks)
 
 
 def write_report(path: Path, outcome: Outcome, command: str = "") -> None:
     """Write the HTML report of `outcome` to `path`, whole or not at all; the same outcome gives the same bytes.
 
-    command: what the user typed, for the last section. Raises OSError where `path` cannot be written.
+    Args:
+        path: the file.
+        outcome: what tuning came to.
+        command: what the user typed, for the last section.
+
+    Raises:
+        OSError: `path` cannot be written.
     """
-    write_text(path, _page(outcome, command))
+    parts = (_blends, _members, _alike, _calibration, _clip, _subsets, _disagreements, _slices, _study, _fallbacks)
+    sections = [section for part in parts if (section := part(outcome)).shown()]
+    page = render(
+        "ensemble/report.html.j2",
+        title=f"Blend of {len(outcome.blend.members)}: {outcome.chosen}",
+        chosen=outcome.chosen,
+        why=f"{outcome.why[:1].upper()}{outcome.why[1:]}. {summary.doubt(outcome)}",
+        cards=_verdict(outcome),
+        weights=_weights(outcome),
+        sections=[*sections, _run(outcome, command)],
+    )
+    write_text(path, page)
 
 
-def _page(outcome: Outcome, command: str) -> str:
-    css = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
-    parts = (_verdict, _blends, _members, _alike, _calibration, _clip, _subsets, _disagreements, _slices, _study)
-    body = "\n".join(filter(None, (part(outcome) for part in (*parts, _fallbacks))))
-    title = f"Blend of {len(outcome.blend.members)}: {outcome.chosen}"
-    return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{html(title)}</title>
-<meta http-equiv="Content-Security-Policy" content="{CONTENT_POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
-<style>
-{css}</style></head>
-<body><header><h1>What ships: {html(outcome.chosen)}</h1>
-<p class="lead">{html(outcome.why[:1].upper() + outcome.why[1:])}. {summary.doubt(outcome)}</p></header>
-<main>
-{body}
-{_run(outcome, command)}
-</main></body></html>
-"""
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]], kind: str = "") -> Table:
+    return Table(head, rows, f"numbers {kind}".strip(), f"table by {head[0]}")
 
 
-def _section(title: str, lead: str, *body: str) -> str:
-    """lead and body: ready HTML; nothing at all when the body is empty."""
-    rest = "\n".join(filter(None, body))
-    return f'<section><h2>{title}</h2>\n<p class="lead">{lead}</p>\n{rest}</section>' if rest else ""
+def _beside(picture: Markup, table: Table) -> Block:
+    return Block((picture,), table)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
-    """A table of ready HTML cells, the first of each row its heading, in a box that scrolls by itself."""
-    cells = ((name, (c if c.startswith("<td") else f"<td>{c}</td>" for c in rest)) for name, *rest in rows)
-    lines = [f'<tr><th scope="row">{name}</th>{"".join(rest)}</tr>\n' for name, rest in cells]
-    names = "".join(f'<th scope="col">{name}</th>' for name in head)
-    box = f'<div class="scroll" tabindex="0" role="region" aria-label="table by {head[0]}">'  # reached by keyboard
-    top = f'{box}<table class="{kind}">\n<thead><tr>{names}</tr></thead>'
-    return f"{top}\n<tbody>\n{''.join(lines)}</tbody></table></div>" if lines else ""
-
-
-def _beside(picture: str, table: str) -> str:
-    return f'<div class="pair"><figure>{picture}</figure>{table}</div>'
-
-
-def _facts(rows: Iterable[tuple[str, str]]) -> str:
-    """Ready HTML, name and value."""
-    return f'<dl class="run">\n{"".join(f"<div><dt>{k}</dt><dd>{v}</dd></div>{chr(10)}" for k, v in rows)}</dl>'
-
-
-def _name(member: str) -> str:
-    """A name from a file: letters that are written from right to left must not turn what stands beside it."""
-    return f"<bdi>{html(member)}</bdi>"
-
-
-def _verdict(outcome: Outcome) -> str:
+def _verdict(outcome: Outcome) -> list[tuple[str, str, str]]:
     blend, expected = outcome.blend, outcome.expected
     low, high = blend.clip
     dearest = max(-math.log(bound) if bound > 0 else math.inf for bound in (low, 1 - high))
     premium = number(summary.clip_premium(outcome), 5, "+")
     seen = f"tuned blend, videos it was tuned on; {number(outcome.losses.of[TUNED].value, 4)} on others"
     prior = f"shift; members behave as if {number(100 * summary.expected_prior(outcome), 1, unit=' %')} were fake, not "
-    cards = (
+    return [
         ("Expected log loss", number(expected.value, 4), f"95 % {interval(expected)}; 0.5 for all scores 0.6931"),
         ("In sample, too low", number(outcome.naive, 4), seen),
         ("Clip", f"{low:g} to {high:g}", f"{premium} nats here; one certain error {number(dearest, 2)} at most"),
         ("Temperature", number(blend.mix.temperature, 3), f"{blend.space} space; {blend.aggregation}"),
         ("Prior", number(blend.mix.shift, 3, "+"), f"{prior}{100 * TEST_PRIOR:g} %"),
-    )
-    tiles = (f"<div><dt>{name}</dt><dd>{value}<small>{html(note)}</small></dd></div>\n" for name, value, note in cards)
-    order = np.argsort(-blend.mix.weights, kind="stable")
-    rows = ((_name(blend.members[m]), pictures.bar(blend.mix.weights[m])) for m in order)
-    return f"""<section><dl class="cards">
-{"".join(tiles)}</dl>
-<p class="lead">Log loss in nats, the classes weighted half each, lower is better: on videos like those it was tuned on,
-judged by blends that were tuned without them. Intervals are by bootstrap of whole groups.</p>
-{_table(("member", "weight"), rows, "weights")}</section>"""
+    ]
 
 
-def _blends(outcome: Outcome) -> str:
-    of, ships = outcome.losses.of, " <b>ships</b>"
+def _weights(outcome: Outcome) -> Table:
+    members, weights = outcome.blend.members, outcome.blend.mix.weights
+    rows = []
+    for m in np.argsort(-weights, kind="stable"):
+        weight = float(weights[m])
+        small = "" if weight > 0 else "need not run"
+        rows.append((Cell(names=(members[m],)), Cell(f"{weight:.3f}", bar=weight, small=small)))
+    return _table(("member", "weight"), rows, "weights")
+
+
+def _blends(outcome: Outcome) -> Section:
+    of = outcome.losses.of
     gains = [(f"{a} - {b}", gain) for (a, b), gain in outcome.losses.difference.items()]
     clear = [name for name, gain in gains if verdict_of(gain) == "better"]
-    losses = [[html(name) + ships * (name == outcome.chosen), *rest] for name, *rest in summary.loss_rows(outcome)]
+    losses = [
+        [Cell(name, strong="ships" if name == outcome.chosen else ""), *rest]
+        for name, *rest in summary.loss_rows(outcome)
+    ]
     above = pictures.forest(list(of.items()), NATS, [outcome.chosen])
     below = pictures.forest(gains, f"difference of {NATS}", clear, zero=True)
-    return _section(
+    return Section(
         "Blends",
-        f"Each tuned without the videos it is judged on; {EQUAL} have a tuned temperature and shift too. Differences "
-        "are paired: what two blends share cancels, so they can be sure where two intervals overlap. Below 0 the first "
-        "is better. Vermilion: what ships, and differences that lie below 0 with their interval.",
-        _beside(above, _table(("blend", "log loss", "95 %"), losses)),
-        _beside(below, _table(("difference", "log loss", "95 %", "the first is"), summary.gain_rows(outcome))),
+        f"Each blend is tuned without the videos it is scored on; {EQUAL} have a tuned temperature and shift too. "
+        "Differences are paired: what two blends share cancels, so a difference can be clear where two intervals "
+        "overlap. Below 0 the first is better. Vermilion marks what ships, and differences that lie below 0 with their "
+        "interval.",
+        (
+            _beside(above, _table(("blend", "log loss", "95 %"), losses)),
+            _beside(below, _table(("difference", "log loss", "95 %", "the first is"), summary.gain_rows(outcome))),
+        ),
     )
 
 
-def _members(outcome: Outcome) -> str:
+def _members(outcome: Outcome) -> Section:
     missed = {name: own.missed for name, own in outcome.contributions.singles.items() if own.missed}
     widest = max((abs(x) for e in missed.values() for x in (e.low, e.value, e.high) if math.isfinite(x)), default=0.0)
     rows = [
-        [_name(name), *cells, pictures.whisker(missed[name], widest) if name in missed else ""]
+        [Cell(names=(name,)), *cells, pictures.whisker(missed[name], widest) if name in missed else ""]
         for name, *cells in summary.member_rows(outcome)
     ]
-    return _section(
+    return Section(
         "Members",
-        "Each by itself: log loss as it is, and calibrated on other folds. Without it: what the log loss rises by when "
-        "the others are tuned again; an interval that lies above 0 says that the blend would miss it.",
-        _table((*summary.MEMBER_COLUMNS, "without it"), rows),
+        "Each member by itself: its log loss as it is, and calibrated on other folds. Its contribution is what the log "
+        "loss rises by without it, when the others are tuned again; an interval that lies above 0 says that the blend "
+        "needs the member.",
+        (Block(table=_table((*summary.MEMBER_COLUMNS, "without it"), rows)),),
     )
 
 
-def _alike(outcome: Outcome) -> str:
+def _alike(outcome: Outcome) -> Section:
     rows = [
-        (f"{at} {_name(name)}", *(pictures.shade(r, number(r, 2)) for r in line))
+        (Cell(f"{at} ", names=(name,)), *(pictures.shade(r, number(r, 2)) for r in line))
         for at, (name, line) in enumerate(zip(outcome.blend.members, outcome.contributions.correlation, strict=True), 1)
     ]
-    lead = "Correlation of their logits: the darker, the less a second one adds."
+    lead = "The correlation of their logits: the darker a cell, the less the second member adds."
     head = ("member", *map(str, range(1, len(rows) + 1)))
-    return _section("How alike members are", lead, _table(head, rows if len(rows) > 1 else [], "heat"))
+    table = _table(head, rows if len(rows) > 1 else [], "heat")
+    return Section("How alike members are", lead, (Block(table=table),))
 
 
-def _calibration(outcome: Outcome) -> str:
+def _calibration(outcome: Outcome) -> Section:
     before, after = outcome.contributions.before, outcome.contributions.after
     bins = zip(after.said, after.fake, after.size, strict=True)
     rows = [(f"{said:.3f}", f"{fake:.3f}", str(size)) for said, fake, size in bins]
     picture = pictures.reliability(before, after, ("equal weights, as they are", "what ships"), BINS)
-    return _section(
-        "Do probabilities mean what they say",
-        "Of the videos of which it said so much, how many are fake, the classes weighted half each; on the dashed line "
-        f"they are as many as it said. Expected calibration error (15 bins): {number(before.error, 4)} before, "
-        f"{number(after.error, 4)} after. The table is of what ships.",
-        _beside(picture, _table(("prob_fake", "share of fakes", "videos"), rows)),
+    return Section(
+        "Calibration",
+        "The share of fakes among the videos with a given prob_fake, the classes weighted half each; on the dashed "
+        f"line the two agree. Expected calibration error (15 bins): {number(before.error, 4)} before, "
+        f"{number(after.error, 4)} after. The table describes what ships.",
+        (_beside(picture, _table(("prob_fake", "share of fakes", "videos"), rows)),),
     )
 
 
-def _clip(outcome: Outcome) -> str:
+def _clip(outcome: Outcome) -> Section:
     curve, (low, high) = outcome.clip, outcome.blend.clip
     # Bounds on the way, and those that were chosen; the blend's upper one is told as a distance from 1.
     chosen = {int(np.abs(np.array(curve.bound) - bound).argmin()) for bound in (low, 1 - high)}
     rows = []
     for at in sorted({*range(0, len(curve.bound), BOUNDS), *chosen}):
         losses = (number(curve.mean[at], 5), number(curve.worst[at], 5), number(curve.one_error[at], 1))
-        rows.append((f"{curve.bound[at]:g}" + " <b>chosen</b>" * (at in chosen), *losses))
-    return _section(
-        "What the clip costs, and what it insures",
-        f"{low:g} to {high:g}: the widest bounds that serve the worst fold as well as its best ones do, each side by "
-        "itself. One error: the nats that one video costs when the blend is certain and wrong.",
-        _beside(pictures.clip_cost(curve, (low, high)), _table(("bound", "mean", "worst fold", "one error"), rows)),
+        rows.append((Cell(f"{curve.bound[at]:g}", strong="chosen" if at in chosen else ""), *losses))
+    return Section(
+        "What the clip costs and what it protects against",
+        f"{low:g} to {high:g} are the widest bounds that serve the worst fold as well as its best bounds do, each side "
+        "by itself. One error: the nats that one video costs when the blend is certain and wrong.",
+        (_beside(pictures.clip_cost(curve, (low, high)), _table(("bound", "mean", "worst fold", "one error"), rows)),),
     )
 
 
-def _subsets(outcome: Outcome) -> str:
-    title, limits, chosen = "Line-ups within the limits", outcome.limits, summary.chosen_subset(outcome)
+def _subsets(outcome: Outcome) -> Section:
+    title, limits, chosen = "Subsets within the limits", outcome.limits, summary.chosen_subset(outcome)
     if outcome.selection is None:
         why = "no costs were given, so bytes and seconds are neither known nor limited"
-        return _section(title, "", _facts([("left out", why)]))
+        return Section(title, "", (Block(facts=(("left out", why),)),))
     axes: tuple[tuple[str, Callable[[Candidate], float], float], ...] = (
         ("seconds per video", lambda c: c.seconds, limits.seconds),
         ("MB of weights", lambda c: c.bytes / 1e6, limits.bytes / 1e6),
     )
-    images, tables = "", []
+    images, tables = [], []
     for axis, cost, limit in axes:
         line = outcome.selection.frontier(cost)
-        images += f"<figure>{pictures.subsets(outcome.selection.candidates, line, chosen, cost, limit, axis)}</figure>"
+        images.append(pictures.subsets(outcome.selection.candidates, line, chosen, cost, limit, axis))
         rows = [(number(cost(c), 2), *_subset(c)) for c in line]
-        tables.append(_table((axis, "log loss", "frames", "limits", "members"), rows, "names"))
-    words = "Log loss: tuned weights, on other folds, not clipped. Tables: those than which no cheaper one is better."
-    return _section(
-        title, f"{html(summary.how_searched(outcome))} {words}", f'<div class="pair">{images}</div>', *tables
+        tables.append(Block(table=_table((axis, "log loss", "frames", "limits", "members"), rows, "names")))
+    lead = (
+        f"{summary.how_searched(outcome)} The log loss is that of tuned weights on other folds, not clipped. The "
+        "tables list the subsets than which no cheaper one is better."
     )
+    return Section(title, lead, (Block(tuple(images)), *tables))
 
 
-def _subset(candidate: Candidate) -> tuple[str, ...]:
-    within = "inside" if candidate.allowed else "<b>beyond</b>"
-    return number(candidate.log_loss, 4), str(candidate.frames), within, ", ".join(map(_name, candidate.members))
+def _subset(candidate: Candidate) -> tuple[object, ...]:
+    within = "inside" if candidate.allowed else Cell(strong="beyond")
+    return number(candidate.log_loss, 4), str(candidate.frames), within, Cell(names=tuple(candidate.members))
 
 
-def _disagreements(outcome: Outcome) -> str:
+def _disagreements(outcome: Outcome) -> Section:
     members = outcome.blend.members
     rows = [
         (
-            *(_name(video.filename), html(video.label), number(video.prob_fake, 3)),
+            *(Cell(names=(video.filename,)), video.label, number(video.prob_fake, 3)),
             *(pictures.shade(1 - 2 * video.of[m], number(video.of[m], 3)) for m in members),
         )
         for video in outcome.contributions.disagreements
     ]
-    return _section(
+    return Section(
         "Videos on which members disagree most",
         "prob_fake of the blend, clipped, and of each member, calibrated; blue is real, vermilion is fake.",
-        _table(("video", "label", "blend", *map(_name, members)), rows, "heat"),
+        (Block(table=_table(("video", "label", "blend", *members), rows, "heat")),),
     )
 
 
-def _slices(outcome: Outcome) -> str:
+def _slices(outcome: Outcome) -> Section:
     rows = []
     for part in outcome.contributions.slices:
         scores = (number(score, 4) for score in (part.log_loss, part.auc, part.accuracy))
-        rows.append((html(part.name), str(part.videos), *scores, str(part.missed), str(part.accused)))
+        rows.append((part.name, str(part.videos), *scores, str(part.missed), str(part.accused)))
     head = ("degradation", "videos", "log loss", "AUC", "accuracy", "fakes called real", "reals called fake")
-    return _section("By degradation", "What ships, on videos to which this was done.", _table(head, rows))
+    lead = "What ships, on the videos with each degradation."
+    return Section("By degradation", lead, (Block(table=_table(head, rows)),))
 
 
-def _study(outcome: Outcome) -> str:
+def _study(outcome: Outcome) -> Section:
     tuned, members = outcome.fitted.tuned, outcome.faces.members
     how = "weights, temperature and shift" if tuned.structure.space == "logit" else "weights at its temperature, shift"
     taken = "further than that, so the optimum was taken over" if tuned.polished else "close enough, so it was kept"
     facts = (
-        ("structure", html(f"{tuned.structure.space} space, {tuned.structure.aggregation}")),
+        ("structure", f"{tuned.structure.space} space, {tuned.structure.aggregation}"),
         ("trials", f"{tuned.trials}, of them {tuned.pruned} ended early"),
         ("shrinkage (ridge)", f"{outcome.fitted.ridge:g}, towards equal weights; chosen on held-out folds"),
         ("certificate", f"{tuned.gap:.1e} nats above the proven best {how}; {GAP:g} is allowed: {taken}"),
     )
     fits = [("all videos", outcome.fitted)]
     fits += [(f"without fold {at}", fitted) for at, fitted in enumerate(outcome.nested.fits, 1)]
-    head = ("tuned on", "ridge", "space", "temperature", "shift", *map(_name, members))
-    return _section(
+    head = ("tuned on", "ridge", "space", "temperature", "shift", *members, "rules")
+    return Section(
         "The study",
         "The tuned blend, whether it ships or not. Weights that differ from fold to fold rest on little.",
-        _facts(facts),
-        _table((*head, "rules"), [(name, *_fit(fitted, members)) for name, fitted in fits]),
+        (Block(facts=facts), Block(table=_table(head, [(name, *_fit(fitted, members)) for name, fitted in fits]))),
     )
 
 
 def _fit(fitted: Fitted, members: Sequence[str]) -> list[str]:
     structure, mix = fitted.tuned.structure, _mix(fitted.best_subset.members, fitted.tuned.mix, members)
-    return [f"{fitted.ridge:g}", structure.space, *mix, html(structure.aggregation)]
+    return [f"{fitted.ridge:g}", structure.space, *mix, structure.aggregation]
 
 
 def _mix(have: Sequence[str], mix: Mix, members: Sequence[str]) -> list[str]:
@@ -264,29 +275,29 @@ def _mix(have: Sequence[str], mix: Mix, members: Sequence[str]) -> list[str]:
     return [number(mix.temperature, 3), number(mix.shift, 3, "+"), *weights]
 
 
-def _fallbacks(outcome: Outcome) -> str:
+def _fallbacks(outcome: Outcome) -> Section:
     members, left, rows = outcome.blend.members, outcome.blend.members, []
     for fallback in outcome.blend.fallbacks:
-        gone = ", ".join(_name(name) for name in left if name not in fallback.members)
+        gone = Cell(names=tuple(name for name in left if name not in fallback.members))
         rows.append([gone, number(fallback.log_loss, 4), *_mix(fallback.members, fallback.mix, members)])
         left = fallback.members
-    return _section(
+    return Section(
         "When time is short",
-        "Drop members in this order: the one whose worth per second is the least goes first, and the rest get these "
-        "weights. Log loss is that of tuned weights on other folds, not clipped.",
-        _table(("drop", "log loss", "temperature", "shift", *map(_name, members)), rows),
+        "Members are dropped in this order: the one whose contribution per second is the least goes first, and the "
+        "rest get these weights. The log loss is that of tuned weights on other folds, not clipped.",
+        (Block(table=_table(("drop", "log loss", "temperature", "shift", *members), rows)),),
     )
 
 
-def _run(outcome: Outcome, command: str) -> str:
+def _run(outcome: Outcome, command: str) -> Section:
     faces, truth = outcome.faces, outcome.faces.known()
     fakes, groups = int(truth.label.sum()), len(set(truth.group.tolist()))
-    rows = [("note", html(note)) for note in outcome.notes]
+    rows: list[tuple[str, object]] = [("note", note) for note in outcome.notes]
     rows += [
         ("videos", f"{len(truth.label)}: {fakes} fake, {len(truth.label) - fakes} real, in {groups} groups"),
-        ("faces", f"{len(faces.logit)} judged by each member; {len(faces.unscored)} videos without"),
-        ("members", ", ".join(map(_name, faces.members))),
-        ("SHA-256 of the tables", f"<code>{html(faces.sha256) or 'n/a'}</code>"),
-        ("command", f"<code>{html(command) or 'n/a'}</code>"),
+        ("faces", f"{len(faces.logit)} scored by each member; {len(faces.unscored)} videos without"),
+        ("members", Cell(names=tuple(faces.members))),
+        ("SHA-256 of the tables", faces.sha256 or "n/a"),
+        ("command", command or "n/a"),
     ]
-    return f"<section><h2>Notes, data, command</h2>\n{_facts(rows)}</section>"
+    return Section("Notes, data, command", "", (Block(facts=tuple(rows)),))

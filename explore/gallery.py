@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from common.files import atomic_path
 from explore.drawing import COLOURS, GREY, draw_boxes, draw_points
-from explore.markup import Drawn
+from explore.page_parts import Drawn
 from explore.votes import CORNERS
 from faces.crop import CropSpec, Image, cut, square_around
 from faces.video import VideoError, decode

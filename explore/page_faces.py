@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from common.html import html
-from explore import markup
+from common.html import Cell, Table
 from explore.drawing import COLOURS, GREY
 from explore.gallery import Gallery
+from explore.page_parts import Section, number
 
 # What the columns of votes.summary mean, in the page's words; other columns are shown as they are called.
 HEADS = {
@@ -23,6 +23,7 @@ HEADS = {
     "median_score": "median score",
     "ms_per_frame": "ms per frame",
 }
+DARKEST = 0.55  # how strongly a cell of the agreement is coloured where all boxes are shared: letters stay readable
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,84 +44,82 @@ class Detected:
     absent: Mapping[str, str]  # detectors that are not installed, with what to do
 
 
-def detectors_section(found: Detected | None, order: Sequence[str], anchors: Mapping[str, str]) -> str:
-    """Ready HTML. order: filenames as in the table. anchors: the id of each video's frame, which its row links to."""
+def detectors_section(found: Detected | None, order: Sequence[str], anchors: Mapping[str, str]) -> Section:
+    """The part on detectors.
+
+    Args:
+        found: what the detectors saw; None when nothing could be looked at.
+        order: filenames as in the table.
+        anchors: filename -> id of the video's frame, which its row links to.
+    """
     title = "Detectors compared"
     if found is None or found.looked.empty:
-        return markup.section(title, "", markup.note("No frame could be looked at."))
+        return Section(title, notes=("No frame could be looked at.",))
     lead = (
         f"{len(found.looked)} frames of {found.looked['filename'].nunique()} videos, the same for each. The vote keeps "
         f"a face where at least {found.least} kinds of detector have a box, at an intersection over union of "
         f"{found.iou:g} or more; found, missed and false are counted against it, so a face that one detector alone is "
         "right about counts as false. Scores are on each detector's own scale."
     )
-    head = [html(HEADS.get(str(c), str(c).replace("_", " "))) for c in found.summary.columns]
-    rows = [
-        [_swatch(str(row[0])), *(markup.number(value) for value in row[1:])]
-        for row in found.summary.itertuples(index=False, name=None)
-    ]
-    missing = "".join(markup.note(f"{name}: {why}") for name, why in sorted(found.absent.items()))
     frames = [found.gallery.frames[name] for name in order if name in found.gallery.frames]
-    images = "".join(markup.figure(drawn, anchors.get(drawn.title, "")) for drawn in frames)
-    return markup.section(
-        title,
-        lead,
-        markup.cells(("detector", *head[1:]), rows, "numbers", "detectors"),
-        missing,
-        '<h3>Agreement</h3>\n<p class="lead">Of the row\'s boxes, the share that the column has too, and below it how '
-        "well the two overlap (mean intersection over union).</p>",
-        _heat(found.agreement, found.overlap),
-        _false(found),
-        f'<h3>A frame of each video</h3>\n<p class="lead">The one with the most false boxes, else the most boxes.</p>'
-        f'\n<div class="gallery">{images}</div>',
-    )
+    values = {
+        "summary": _summary(found.summary),
+        "absent": [f"{name}: {why}" for name, why in sorted(found.absent.items())],
+        "agreement": _agreement(found.agreement, found.overlap),
+        "false": _false(found),
+        "false_pictures": found.gallery.false,
+        "frames": [(drawn, anchors.get(drawn.title, "")) for drawn in frames],
+    }
+    return Section(title, lead, (), "explore/page_detectors.html.j2", values)
 
 
-def _swatch(name: str) -> str:
+def _summary(summary: pd.DataFrame) -> Table:
+    head = [HEADS.get(str(column), str(column).replace("_", " ")) for column in summary.columns]
+    rows = [
+        [_detector(str(row[0])), *(number(value) for value in row[1:])]
+        for row in summary.itertuples(index=False, name=None)
+    ]
+    return Table(("detector", *head[1:]), rows, "numbers", "detectors")
+
+
+def _detector(name: str) -> Cell:
     red, green, blue = COLOURS.get(name, GREY)
-    return f'<i class="swatch" style="background:rgb({red} {green} {blue})"></i>{html(name)}'
+    return Cell(name, swatch=f"rgb({red} {green} {blue})")
 
 
-def _heat(agreement: pd.DataFrame, overlap: pd.DataFrame) -> str:
+def _agreement(agreement: pd.DataFrame, overlap: pd.DataFrame) -> Table:
     rows = []
     for name in agreement.index:
-        line = [_swatch(str(name))]
+        line = [_detector(str(name))]
         for other in agreement.columns:
             share, mean = float(agreement.loc[name, other]), float(overlap.loc[name, other])
-            known = math.isfinite(share)
-            small = f"<small>{mean:.2f}</small>" if math.isfinite(mean) else ""
-            shade = f' style="--share:{share:.3f}"' if known else ""
-            line.append(f"<td{shade}>{share:.0%}{small}</td>" if known else "<td>n/a</td>")
+            small = f"{mean:.2f}" if math.isfinite(mean) else ""
+            known = Cell(f"{share:.0%}", small=small, kind="above", strength=DARKEST * share)
+            line.append(known if math.isfinite(share) else Cell("n/a"))
         rows.append(line)
-    head = ("", *(html(column) for column in agreement.columns))
-    return markup.cells(head, rows, "heat", "agreement of detectors")
+    return Table(("", *map(str, agreement.columns)), rows, "heat", "agreement of detectors")
 
 
-def _false(found: Detected) -> str:
-    """What each detector alone got wrong, counted by kind, and shown."""
+def _false(found: Detected) -> Table | None:
+    """How many boxes of each kind each detector alone got wrong; None where there are none."""
     if found.false.empty:
-        return markup.note("The vote calls no box false.")
+        return None
     counts = found.false.groupby(["detector", "kind"]).size().unstack(fill_value=0)
     rows = [
-        [_swatch(str(name)), *(str(int(n)) for n in counts.loc[name])] for name in found.names if name in counts.index
+        [_detector(str(name)), *(str(int(n)) for n in counts.loc[name])] for name in found.names if name in counts.index
     ]
-    images = "".join(markup.figure(drawn) for drawn in found.gallery.false)
-    return f"""<h3>False boxes</h3>
-<p class="lead">Boxes without a vote: over a face that another box of the same detector is of, inside, around or beside
-a face, or elsewhere: on a shirt, on a board, or a face that one detector alone saw.</p>
-{markup.cells(("detector", *map(html, counts.columns)), rows, "numbers", "false boxes")}
-<div class="gallery small">{images}</div>"""
+    return Table(("detector", *map(str, counts.columns)), rows, "numbers", "false boxes")
 
 
-def landmarks_section(found: Detected | None, absent: Mapping[str, str]) -> str:
-    """Ready HTML. absent: sets of points that cannot be had here, with what to do about it."""
+def landmarks_section(found: Detected | None, absent: Mapping[str, str]) -> Section:
+    """The part on points of the face. absent: sets of points that cannot be had here, with what to do about it."""
     title = "Points on the face"
-    images = "".join(markup.figure(drawn) for drawn in found.gallery.landmarks) if found else ""
-    missing = "".join(markup.note(f"{name}: {why}") for name, why in sorted(absent.items()))
-    if not images:
-        return markup.section(title, "", markup.note("The vote found no face to put points on."), missing)
+    pictures = found.gallery.landmarks if found else []
+    missing = tuple(f"{name}: {why}" for name, why in sorted(absent.items()))
+    if not pictures:
+        return Section(title, notes=("The vote found no face to put points on.", *missing))
     lead = (
         "Five points of MTCNN, six of BlazeFace, and a dense mesh of 468, on the face with the most votes of the first "
         "videos."
     )
-    return markup.section(title, lead, missing, f'<div class="gallery">{images}</div>')
+    return Section(title, lead, missing, "explore/page_landmarks.html.j2", {"pictures": pictures})

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from common.html import html
-from explore import markup
+from common.html import Cell, Table
 from explore.difference import AMPLIFIED, CHANGED, GAP, PANEL
+from explore.page_parts import Section, link, share
 
 # By codec: what a browser is asked whether it can play it; a codec that none of them plays is not here.
 TYPES = {
@@ -20,13 +20,12 @@ TYPES = {
     "vp8": 'video/webm; codecs="vp8"',
     "vp9": 'video/webm; codecs="vp9"',
 }
-COLUMNS = ("fake", "original", "status", "changed_share", "on_face", "reason")
 
 
 def pairs_section(
     pairs: pd.DataFrame | None, frames: pd.DataFrame, table: pd.DataFrame, videos: Mapping[str, Path], folder: Path
-) -> str:
-    """Ready HTML; `pairs` None when nothing is known of which fake is of which original."""
+) -> Section:
+    """The part on pairs; `pairs` is None when nothing is known of which fake is of which original."""
     title = "Real beside fake"
     lead = (
         f"The same frame of an original and of its fake, and their absolute difference, brightened {AMPLIFIED} times. "
@@ -36,19 +35,23 @@ def pairs_section(
     )
     if pairs is None:
         why = "No labels that name fakes: give --labels a metadata.json or a CSV of filename, label, original."
-        return markup.section(title, "", markup.note(why))
+        return Section(title, notes=(why,))
     if pairs.empty:
-        return markup.section(title, "", markup.note("None of these videos is labelled FAKE, so there is no pair."))
+        return Section(title, notes=("None of these videos is labelled FAKE, so there is no pair.",))
     facts = {row["filename"]: row for row in _rows(table)}
-    told = pairs[pairs["status"] != "ok"]
-    articles = [
-        _article(pair, frames[frames["fake"] == pair["fake"]], facts, videos, folder)
+    told = _rows(pairs[pairs["status"] != "ok"])
+    compared = [
+        _pair(pair, _rows(frames[frames["fake"] == pair["fake"]]), facts, videos, folder)
         for pair in _rows(pairs[pairs["status"] == "ok"])
     ]
-    rest = [[markup.name(r["fake"]), markup.name(r["original"] or ""), html(r["reason"])] for r in _rows(told)]
-    counts = markup.tiles(_counts(pairs))
-    untold = markup.cells(("not compared", "original", "why"), rest, "words", "pairs not compared") if rest else ""
-    return markup.section(title, lead, counts, *articles, untold)
+    untold = [[Cell(names=(r["fake"],)), Cell(names=(r["original"] or "",)), r["reason"]] for r in told]
+    values = {
+        "cards": _counts(pairs),
+        "pairs": compared,
+        "untold": Table(("not compared", "original", "why"), untold, "words", "pairs not compared"),
+        "amplified": AMPLIFIED,
+    }
+    return Section(title, lead, (), "explore/page_pairs.html.j2", values)
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[Any, Any]]:
@@ -60,35 +63,43 @@ def _counts(pairs: pd.DataFrame) -> list[tuple[str, str, str]]:
     shares = pd.to_numeric(good["changed_share"])
     return [
         ("Fakes", str(len(pairs)), f"{len(good)} beside their original"),
-        ("Pixels changed", markup.share(shares.median()), "median over pairs"),
-        ("On the face", markup.share(pd.to_numeric(good["on_face"]).median()), "of the changed pixels, median"),
+        ("Pixels changed", share(shares.median()), "median over pairs"),
+        ("On the face", share(pd.to_numeric(good["on_face"]).median()), "of the changed pixels, median"),
     ]
 
 
-def _article(
-    pair: dict[Any, Any], frames: pd.DataFrame, facts: Mapping[str, Any], videos: Mapping[str, Path], folder: Path
-) -> str:
-    shape = _shape(facts[pair["original"]])
-    strips = "".join(_moment(row, shape) for row in _rows(frames[frames["whole"] != ""]))
-    found = f"found by {pair['found_by']}"
+def _pair(
+    pair: Mapping[Any, Any],
+    frames: Sequence[Mapping[Any, Any]],
+    facts: Mapping[str, Any],
+    videos: Mapping[str, Path],
+    folder: Path,
+) -> dict[str, Any]:
+    """What the page shows of a pair."""
     told = [
-        f"changed: {markup.share(pair['changed_share'])} of the pixels",
-        f"on the face: {markup.share(pair['on_face'])} of those",
+        f"changed: {share(pair['changed_share'])} of the pixels",
+        f"on the face: {share(pair['on_face'])} of those",
         f"{pair['frames']} frames compared",
-        found,
+        f"found by {pair['found_by']}",
     ]
     if pd.notna(pair["x0"]):
         corners = ", ".join(str(int(pair[corner])) for corner in ("x0", "y0", "x1", "y1"))
         told.append(f"changed region over all frames: {corners} px")
-    line = "".join(f"<span>{html(fact)}</span>" for fact in told)
-    said = markup.note(str(pair["reason"])) if pair["reason"] else ""
-    head = f"<h3>{markup.name(pair['fake'])} <small>beside</small> {markup.name(pair['original'])}</h3>"
-    over_time = _over_time(frames)
-    return f"""<article class="pairing">{head}
-<p class="facts">{line}</p>{said}
-<div class="moments">{strips}</div>
-<div class="beneath">{over_time}{_players(pair, facts, videos, folder)}</div></article>
-"""
+    return {
+        "fake": pair["fake"],
+        "original": pair["original"],
+        "facts": told,
+        "reason": str(pair["reason"] or ""),
+        "moments": [_moment(row, _shape(facts[pair["original"]])) for row in frames if row["whole"] != ""],
+        "over_time": _over_time(frames),
+        "files": [_file(side, pair[side], facts, videos, folder) for side in ("original", "fake")],
+    }
+
+
+def _file(side: str, name: str, facts: Mapping[str, Any], videos: Mapping[str, Path], folder: Path) -> dict[str, str]:
+    """Where a video lies, and what a browser is asked whether it can play it."""
+    kind = TYPES.get(str(facts[name]["video_codec"]), "")
+    return {"side": side, "link": link(videos[name], folder), "type": kind}
 
 
 def _shape(facts: Mapping[Any, Any]) -> str:
@@ -100,50 +111,29 @@ def _shape(facts: Mapping[Any, Any]) -> str:
     return f"{3 * round(width * scale) + 2 * GAP}/{round(height * scale)}"
 
 
-def _moment(row: dict[Any, Any], shape: str) -> str:
+def _moment(row: Mapping[Any, Any], shape: str) -> dict[str, Any]:
     """The strips of one frame: the whole of it, and close to what is changed."""
     when = f"{row['second']:.2f} s" if pd.notna(row["second"]) else "no time"
-    width = 3 * PANEL + 2 * GAP
     title = f"original, fake, difference at {when}, frame {row['frame']}"
-    images = "".join(
-        f'<a href="pictures/pairs/{row[kind]}"><img style="aspect-ratio:{ratio}" loading="lazy" decoding="async" '
-        f'alt="{html(f"{title}, {words}")}" src="pictures/pairs/{row[kind]}"></a>'
-        for kind, words, ratio in (("whole", "whole frames", shape), ("close", "close view", f"{width}/{PANEL}"))
-    )
-    names = "<span>original</span><span>fake</span><span>difference</span>"
-    words = f"{when} <small>frame {row['frame']}, {markup.share(row['changed_share'])} changed</small>"
-    return (
-        f'<figure class="strip" tabindex="0"><figcaption>{words}</figcaption>'
-        f'<p class="columns">{names}</p>{images}</figure>\n'
-    )
+    close = f"{3 * PANEL + 2 * GAP}/{PANEL}"
+    return {
+        "when": when,
+        "frame": row["frame"],
+        "changed": share(row["changed_share"]),
+        "strips": [
+            {"source": f"pictures/pairs/{row['whole']}", "ratio": shape, "title": f"{title}, whole frames"},
+            {"source": f"pictures/pairs/{row['close']}", "ratio": close, "title": f"{title}, close view"},
+        ],
+    }
 
 
-def _over_time(frames: pd.DataFrame) -> str:
+def _over_time(frames: Sequence[Mapping[Any, Any]]) -> dict[str, str] | None:
     """The share of changed pixels over seconds, drawn in percent so that lines keep their width on any screen."""
-    points = [(row["second"], row["changed_share"]) for row in _rows(frames) if pd.notna(row["second"])]
+    points = [(row["second"], row["changed_share"]) for row in frames if pd.notna(row["second"])]
     if len(points) < 2:
-        return ""
+        return None
     first, last = points[0][0], points[-1][0]
     highest = max(value for _, value in points) or 1.0
     spots = [(100 * (at - first) / ((last - first) or 1.0), 100 - 100 * value / highest) for at, value in points]
-    path = "L".join(f"{x:.2f} {y:.2f}" for x, y in spots)
-    top = markup.share(highest)
-    return f"""<figure class="over"><figcaption>Changed pixels over time <small>top: {top}</small></figcaption>
-<svg viewBox="0 0 100 100" preserveAspectRatio="none" role="img" aria-label="changed pixels over time, {top} at most">
-<path d="M{path}"/></svg>
-<p class="ends"><span>{first:.1f} s</span><span>{last:.1f} s</span></p></figure>"""
-
-
-def _players(pair: dict[Any, Any], facts: Mapping[str, Any], videos: Mapping[str, Path], folder: Path) -> str:
-    """Links to both files; the script makes two players of them where the browser can play them."""
-    names = (pair["original"], pair["fake"])
-    links = [markup.link(videos[name], folder) for name in names]
-    kinds = [TYPES.get(str(facts[name]["video_codec"]), "") for name in names]
-    data = "".join(
-        f' data-{side}="{html(link)}" data-{side}-type="{html(kind)}"'
-        for side, link, kind in zip(("original", "fake"), links, kinds, strict=True)
-    )
-    first, second = (
-        f'<a href="{html(link)}">{word}</a>' for link, word in zip(links, ("original", "fake"), strict=True)
-    )
-    return f'<div class="players" data-amplified="{AMPLIFIED}"{data}><p>The files: {first}, {second}</p></div>'
+    path = "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in spots)
+    return {"path": path, "top": share(highest), "first": f"{first:.1f} s", "last": f"{last:.1f} s"}

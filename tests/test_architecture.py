@@ -22,7 +22,7 @@ ARROWS = {
 ARROWS["cli"] = set(ARROWS)
 OURS = {*ARROWS, "dfdc", "tests", "scripts", "benchmarks"}
 # Modules outside the command that it imports at its top.
-LIGHT = ["dfdc.py", "common/__init__.py", "common/device.py", "common/errors.py", "common/files.py", "common/html.py"]
+LIGHT = ["dfdc.py", "common/__init__.py", "common/device.py", "common/errors.py", "common/files.py"]
 
 
 def imported_modules(path: Path) -> set[str]:

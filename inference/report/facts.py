@@ -19,7 +19,7 @@ STATED = ("torch", "openvino", "timm", "av", "opencv-python-headless", "numpy")
 
 
 def facts_of(pipeline: Pipeline, run: Run, device: torch.device, arguments: Sequence[str]) -> RunFacts:
-    """What a reader needs to judge or repeat the run."""
+    """What a reader needs to understand or repeat the run."""
     versions = {"python": platform.python_version()}
     for name in STATED:
         try:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from common.html import html
-from inference.report.markup import number, small_table
+from common.html import Table, number
 from inference.schedule.scheduler import Change
 from inference.stages import NAMES, Profile
 
@@ -27,7 +26,7 @@ class RunFacts:
     plans: tuple[Change, ...] = ()  # of a run with a budget
 
 
-def _time_table(profile: Profile) -> str:
+def time_table(profile: Profile) -> Table:
     """Each stage's work, how busy whoever does it was, and its part of the CPU's time."""
     rows = [
         (
@@ -39,24 +38,23 @@ def _time_table(profile: Profile) -> str:
         )
         for stage, seconds in profile.seconds.items()
     ]
-    names = ("stage", "seconds of work", "busy", "CPU seconds", "share of CPU")
-    table = small_table(f"Where the time went: bound by {html(profile.bound())}", names, rows)
-    return f'<div class="time tables">{table}</div>' if rows else ""
+    return Table(("stage", "seconds of work", "busy", "CPU seconds", "share of CPU"), rows)
 
 
-def _plan_table(plans: Sequence[Change]) -> str:
-    """How a budget was kept: from when on each video was judged how."""
-    rows = [(html(str(change)), number(change.seconds, 0, " s"), str(change.left)) for change in plans]
-    table = small_table("Plan over time", ("plan", "from", "videos to start"), rows)
-    return f'<div class="time tables">{table}</div>' if rows else ""
+def plan_table(plans: Sequence[Change]) -> Table:
+    """How the run kept its budget: each plan, and from when on it scored videos."""
+    rows = [(str(change), number(change.seconds, 0, " s"), str(change.left)) for change in plans]
+    return Table(("plan", "from", "videos to start"), rows)
 
 
-def run_section(run: RunFacts) -> str:
-    """The last section of the page: where the time went, how the plan changed, and what a repetition needs."""
+def run_facts(run: RunFacts) -> list[tuple[str, str]]:
+    """What a repetition of the run needs: name and value."""
     versions = ", ".join(" ".join(pair) for pair in sorted(run.versions.items()))
-    names = ("members", "frames asked per video", "P(fake) is clipped to", "device", "versions", "command")
-    clip = f"{run.clip[0]:g} to {run.clip[1]:g}"
-    values = (", ".join(run.members), run.frames_per_video, clip, run.device, versions, run.command)
-    rows = (f"<div><dt>{name}</dt><dd>{html(value)}</dd></div>\n" for name, value in zip(names, values, strict=True))
-    facts = f'{_time_table(run.profile)}{_plan_table(run.plans)}<dl class="run">\n{"".join(rows)}</dl>'
-    return f'<section><div class="title"><h2>This run</h2></div>\n{facts}</section>'
+    return [
+        ("members", ", ".join(run.members)),
+        ("frames asked per video", str(run.frames_per_video)),
+        ("P(fake) is clipped to", f"{run.clip[0]:g} to {run.clip[1]:g}"),
+        ("device", run.device),
+        ("versions", versions),
+        ("command", run.command),
+    ]

@@ -32,7 +32,7 @@ from kaggle_dataset.bundle.wheels import OPTIONAL, Wheel, gather, read_image, re
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("cli", "common", "ensemble", "faces", "inference", "models")  # that `dfdc predict` and the kernel import
-SOURCE_ENDINGS = (".py", ".css", ".js")
+SOURCE_ENDINGS = (".py", ".css", ".js", ".j2")
 SCRIPT = "start.py"
 ID_DIGITS = 16  # of the manifest's SHA-256, which name the folder
 

@@ -29,6 +29,8 @@ NEEDED = {
     "av": "av",
     "cv2": "opencv-python-headless",
     "facenet_pytorch": "facenet-pytorch",
+    "jinja2": "jinja2",
+    "markupsafe": "markupsafe",
     "matplotlib": "matplotlib",
     "numpy": "numpy",
     "openvino": "openvino",

@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from common.files import write_text
+from common.html import Cell, Table, render
 from inference.schedule.duration import clock
 from kaggle_dataset.bundle.gate import LIMIT_BYTES
 
@@ -79,13 +82,58 @@ class DryRunReport:
             f"budget         {self.budget:g} s ({each:g} s a video, as in {HOURS / 3600:g} h for {PLANNED:,}, and at "
             f"least what the start takes)",
             "",
-            f"{'dataset at':<44} {'seconds':>8} {'start':>7} {'a video':>8} {'memory':>8} {'disk':>8}  not judged",
+            f"{'dataset at':<44} {'seconds':>8} {'start':>7} {'a video':>8} {'memory':>8} {'disk':>8}  not scored",
             *(_row(result) for result in self.passages),
             "",
             *(_forecast(n, self.forecast(n)) for n in FORECASTS),
             f"Start + N times a video, as measured on this machine ({cores} cores). Kaggle's is another one.",
         ]
         return "\n".join(lines)
+
+
+def write_report(path: Path, report: DryRunReport) -> None:
+    """Write the HTML page of `report` to `path`, whole or not at all; it opens anywhere, offline.
+
+    Raises:
+        OSError: `path` cannot be written.
+    """
+    head = ("dataset at", "seconds", "start", "a video", "memory", "disk", "not scored")
+    write_text(
+        path,
+        render(
+            "kaggle_dataset/dry_run/report.html.j2",
+            title=f"Dry run of {report.id}: passed",
+            cards=[_card(videos, report.forecast(videos)) for videos in FORECASTS],
+            cores=os.cpu_count(),
+            runs=Table(head, [_cells(result) for result in report.passages], "numbers", "runs of the kernel"),
+            facts=_facts(report),
+        ),
+    )
+
+
+def _card(videos: int, seconds: float) -> tuple[str, str, str]:
+    late = "" if seconds <= HOURS else "; more, so the kernel would use fewer frames and members, to end in time"
+    return f"{videos:,} videos", clock(seconds), f"of {clock(HOURS)}{late}"
+
+
+def _cells(p: RunResult) -> tuple[object, ...]:
+    memory = f"{p.memory / 1e9:.2f} GB" if p.memory else "?"
+    seconds = (f"{p.seconds:.1f}", f"{p.seconds - p.judging:.1f}", f"{p.judging / p.videos:.2f}")
+    return Cell(names=(p.dataset,)), *seconds, memory, f"{p.disk / 1e9:.2f} GB", f"{p.fallbacks} of {p.videos}"
+
+
+def _facts(report: DryRunReport) -> list[tuple[str, str]]:
+    each = HOURS / PLANNED
+    image = f"Python {report.python} with {len(report.linked)} distributions of the image's list"
+    facts = [
+        ("kept apart", report.apart),
+        ("environment", f"{image} and {len(report.below)} that they require"),
+        ("from the dataset", ", ".join(report.wheels) or "none"),
+        ("not on this machine", ", ".join(report.absent) or "none"),
+        ("external data", f"{report.external_bytes:,} of {LIMIT_BYTES:,} bytes"),
+        ("budget", f"{report.budget:g} s: {each:g} s a video, and at least what the start takes"),
+    ]
+    return facts + [(f"version of {name}", version) for name, version in sorted(report.linked.items())]
 
 
 def _row(p: RunResult) -> str:
@@ -95,5 +143,5 @@ def _row(p: RunResult) -> str:
 
 
 def _forecast(videos: int, seconds: float) -> str:
-    late = "" if seconds <= HOURS else ": more, so the kernel would judge fewer frames and members, to end in time"
+    late = "" if seconds <= HOURS else ": more, so the kernel would use fewer frames and members, to end in time"
     return f"{videos:>6,} videos  {clock(seconds)} of {clock(HOURS)}{late}"

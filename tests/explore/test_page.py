@@ -9,10 +9,10 @@ import pytest
 
 from explore.charts import Picture
 from explore.gallery import Gallery
-from explore.markup import Drawn, link, number
 from explore.metadata import COLUMNS
 from explore.page import Findings, write_page
 from explore.page_faces import Detected
+from explore.page_parts import Drawn, link, number
 from explore.pairs import FIELDS, FRAME_FIELDS
 from tests.pages import Page
 
@@ -125,9 +125,9 @@ def test_what_was_found_is_told(tmp_path):
     assert "moov atom &lt;not&gt; found" in html
     assert "more than one video stream" in html
     assert "dlib_hog: not here" in html and "dlib68: no model" in html
-    assert "Not judged: 2 groups, 5 are needed." in html
+    assert "Not measured: 2 groups, 5 are needed." in html
     assert "&lt;none&gt; &amp; why" in html
-    assert 'style="--share:0.500"' in html and "nan" not in html.split("</style>")[1].split("<script>")[0].lower()
+    assert 'style="--strength:0.275"' in html and "nan" not in html.split("</style>")[1].split("<script>")[0].lower()
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,10 @@ RESULTS = (
 )
 
 
+# The table's order: scored videos from the highest P(fake) down, then those that were not scored, as given.
+ORDERED = tuple(RESULTS[index] for index in (0, 3, 1, 2, 4, 5))
+
+
 def render(tmp_path: Path, results: tuple[VideoResult, ...], **options: int) -> str:
     write_report(tmp_path / "report.html", results, RUN, **options)
     return (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -81,22 +85,22 @@ def test_every_video_has_a_row_with_its_facts(tmp_path: Path) -> None:
     html = render(tmp_path, RESULTS)
     rows = Page(html).rows
     assert list(rows) == [f"row-{index}" for index in range(len(RESULTS))]
-    for row, result in zip(rows.values(), RESULTS, strict=True):
+    for row, result in zip(rows.values(), ORDERED, strict=True):
         assert row.startswith(result.filename)
         assert result.status in row
         assert f"{result.prob_fake:.3f}" in row
         assert row.endswith(result.reason)
-        assert ("not judged" in row) == (result.status != "ok")
+        assert ("not scored" in row) == (result.status != "ok")
 
 
 def test_headline_counts_statuses(tmp_path: Path) -> None:
     html = render(tmp_path, RESULTS)
     assert "1 no_face, 1 skipped_by_budget, 1 timed_out, 1 unreadable; prior 0.5" in html
-    assert "<dt>Judged</dt><dd>2<" in html
-    assert "<dt>Not judged</dt><dd>4<" in html
+    assert "<dt>Scored</dt><dd>2<" in html
+    assert "<dt>Not scored</dt><dd>4<" in html
     assert "<dt>Seconds per video</dt><dd>2.08<" in html  # 12.5 s over 6 videos
     assert "0.90 to 0.95: 1</title>" in html and "0.10 to 0.15: 1</title>" in html  # bins of the histogram
-    assert "0.50 to 0.55" not in html  # a prior is no judgement
+    assert "0.50 to 0.55" not in html  # a prior is no score
 
 
 def test_where_the_time_went(tmp_path: Path) -> None:
@@ -149,7 +153,7 @@ def test_same_input_same_bytes(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "b.html"]  # no temporary left
 
 
-def test_section_shows_faces_people_members_and_steps(tmp_path: Path) -> None:
+def test_section_shows_faces_people_members_and_detectors(tmp_path: Path) -> None:
     section = next(text for text in sections_of(render(tmp_path, RESULTS)) if ">one.mp4<" in text)
     page = Page(section)
     assert len(page.all("img")) == 2
@@ -204,13 +208,21 @@ def test_no_results_is_a_page_too(tmp_path: Path) -> None:
     assert page.rows == {}
 
 
-def test_max_sections_keeps_all_rows_and_shows_those_not_judged_first(tmp_path: Path) -> None:
-    html = render(tmp_path, RESULTS, max_sections=5)
+def test_sections_are_those_with_the_highest_scores_and_the_table_has_all(tmp_path: Path) -> None:
+    results = (scored("a.mp4", (face(),), prob_fake=0.2), *RESULTS, scored("z.mp4", (face(),), prob_fake=0.95))
+    html = render(tmp_path, results, max_sections=3)
     page = Page(html)
-    assert [values["id"] for values in page.all("article")] == [f"video-{index}" for index in (1, 2, 4, 5, 0)]
-    assert len(page.rows) == len(RESULTS)
-    assert "5 of 6 videos" in html
+    names = [re.findall("<bdi>(.*?)</bdi>", section)[0] for section in sections_of(html)]
+    assert names == ["z.mp4", "one.mp4", "a.mp4"]
+    assert len(page.rows) == len(results)
+    assert "3 of 8 videos" in html
     assert "#video-3" not in html  # its row leads nowhere
     assert sections_of(render(tmp_path, RESULTS, max_sections=0)) == []
     with pytest.raises(ValueError, match="-1"):
         render(tmp_path, RESULTS, max_sections=-1)
+
+
+def test_a_score_that_is_no_number_comes_after_those_that_are(tmp_path: Path) -> None:
+    odd = dataclasses.replace(scored("odd.mp4", ()), prob_fake=math.nan)
+    rows = list(Page(render(tmp_path, (odd, *RESULTS))).rows.values())
+    assert [row.startswith("odd.mp4") for row in rows].index(True) == 2

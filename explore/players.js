@@ -1,56 +1,5 @@
 "use strict";
 (() => {
-  // Tables that are sorted by a click on a head, and filtered by words.
-  const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
-  const numberOf = (cell) => {
-    const value = parseFloat(cell.dataset.value ?? cell.textContent);
-    return Number.isNaN(value) ? -Infinity : value;
-  };
-
-  const sortable = (table) => {
-    const body = table.tBodies[0];
-    const rows = [...body.rows];
-    const heads = [...table.tHead.rows[0].cells];
-    const order = new Map(rows.map((row, index) => [row, index]));
-    const sortBy = (column, head) => {
-      const numeric = head.classList.contains("number");
-      // Numbers start with the highest, which is what one looks for; names start with A.
-      const first = numeric ? "descending" : "ascending";
-      const direction = head.getAttribute("aria-sort") !== first ? first : numeric ? "ascending" : "descending";
-      heads.forEach((other) => other.setAttribute("aria-sort", other === head ? direction : "none"));
-      const sign = direction === "ascending" ? 1 : -1;
-      const keys = new Map(rows.map((row) => [row, numeric ? numberOf(row.cells[column]) : row.cells[column].textContent]));
-      const compare = numeric
-        ? (a, b) => (keys.get(a) > keys.get(b)) - (keys.get(a) < keys.get(b))
-        : (a, b) => collator.compare(keys.get(a), keys.get(b));
-      body.append(...[...rows].sort((a, b) => sign * compare(a, b) || order.get(a) - order.get(b)));
-    };
-    heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => sortBy(column, head)));
-    return rows;
-  };
-
-  const filtered = (filter, rows) => {
-    const words = rows.map((row) => row.textContent.toLowerCase());
-    const input = filter.querySelector("input");
-    const count = filter.querySelector("output");
-    const show = () => {
-      const wanted = input.value.toLowerCase().split(/\s+/).filter(Boolean);
-      let shown = 0;
-      rows.forEach((row, index) => {
-        row.hidden = !wanted.every((word) => words[index].includes(word));
-        shown += !row.hidden;
-      });
-      count.textContent = wanted.length ? `${shown} of ${rows.length}` : "";
-    };
-    input.addEventListener("input", show);
-    filter.hidden = false;
-    show(); // a reloaded page keeps the text of its filter
-  };
-
-  document.querySelectorAll("table.sortable").forEach((table) => {
-    filtered(table.parentElement.previousElementSibling, sortable(table));
-  });
-
   // An original and its fake in step: the original leads, the fake is hurried or held back, or set where it is far off.
   const FAR = 0.25; // seconds
   const NEAR = 0.015; // seconds: half a frame
