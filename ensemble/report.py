@@ -265,7 +265,7 @@ def _study(outcome: Outcome) -> Section:
 
 def _fit(fitted: Fitted, members: Sequence[str]) -> list[str]:
     structure, mix = fitted.tuned.structure, _mix(fitted.best_subset.members, fitted.tuned.mix, members)
-    return [f"{fitted.ridge:g}", structure.space, *mix, structure.aggregation]
+    return [f"{fitted.ridge:g}", structure.space, *mix, str(structure.aggregation)]
 
 
 def _mix(have: Sequence[str], mix: Mix, members: Sequence[str]) -> list[str]:
