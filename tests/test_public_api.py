@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
 CLIPS = ("single_face.mp4", "noface_face.mov")
 FRAMES = 6
-# `dfdc --help` imports 250 modules of Python's library, typer and ours; torch alone brings 1,500.
+# `dfdc --help` imports about 330 modules: Python's library, typer and ours. torch alone brings many more than that.
 MOST_MODULES = 500
 
 
