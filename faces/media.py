@@ -9,14 +9,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
 from av import Packet, VideoFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideDataContainer, Type
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
@@ -134,8 +134,10 @@ def orientation_of(frame: VideoFrame) -> Orientation:
     The matrix is nine 32 bit integers, a b u c d v x y w (ISO/IEC 14496-12, 6.2.2): the stored pixel (x, y) is shown
     at (a x + c y, b x + d y). All eight matrices of right angles are exact, any other is taken for the nearest.
     """
-    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
-    if matrix is None:
+    try:
+        # The library's stubs call this a dictionary with other keys.
+        matrix = cast(SideDataContainer, frame.side_data)[Type.DISPLAYMATRIX]
+    except KeyError:
         return Orientation()
     a, b, _, c, d = np.frombuffer(bytes(matrix), dtype=np.int32).astype(np.float64)[:5]
     area = a * d - b * c
@@ -158,10 +160,8 @@ def _why_no_file(path: Path) -> str:
     """Say why this cannot be a media file, empty when it can. Opening a FIFO would wait for ever."""
     try:
         status = path.stat()
-    except FileNotFoundError:
-        return "does not exist"
     except OSError as error:
-        return f"cannot be read ({error.strerror})"
+        return f"{'does not exist' if isinstance(error, FileNotFoundError) else 'cannot be read'} ({error.strerror})"
     if not stat.S_ISREG(status.st_mode):
         return "is a folder" if stat.S_ISDIR(status.st_mode) else "is not a regular file"
     return "" if status.st_size else "has zero bytes"
