@@ -16,8 +16,7 @@ from av.container import InputContainer
 
 from common.files import atomic_path
 from explore.frames import check_stems
-from explore.media import audios_in, codec_of, decoded, opened, packets_of
-from faces.video import VideoError
+from faces.media import VideoError, audios_in, codec_of, decoded, open_media, packets_of
 
 COLUMNS = ("filename", "status", "reason", "codec", "bytes", "file")
 
@@ -51,7 +50,7 @@ def extract_audio(
 def _extract(video: Path, target: Path) -> dict[str, Any]:
     row: dict[str, Any] = {"status": "unreadable", "reason": "", "codec": "", "bytes": 0, "file": ""}
     try:
-        with opened(video) as container:
+        with open_media(video) as container:
             stream = next(iter(audios_in(container)), None)
             if stream is None:
                 return row | {"status": "no_audio", "reason": "has no sound"}

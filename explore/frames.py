@@ -19,9 +19,8 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from common.errors import DfdcError
-from explore.media import decoded, is_image, opened, packets_of, upright, videos_in
 from faces.crop import Image
-from faces.video import VideoError
+from faces.media import VideoError, decoded, is_image, open_media, packets_of, upright, videos_in
 
 COLUMNS = ("filename", "status", "reason", "frames", "folder")
 STAMP = ".complete.json"  # in a finished folder: what it was made from
@@ -116,7 +115,7 @@ def _finished(folder: Path, stamp: dict[str, Any]) -> dict[str, Any] | None:
 def _write(video: Path, folder: Path, rate: float | None, ending: str) -> tuple[int, str]:
     """Read straight through; seeking would decode from the last key frame again, and is not exact in every file."""
     written = seen = 0
-    with opened(video) as container:
+    with open_media(video) as container:
         stream = _video_in(video, container)
         hidden: list[bool] = []  # of each packet: whether an edit list hides its frame
         frames = decoded(stream, _noted(packets_of(container, stream), hidden))

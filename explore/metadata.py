@@ -17,8 +17,17 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from common.files import atomic_path
-from explore.media import audios_in, codec_of, decoded, is_image, opened, packets_of, rotation_of, videos_in
-from faces.video import VideoError
+from faces.media import (
+    VideoError,
+    audios_in,
+    codec_of,
+    decoded,
+    is_image,
+    open_media,
+    orientation_of,
+    packets_of,
+    videos_in,
+)
 
 # In the order of the table; `label` and what follows comes from the labels.
 _VIDEO = ("video_codec", "width", "height", "frames", "bit_rate", "duration", "start_time", "fps", "rotation")
@@ -101,7 +110,7 @@ def read_facts(path: Path) -> Facts:
     facts: Facts = dict.fromkeys(FIELDS) | dict.fromkeys(TEXT, "")
     try:
         facts["bytes"] = path.stat().st_size if path.is_file() else None
-        with opened(path) as container:
+        with open_media(path) as container:
             facts["format"] = container.format.name
             found = _video(path, container) | _audio(container)
             _fill_gaps(path, found, container)
@@ -135,7 +144,7 @@ def _video(path: Path, container: InputContainer) -> Facts:
             "width": stream.codec_context.width,
             "height": stream.codec_context.height,
             "fps": float(fps) if fps else None,
-            "rotation": rotation_of(first),
+            "rotation": orientation_of(first).rotation,
         }
     )
 
@@ -184,7 +193,7 @@ def _fill_gaps(path: Path, facts: Facts, container: InputContainer) -> None:
     gaps = {prefix: s for prefix, s in described if None in (facts[f"{prefix}frames"], facts[f"{prefix}duration"])}
     if not gaps:
         return
-    with opened(path) as fresh:  # from the start again: the first packets are gone
+    with open_media(path) as fresh:  # from the start again: the first packets are gone
         prefixes = {stream.index: prefix for prefix, stream in gaps.items()}
         counted = dict.fromkeys(gaps, 0)
         ends: dict[str, Fraction] = {}

@@ -17,10 +17,10 @@ import pandas as pd
 
 from common.files import write_text
 from explore.difference import AMPLIFIED, CHANGED, PANEL, difference, draw_difference
-from explore.media import decoded, opened, packets_of, upright, videos_in
 from faces.crop import Image
 from faces.detect import Detector
-from faces.video import VideoError, choose_frames
+from faces.media import VideoError, decoded, open_video, packets_of, upright
+from faces.video import choose_frames
 
 Numbers = tuple[int, ...]
 
@@ -70,11 +70,7 @@ def frames_at(path: Path, numbers: Numbers) -> tuple[tuple[Image, ...], tuple[fl
     Fewer where the video ends sooner. VideoError for what is no video.
     """
     images, seconds, wanted = [], [], set(numbers)
-    with opened(path) as container:
-        stream = next(iter(videos_in(container)), None)
-        if stream is None or stream.codec_context is None:
-            raise VideoError(f"{path}: has no video stream known here")
-        stream.thread_type = "AUTO"
+    with open_video(path, threads=0) as (container, stream):
         for number, frame in enumerate(decoded(stream, packets_of(container, stream))):
             if number in wanted:
                 images.append(upright(frame))

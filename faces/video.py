@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, islice
@@ -12,23 +10,25 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av import Packet, VideoFrame
+from av import VideoFrame
 from av.container import InputContainer
-from av.stream import Disposition
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from common.errors import DfdcError
 from faces.crop import Image
+from faces.media import Orientation, VideoError, decoded, open_video, orientation_of, packets_of, upright
+
+__all__ = ["Frames", "VideoError", "VideoInfo", "choose_frames", "decode", "probe"]
 
 # Bits that say what a packet is to the packets after it; with none of them nothing refers to it.
 REFERENCE = 1
 PARAMETERS = 2  # it also carries parameter sets, which may hold for all that follows
 START = 4  # it resets the decoder: nothing after it refers to anything before it
 
-
-class VideoError(DfdcError):
-    """A file cannot be read as a video; the message names the file and the reason."""
+# Decoders ask for the build of x264 that made a stream, since old builds have faults that must be repeated. It stands
+# in a unit of user data in the stream's first packet, and again where an encoder starts anew.
+ENCODER = b"x264 - core"
+SEEN_BY_PROBE = 64  # packets until a first frame must come; a file of nothing but damage is not read to its end
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class VideoInfo:
     duration: float  # seconds, 0 when unknown
     width: int  # pixels, after the rotation
     height: int  # pixels, after the rotation
-    rotation: int  # degrees clockwise that make the picture upright: 0, 90, 180 or 270
+    rotation: int  # degrees clockwise that make the picture upright, behind its mirroring: 0, 90, 180 or 270
     codec: str
     pixel_format: str  # empty when unknown
     has_audio: bool
@@ -75,18 +75,28 @@ class Frames:
 def probe(path: Path | str) -> VideoInfo:
     """Read a file's header and its first frame.
 
-    Raises VideoError for a missing, empty or foreign file, a folder, and a file without a video stream.
+    Raises:
+        VideoError: the file is missing, empty, a folder, no media, or has no video stream.
     """
-    with _opened(Path(path), threads=1) as (container, stream):
-        frames = _decoded(stream, islice(_demux(container, stream), 64))  # not all of a file that is all damage
-        return _info(container, stream, next((_clockwise(frame) for frame in frames), 0))
+    with open_video(Path(path)) as (container, stream):
+        frames = decoded(stream, islice(packets_of(container, stream), SEEN_BY_PROBE))
+        return _info(container, stream, next((orientation_of(frame) for frame in frames), Orientation()))
 
 
 def choose_frames(count: int, wanted: int) -> NDArray[np.int64]:
-    """Frame numbers spread over a clip: the middles of `wanted` equal segments, sorted and unique.
+    """Choose frame numbers spread over a clip: the middles of `wanted` equal segments.
 
-    Middles, since the last frames of a clip are often damaged. Returns (min(count, wanted),) numbers in [0, count).
-    Raises ValueError for wanted < 1 or a negative count.
+    Middles, since the last frames of a clip are often damaged.
+
+    Args:
+        count: frames of the clip.
+        wanted: how many to choose.
+
+    Returns:
+        (min(count, wanted),) numbers in [0, count), sorted and unique.
+
+    Raises:
+        ValueError: `wanted` is below 1 or `count` below 0.
     """
     if wanted < 1 or count < 0:
         raise ValueError(f"cannot choose {wanted} of {count} frames: ask for at least 1, of a count of at least 0")
@@ -95,21 +105,31 @@ def choose_frames(count: int, wanted: int) -> NDArray[np.int64]:
 
 
 def decode(path: Path | str, wanted: int = 32, threads: int = 0) -> Frames:
-    """Decode `wanted` frames spread over a video, and nothing that they do not need.
+    """Decode frames spread over a video, and nothing that they do not need.
 
-    Each image equals the same frame of a decode from start to end, bit for bit. A shorter video gives all it has, a
-    damaged one gives frames chosen among those that can be read, and a note (damage in what the frames do not need
-    goes unseen). threads: of the decoder; 0, one more than there are cores, suits one video at a time, 1 several side
-    by side. Raises VideoError when nothing can be read, ValueError for wanted below 1 or threads below 0.
+    Each image equals the same frame of a decode from start to end, bit for bit.
+
+    Args:
+        path: the video.
+        wanted: how many frames; a shorter video gives all it has.
+        threads: of the decoder; 0, one more than there are cores, suits one video at a time, 1 several side by side.
+
+    Returns:
+        The frames that `choose_frames` names. A damaged video gives frames chosen among those that can be read, and a
+        note; damage in what the frames do not need goes unseen.
+
+    Raises:
+        VideoError: nothing can be read.
+        ValueError: `wanted` is below 1 or `threads` below 0.
     """
     if wanted < 1 or threads < 0:
         raise ValueError(f"cannot decode {wanted} frames with {threads} threads: at least 1 and 0 are needed")
     threads = threads or min(16, (os.cpu_count() or 1) + 1)
-    with _opened(Path(path), threads) as (container, stream):
+    with open_video(Path(path), threads) as (container, stream):
         index = _Index.read(container, stream)
         shots = _decode_needed(container, stream, index, wanted) if index.sound else {}
         shots, readable = (shots, index.shown) if shots else _decode_all(Path(path), index.shown, wanted, threads)
-        info, said = _info(container, stream, next(iter(shots.values())).rotation), stream.frames
+        info, said = _info(container, stream, next(iter(shots.values())).orientation), stream.frames
     packets = len(index.pts)
     there = readable + packets - index.shown  # what an edit list hides is there all the same
     note = f"{'header says' if said else 'file holds'} {said or packets} frames, {there} readable"
@@ -129,15 +149,22 @@ class _Index:
     @classmethod
     def read(cls, container: InputContainer, stream: VideoStream) -> _Index:
         """Note the time and the kind of every packet."""
-        length_bytes = _length_bytes(stream)
+        length_bytes = _length_bytes(stream.codec_context.name, stream.codec_context.extradata or b"")
         pts: list[int | None] = []
         kinds: list[int] = []
         start, shown = None, 0
-        for packet in _demux(container, stream):
+        for packet in packets_of(container, stream):
             start = packet.dts if start is None else start
             shown += not packet.is_discard
             pts.append(None if packet.is_discard else packet.pts)
-            kinds.append(_kind(memoryview(packet), length_bytes) if length_bytes else REFERENCE)
+            kind = _kind(memoryview(packet), length_bytes) if length_bytes else REFERENCE
+            # A container may keep new parameter sets beside the packet: a second sequence header in FLV, a second
+            # sample description in mp4.
+            if length_bytes and packet.has_sidedata("new_extradata"):
+                extra = bytes(packet.get_sidedata("new_extradata"))
+                length_bytes = _length_bytes("h264", extra)
+                kind = _kind(memoryview(packet), length_bytes) | PARAMETERS if length_bytes else REFERENCE
+            kinds.append(kind)
         timed = len({time for time in pts if time is not None}) == shown > 0
         return cls(pts, kinds, start or 0, shown, timed and start is not None and bool(kinds[0] & START))
 
@@ -150,9 +177,10 @@ class _Index:
         for position, (time, kind) in enumerate(zip(self.pts, self.kinds, strict=True)):
             if kind & START:
                 pending.clear()
-            if kind or time in numbers:
+            if kind or position == 0 or time in numbers:
                 pending[position] = time
-            if kind & PARAMETERS or time in numbers:
+            # The first packet may say what made the stream, in units that are no parameter sets.
+            if position == 0 or kind & PARAMETERS or time in numbers:
                 fed.update(pending)
                 pending.clear()
         return fed, numbers
@@ -162,16 +190,15 @@ class _Index:
 class _Shot:
     image: Image
     seconds: float
-    rotation: int
+    orientation: Orientation
 
     @classmethod
     def of(cls, frame: VideoFrame, stream: VideoStream, number: int) -> _Shot:
-        """Convert with one thread, which is fastest beside other work. Some AVI keeps no times: count them."""
-        rotation, rate = _clockwise(frame), stream.average_rate or stream.guessed_rate
-        upright = np.rot90(frame.to_ndarray(format="rgb24", threads=1), k=-rotation // 90)
-        tick = stream.time_base or Fraction()  # frame.time is NaN for what the decoder gives back at the end
+        """Convert a frame. Some AVI keep no times: then frames are counted."""
+        rate, tick = stream.average_rate or stream.guessed_rate, stream.time_base or Fraction()
+        # frame.time is NaN for what the decoder gives back at the end.
         seconds = (number / rate if rate else 0) if frame.pts is None else frame.pts * tick
-        return cls(np.ascontiguousarray(upright, dtype=np.uint8), float(seconds), rotation)
+        return cls(upright(frame), float(seconds), orientation_of(frame))
 
 
 def _decode_needed(container: InputContainer, stream: VideoStream, index: _Index, wanted: int) -> dict[int, _Shot]:
@@ -181,7 +208,7 @@ def _decode_needed(container: InputContainer, stream: VideoStream, index: _Index
     came: set[int | None] = set()
     try:
         container.seek(index.start, stream=stream)
-        packets = enumerate(islice(_demux(container, stream), max(fed) + 1))
+        packets = enumerate(islice(packets_of(container, stream), max(fed) + 1))
         # The None makes the decoder give what it still holds, so nothing after the last chosen frame is fed.
         for packet in chain((packet for position, packet in packets if position in fed), (None,)):
             for frame in stream.codec_context.decode(packet):
@@ -200,8 +227,8 @@ def _decode_all(path: Path, expected: int, wanted: int, threads: int) -> tuple[d
         chosen = set(choose_frames(expected, wanted).tolist())
         shots: dict[int, _Shot] = {}
         readable = 0
-        with _opened(path, threads) as (container, stream):
-            for frame in _decoded(stream, _demux(container, stream)):
+        with open_video(path, threads) as (container, stream):
+            for frame in decoded(stream, packets_of(container, stream)):
                 if readable in chosen:
                     shots[readable] = _Shot.of(frame, stream, readable)
                 readable += 1
@@ -222,29 +249,7 @@ def _frames(shots: dict[int, _Shot], info: VideoInfo, note: str) -> Frames:
     return Frames(images, np.array(numbers, dtype=np.int64), seconds, info, note)
 
 
-@contextlib.contextmanager
-def _opened(path: Path, threads: int) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The file and its first moving picture, closed at the end."""
-    if not path.is_file() or path.stat().st_size == 0:
-        odd = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "does not exist"
-        reason = "has zero bytes" if path.is_file() else odd
-        raise VideoError(f"{path}: {reason}; give the path of a video")
-    try:
-        # The prefix keeps a colon in a name from being taken for a protocol.
-        with av.open(f"file:{path}", metadata_errors="replace") as container:
-            # A codec that the library does not know has no context; cover art of a sound file is no video.
-            known = [stream for stream in container.streams.video if stream.codec_context]
-            stream = next((s for s in known if not s.disposition & Disposition.attached_pic), None)
-            if stream is None:
-                raise VideoError(f"{path}: has no video stream known here, only {[s.type for s in container.streams]}")
-            stream.codec_context.thread_count = threads
-            stream.codec_context.thread_type = "NONE" if threads == 1 else "AUTO"
-            yield container, stream
-    except av.FFmpegError as error:
-        raise VideoError(f"{path}: is not a video that can be read ({error.strerror})") from error
-
-
-def _info(container: InputContainer, stream: VideoStream, rotation: int) -> VideoInfo:
+def _info(container: InputContainer, stream: VideoStream, shown: Orientation) -> VideoInfo:
     context, audio = stream.codec_context, container.streams.audio
     fps = float(stream.average_rate or stream.guessed_rate or 0)
     ticks = (stream.duration or 0) * (stream.time_base or Fraction())
@@ -253,9 +258,9 @@ def _info(container: InputContainer, stream: VideoStream, rotation: int) -> Vide
         frames=stream.frames or round(duration * fps),
         fps=fps,
         duration=duration,
-        width=context.height if rotation % 180 else context.width,
-        height=context.width if rotation % 180 else context.height,
-        rotation=rotation,
+        width=context.height if shown.rotation % 180 else context.width,
+        height=context.width if shown.rotation % 180 else context.height,
+        rotation=shown.rotation,
         codec=context.name,
         pixel_format=context.pix_fmt or "",
         has_audio=bool(audio),
@@ -263,31 +268,9 @@ def _info(container: InputContainer, stream: VideoStream, rotation: int) -> Vide
     )
 
 
-def _demux(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
-    """The stream's packets up to the end, or to where the file cannot be read further."""
-    # A packet that the end of the file cuts off: its picture would be made up from the one before. In MPEG-TS the
-    # same mark means a gap, and the packet is still worth feeding.
-    kept = "mpegts" in container.format.name
-    with contextlib.suppress(av.FFmpegError):
-        yield from (packet for packet in container.demux(stream) if packet.size and (kept or not packet.is_corrupt))
-
-
-def _decoded(stream: VideoStream, packets: Iterable[Packet[VideoStream]]) -> Iterator[VideoFrame]:
-    """All frames that can be decoded; a packet that cannot be decoded is passed over."""
-    for packet in chain(packets, (None,)):
-        with contextlib.suppress(av.FFmpegError):
-            yield from stream.codec_context.decode(packet)
-
-
-def _clockwise(frame: VideoFrame) -> int:
-    """Degrees clockwise that make the frame upright; the decoder says them counterclockwise."""
-    return -round(frame.rotation / 90) * 90 % 360
-
-
-def _length_bytes(stream: VideoStream) -> int:
+def _length_bytes(codec: str, extra: bytes) -> int:
     """Bytes of the length before each unit of H.264 in mp4 and Matroska; 0 where references are not known."""
-    extra = stream.codec_context.extradata or b""
-    return (extra[4] & 3) + 1 if stream.codec_context.name == "h264" and len(extra) > 4 and extra[0] == 1 else 0
+    return (extra[4] & 3) + 1 if codec == "h264" and len(extra) > 4 and extra[0] == 1 else 0
 
 
 def _kind(data: memoryview, length_bytes: int) -> int:
@@ -297,5 +280,7 @@ def _kind(data: memoryview, length_bytes: int) -> int:
         size, header = int.from_bytes(data[at : at + length_bytes]), data[at + length_bytes]
         kind |= REFERENCE if header & 0x60 else 0  # nal_ref_idc, never 0 for parameter sets
         kind |= {5: START, 7: PARAMETERS, 8: PARAMETERS}.get(header & 31, 0)
+        if header & 31 == 6 and ENCODER in bytes(data[at : at + length_bytes + size]):
+            kind |= PARAMETERS
         at += length_bytes + size
     return kind if at == len(data) else kind | REFERENCE  # damaged lengths: let the decoder say so

@@ -30,10 +30,10 @@ from tqdm import tqdm
 from common.engine import Engine
 from common.errors import DfdcError
 from common.files import atomic_path, write_text
-from faces.crop import ALIGNED_POINTS, similarity
+from faces.crop import ALIGNED_POINTS, Image, similarity
 from faces.detect import BlazeDetector, Detector
+from faces.media import decoded, open_video, packets_of, upright
 from faces.tiles import short_side_tiles
-from faces.video import Image
 
 Points = NDArray[np.float64]
 Mask = NDArray[np.uint8]
@@ -91,9 +91,10 @@ def sample(name: str) -> Path:
 
 def read_frames(path: Path, start: int, count: int) -> list[Image]:
     """Frames start .. start + count - 1 of a clip, (H, W, 3) uint8 RGB; fewer where the clip ends before."""
-    with av.open(str(path)) as container:
-        wanted = islice(container.decode(video=0), start, start + count)
-        return [np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8) for frame in wanted]
+    with open_video(path) as (container, stream):
+        return [
+            upright(frame) for frame in islice(decoded(stream, packets_of(container, stream)), start, start + count)
+        ]
 
 
 def write_video(target: Path, frames: Iterable[Image]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import struct
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
@@ -122,3 +123,39 @@ def all_frames(path: Path) -> list[Image]:
     """Every frame of a decode from start to end by PyAV, not turned upright: what `decode` is held against."""
     with av.open(str(path)) as container:
         return [np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8) for frame in container.decode(video=0)]
+
+
+def set_display_matrix(path: Path, matrix: tuple[int, int, int, int]) -> Path:
+    """Write the four factors a, b, c, d of a display matrix into the track header of an mp4 with one track."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40  # version 0 of the box: ISO/IEC 14496-12, 8.3.2
+    width, height = struct.unpack(">II", data[at + 36 : at + 44])
+    a, b, c, d = matrix
+    left = (width if a < 0 else 0) + (height if c < 0 else 0)
+    top = (width if b < 0 else 0) + (height if d < 0 else 0)
+    data[at : at + 36] = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, left, top, 1 << 30)
+    path.write_bytes(bytes(data))
+    return path
+
+
+def join_flv(path: Path, first: Path, second: Path) -> Path:
+    """Put one FLV behind another as live recorders do: the second's own sequence header follows in the middle."""
+    result, shift = first.read_bytes()[:13], 0
+    for part in (first, second):
+        tags = [tag for tag in _flv_tags(part.read_bytes()) if tag[0] == 9 and tag[12] != 2]
+        times = [int.from_bytes(tag[4:7]) + (tag[7] << 24) + shift for tag in tags]
+        for tag, time in zip(tags, times, strict=True):
+            moved = tag[:4] + (time & 0xFFFFFF).to_bytes(3) + bytes([time >> 24]) + tag[8:]
+            result += moved + len(moved).to_bytes(4)
+        shift = max(times) + 400  # so that no reordered frame of the second comes before the end of the first
+    path.write_bytes(result)
+    return path
+
+
+def _flv_tags(data: bytes) -> Iterator[bytes]:
+    """The tags behind the file's header, each without the size that follows it (Adobe FLV 10.1, E.3)."""
+    at = 13
+    while at + 15 <= len(data):
+        size = int.from_bytes(data[at + 1 : at + 4])
+        yield data[at : at + 11 + size]
+        at += 15 + size

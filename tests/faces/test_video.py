@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from common.errors import DfdcError
 from faces import video
+from faces.media import open_video
 from faces.video import Frames, VideoError, choose_frames, decode, probe
-from tests.media import all_frames, claim_frames, spoil_packets, truncate, write_audio, write_video
+from tests.media import all_frames, claim_frames, join_flv, spoil_packets, truncate, write_audio, write_video
 
 PYRAMID = {"bf": "3", "b-pyramid": "normal", "b-adapt": "0", "g": "20"}
 FAST_VP = {"cpu-used": "8", "deadline": "realtime"}
@@ -143,8 +144,8 @@ def test_what_follows_the_last_wanted_frame_of_a_group_is_not_fed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_video(tmp_path / "a.mp4", frames=120, options={"bf": "0", "g": "20", "sc_threshold": "0"})
-    # The middle is frame 60, the first of its group: it needs nothing else.
-    assert fed_packets(monkeypatch, path, 1) == (1, 120)
+    # The middle is frame 60, the first of its group: beside it only the stream's first packet is fed.
+    assert fed_packets(monkeypatch, path, 1) == (2, 120)
 
 
 @pytest.mark.parametrize(
@@ -166,6 +167,36 @@ def test_units_say_what_a_packet_is_to_others(units: list[int], kind: int, lengt
     assert video._kind(memoryview(data), length_bytes) == kind
     # Damaged lengths: never skipped.
     assert video._kind(memoryview(data[:-1]), length_bytes) == kind | video.REFERENCE
+
+
+LIVE = {"profile": "baseline", "g": "3", "sc_threshold": "0", "bf": "0"}
+
+
+@pytest.mark.usefixtures("no_full_decode")
+@pytest.mark.parametrize("size", [(96, 64), (64, 48)])
+def test_parameters_that_change_beside_the_packets_are_fed(tmp_path: Path, size: tuple[int, int]) -> None:
+    first = write_video(tmp_path / "1.flv", frames=40, options=LIVE)
+    second = write_video(tmp_path / "2.flv", frames=40, size=size, options=LIVE | {"crf": "40"})
+    path = join_flv(tmp_path / "both.flv", first, second)
+    reference = all_frames(path)
+    assert len(reference) == 80
+    for wanted in range(1, 41):
+        assert_same(decode(path, wanted), reference, wanted)
+
+
+def test_the_first_packet_is_always_fed(tmp_path: Path) -> None:
+    """It says which build of x264 made the stream: decoders read 4:4:4 of builds before 151 in another way."""
+    path = write_video(tmp_path / "a.mp4", frames=60, pixel_format="yuv444p", options={"g": "10"})
+    with open_video(path) as (container, stream):
+        index = video._Index.read(container, stream)
+    for wanted in range(1, 41):
+        assert 0 in index.needed(wanted)[0]
+
+
+def test_user_data_that_names_the_encoder_is_a_parameter() -> None:
+    for text, kind in ((b"x264 - core 148", video.PARAMETERS), (b"made at noon", 0)):
+        unit = b"\x06\x05" + bytes(16) + text
+        assert video._kind(memoryview(len(unit).to_bytes(4) + unit), 4) == kind
 
 
 # Other codecs and containers: everything is fed
