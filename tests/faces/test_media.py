@@ -97,5 +97,6 @@ def test_an_error_while_the_file_is_open_names_the_file(tmp_path: Path) -> None:
 def test_packets_are_those_of_the_streams_asked_for(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", frames=5, audio=True)
     with open_media(path) as container:
-        packets = list(packets_of(container, container.streams.audio[0]))
-    assert {packet.stream.type for packet in packets} == {"audio"}
+        # Asked while the file is open: PyAV crashes on the stream of a packet whose container is closed.
+        kinds = {packet.stream.type for packet in packets_of(container, container.streams.audio[0])}
+    assert kinds == {"audio"}
