@@ -1,8 +1,9 @@
-"""Where training starts from: ImageNet weights, from packages on the disk or through timm."""
+"""Where training starts from: ImageNet weights from packages or through timm, and weights that ship in start/."""
 
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -28,13 +29,31 @@ OFFLINE_FILES = {
     ),
 }
 
-
-# Networks trained on faces, converted by a committed script: the file here, its SHA-256, the script.
 START_DIR = Path(__file__).resolve().parent / "start"
-VGGFACE2_FILES = {
-    "mobilenetv1_100": (
+
+
+@dataclass(frozen=True)
+class StartFile:
+    """Weights to start from that lie in START_DIR."""
+
+    name: str  # of the .safetensors file
+    sha256: str
+    origin: str  # what the network has learnt
+
+
+# By what was learnt and by backbone.
+START_FILES = {
+    # Recognising faces; made by scripts/convert_faceres.py.
+    ("vggface2", "mobilenetv1_100"): StartFile(
         "mobilenetv1_vggface2.safetensors",
         "4a297228b5a587fa90ea1a7e2b963d7a6369327bd8cdf4eb99d5c15a309b13ed",
+        "VGGFace2",
+    ),
+    # Finding blends: 70,000 crops of the experiment mnv1_blend at 128 pixels. The card beside it has the curve.
+    ("blending", "mobilenetv1_100"): StartFile(
+        "mobilenetv1_blending.safetensors",
+        "ef7d5a454ed2eaee10396bccdfc712ac30847afa3c7643718ce227d70ce49e9f",
+        "made fakes",
     ),
 }
 
@@ -45,30 +64,31 @@ def load_start(model: nn.Module, backbone: str, start: str) -> str:
     Args:
         model: the network, changed in place; its classifier stays as it is.
         backbone: its timm name.
-        start: "imagenet", "vggface2" or "scratch" (nothing is filled).
+        start: "imagenet", a name in START_FILES, or "scratch" (nothing is filled).
 
     Raises:
         DfdcError: the weights are missing, damaged, do not fit, or there are none for this backbone.
     """
     if start == "scratch":
         return "scratch"
-    return load_vggface2(model, backbone) if start == "vggface2" else load_imagenet(model, backbone)
+    return load_imagenet(model, backbone) if start == "imagenet" else load_shipped(model, backbone, start)
 
 
-def load_vggface2(model: nn.Module, backbone: str) -> str:
-    """Fill `model` with weights trained to recognise faces on VGGFace2; as `load_start`."""
-    if backbone not in VGGFACE2_FILES:
-        raise DfdcError(f"there are no VGGFace2 weights for {backbone!r}, only for {', '.join(VGGFACE2_FILES)}")
-    name, expected = VGGFACE2_FILES[backbone]
-    path = START_DIR / name
-    if not path.is_file() or (actual := sha256_of(path)) != expected:
-        found = f"has SHA-256 {actual}, expected {expected}" if path.is_file() else "is missing"
-        raise DfdcError(f"{path} {found}; check it out again, or make it with scripts/convert_faceres.py")
+def load_shipped(model: nn.Module, backbone: str, start: str) -> str:
+    """Fill `model` with weights of START_FILES, all but the classifier; as `load_start`."""
+    if (file := START_FILES.get((start, backbone))) is None:
+        known = sorted(name for kind, name in START_FILES if kind == start)
+        raise DfdcError(f"there are no {start} weights for {backbone!r}, only for {', '.join(known)}")
+    path = START_DIR / file.name
+    if not path.is_file() or (actual := sha256_of(path)) != file.sha256:
+        found = f"has SHA-256 {actual}, expected {file.sha256}" if path.is_file() else "is missing"
+        raise DfdcError(f"{path} {found}; check it out again")
     stored = {key: value.float() if value.is_floating_point() else value for key, value in load_file(path).items()}
+    stored = {key: value for key, value in stored.items() if not key.startswith("classifier.")}
     left = model.load_state_dict(stored, strict=False)
     if left.unexpected_keys or any(not key.startswith("classifier.") for key in left.missing_keys):
         raise DfdcError(f"{path} does not fit {backbone}: {left}")
-    return f"{name} (VGGFace2, sha256 {expected[:12]})"
+    return f"{file.name} ({file.origin}, sha256 {file.sha256[:12]})"
 
 
 def load_imagenet(model: nn.Module, backbone: str) -> str:

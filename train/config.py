@@ -18,7 +18,7 @@ class TrainConfig:
     """Everything that decides the weights, besides the data and the number of processes."""
 
     member: str  # a name in models.registry
-    start: Literal["imagenet", "vggface2", "scratch"] = "imagenet"
+    start: Literal["imagenet", "vggface2", "blending", "scratch"] = "imagenet"
     size: int = 0  # pixels, the side of the input; 0: the member's own
     epochs: int = 7  # `sampling` says what an epoch shows
     small_epochs: int = 4  # the first epochs run at small_size: twice as fast, and they transfer

@@ -5,30 +5,35 @@ import torch
 
 from common.errors import DfdcError
 from models import pretrained
-from models.pretrained import load_start
+from models.pretrained import START_FILES, load_start
 from models.registry import build_backbone
 
 
-def test_vggface2_weights_fill_all_but_the_classifier():
-    model = build_backbone("mobilenetv1_100")
+@pytest.mark.parametrize(("start", "backbone"), START_FILES)
+def test_shipped_weights_fill_all_but_the_classifier(start, backbone):
+    model = build_backbone(backbone)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    assert "VGGFace2" in load_start(model, "mobilenetv1_100", "vggface2")
+    assert START_FILES[start, backbone].origin in load_start(model, backbone, start)
     same = {key for key, value in model.state_dict().items() if torch.equal(value, before[key])}
     assert {key for key in same if not key.endswith("num_batches_tracked")} == {"classifier.weight", "classifier.bias"}
-    # Taken out of the weights again, the batch norms have statistics of faces and not the ones of a fresh network.
+
+
+def test_vggface2_weights_have_their_batch_norms_taken_out_again():
+    model = build_backbone("mobilenetv1_100")
+    load_start(model, "mobilenetv1_100", "vggface2")
     assert float(model.bn1.running_var.std()) > 0
 
 
 def test_a_backbone_without_such_weights_is_told_which_have_them():
-    with pytest.raises(DfdcError, match=r"no VGGFace2 weights for 'tf_efficientnet_lite0', only for mobilenetv1_100"):
+    with pytest.raises(DfdcError, match=r"no vggface2 weights for 'tf_efficientnet_lite0', only for mobilenetv1_100"):
         load_start(build_backbone("tf_efficientnet_lite0"), "tf_efficientnet_lite0", "vggface2")
 
 
 def test_damaged_and_missing_weights_are_refused(tmp_path, monkeypatch):
-    model, name = build_backbone("mobilenetv1_100"), pretrained.VGGFACE2_FILES["mobilenetv1_100"][0]
+    model, name = build_backbone("mobilenetv1_100"), START_FILES["vggface2", "mobilenetv1_100"].name
     data = bytearray((pretrained.START_DIR / name).read_bytes())
     monkeypatch.setattr(pretrained, "START_DIR", tmp_path)
-    with pytest.raises(DfdcError, match=r"is missing; .*convert_faceres"):
+    with pytest.raises(DfdcError, match=r"is missing; check it out again"):
         load_start(model, "mobilenetv1_100", "vggface2")
     data[-5] ^= 1
     (tmp_path / name).write_bytes(data)

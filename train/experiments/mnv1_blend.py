@@ -5,8 +5,9 @@ from train.config import TrainConfig
 CONFIG = TrainConfig(
     member="mnv1_blend",
     start="vggface2",
-    epochs=6,
-    small_epochs=6,
+    size=128,
+    epochs=4,
+    small_epochs=4,
     small_size=128,
     made_fakes=True,
     same_augment=True,
