@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -90,8 +91,8 @@ def test_a_playlist_named_like_a_video_fetches_nothing(tmp_path: Path, read: obj
 
 def test_an_error_while_the_file_is_open_names_the_file(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", frames=2)
-    with pytest.raises(VideoError, match=r"a\.mp4: is not a video"), open_media(path) as container:
-        container.seek(-(2**62), stream=container.streams.video[0])
+    with pytest.raises(VideoError, match=r"a\.mp4: is not a video .*damaged"), open_media(path):
+        raise av.InvalidDataError(1094995529, "damaged")
 
 
 def test_packets_are_those_of_the_streams_asked_for(tmp_path: Path) -> None:
