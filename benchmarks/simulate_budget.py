@@ -179,7 +179,9 @@ def _mean(values: Sequence[float]) -> float:
 def shipped_plans() -> tuple[Plan, ...]:
     """The ladder of the blend that ships; members take equally long."""
     blend = Blend.read(WEIGHTS / FILE)
-    losses = [blend.facts["expected_log_loss"]["value"], *(fallback.log_loss for fallback in blend.fallbacks)]
+    if blend.expected_log_loss is None:
+        raise ValueError(f"{WEIGHTS / FILE} names no expected log loss; tune it again")
+    losses = [blend.expected_log_loss, *(fallback.log_loss for fallback in blend.fallbacks)]
     shares = [1.0, *(len(fallback.members) / len(blend.members) for fallback in blend.fallbacks)]
     return make_plans(blend.frames, len(blend.fallbacks), shares, losses)
 

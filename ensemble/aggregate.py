@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.metrics import Floats
 from ensemble.rules import FRAME_RULES, PEOPLE_RULES, bind
 
-Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 CHUNK = 4_000_000  # values worked on at a time: what aggregation needs beside the table stays under 100 MB

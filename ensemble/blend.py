@@ -15,9 +15,8 @@ from common.errors import DfdcError
 from common.files import write_text
 from ensemble.aggregate import PLAIN, Aggregation, Layout, aggregate, person_logits
 from ensemble.convex import Mix, Space, mix_logit
-from ensemble.metrics import sigmoid
-
-Floats = NDArray[np.float64]
+from ensemble.facts import Facts
+from ensemble.metrics import Floats, sigmoid
 
 FILE = "blend.json"
 CLIP = (0.01, 0.99)  # of a blend that nobody tuned: one confident error then costs 4.6, at the scorer's bound 34.5
@@ -44,7 +43,7 @@ class FallbackEnsemble:
 
 @dataclass(frozen=True)
 class Blend:
-    """Members to one probability: aggregation, weights, temperature, shift, clip; and what is known of its worth."""
+    """Members to one probability: aggregation, weights, temperature, shift, clip; and what is known of its log loss."""
 
     members: tuple[str, ...]
     mix: Mix
@@ -54,8 +53,8 @@ class Blend:
     frames: int = 32  # that a video was judged on, or that the limits leave time for
     mirror: bool = False  # whether members see every other judged frame mirrored
     sha256: dict[str, str] = field(default_factory=dict)  # member -> hash of the weights that were judged, if known
-    fallbacks: tuple[FallbackEnsemble, ...] = ()  # smaller and smaller sets of members, worth per second kept highest
-    facts: dict[str, Any] = field(default_factory=dict)  # expected log loss with its interval, table, what was refused
+    fallbacks: tuple[FallbackEnsemble, ...] = ()  # smaller subsets, the least contribution per second left out
+    facts: Facts = field(default_factory=Facts)  # expected log loss with its interval, table, what was refused
 
     def __post_init__(self) -> None:
         weights, (low, high) = self.mix.weights, self.clip
@@ -71,6 +70,12 @@ class Blend:
             raise ValueError(f"frames is {self.frames}; it starts at 1")
         if not 0 <= low <= TEST_PRIOR <= high <= 1:
             raise ValueError(f"clip {self.clip} must be 0 <= low <= {TEST_PRIOR} <= high <= 1")
+
+    @property
+    def expected_log_loss(self) -> float | None:
+        """The validated log loss in nats; None where nobody measured it."""
+        loss = self.facts.expected_log_loss
+        return None if loss is None else loss.value
 
     @classmethod
     def equal(cls, members: Sequence[str]) -> Blend:
@@ -150,7 +155,7 @@ class Blend:
             "clip": [round(bound, 9) for bound in self.clip],
             "frames": self.frames,
             "mirror": self.mirror,
-            **self.facts,
+            **self.facts.to_dict(),
             "ladder": [_fallback(fallback) for fallback in self.fallbacks],
         }
         return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
@@ -188,7 +193,7 @@ def _from_values(values: dict[str, Any]) -> Blend:
         mirror=bool(values.get("mirror", False)),
         sha256={name: entry["sha256"] for name, entry in members.items() if "sha256" in entry},
         fallbacks=tuple(_to_fallback(fallback) for fallback in values.get("ladder", [])),
-        facts={key: value for key, value in values.items() if key not in KNOWN},
+        facts=Facts.from_dict({key: value for key, value in values.items() if key not in KNOWN}),
     )
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from sklearn.model_selection import GroupKFold
 
-Floats = NDArray[np.float64]
+from ensemble.metrics import Floats, class_weights
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,7 @@ def fit_calibration(logit: Floats, label: Floats) -> Calibration:
     Raises ValueError with one class only.
     """
     x, fake = np.asarray(logit, dtype=np.float64), np.asarray(label) > 0.5
-    if fake.all() or not fake.any():
-        raise ValueError("calibration needs real and fake rows")
-    weight = np.where(fake, 0.5 / fake.sum(), 0.5 / (~fake).sum())
+    weight = class_weights(label)
     sign = np.where(fake, -1.0, 1.0)
 
     def loss(parameters: Floats) -> float:

@@ -9,14 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.blend import FallbackEnsemble
-from ensemble.convex import class_weights, optimum
+from ensemble.convex import optimum
 from ensemble.folds import OUTER, Rows, cross_fitted, group_folds
-from ensemble.metrics import Estimate, accuracy, auc, calibration_error, log_loss_balanced, sigmoid
+from ensemble.metrics import (
+    Estimate,
+    Floats,
+    accuracy,
+    auc,
+    calibration_error,
+    class_weights,
+    log_loss_balanced,
+    sigmoid,
+)
 from ensemble.select import Cost
 from ensemble.table import Truth
 from ensemble.validate import compare, equal_mix
-
-Floats = NDArray[np.float64]
 
 BINS = 10  # of the reliability diagram
 SHOWN = 15  # videos on which members disagree most

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import LinearConstraint, minimize
 
-from ensemble.metrics import sigmoid
+from ensemble.metrics import Floats, class_weights, sigmoid
 
-Floats = NDArray[np.float64]
 Space = Literal["logit", "probability"]
 
 TEMPERATURES = (0.1, 10.0)  # beyond the second a blend says 0.5 of everything
@@ -45,14 +43,6 @@ def mix_logit(values: Floats, mix: Mix, space: Space) -> Floats:
         return np.asarray(scaled @ mix.weights)
     fake, real = sigmoid(scaled) @ mix.weights, sigmoid(-scaled) @ mix.weights
     return np.asarray(np.log(np.maximum(fake, TINY)) - np.log(np.maximum(real, TINY)))
-
-
-def class_weights(label: Floats) -> Floats:
-    """(V,) weights of rows that give each class half of the sum 1; ValueError with one class only."""
-    fake = np.asarray(label) > 0.5
-    if fake.all() or not fake.any():
-        raise ValueError("a blend is tuned on real and fake videos; these are of one class")
-    return np.asarray(np.where(fake, 0.5 / fake.sum(), 0.5 / (~fake).sum()))
 
 
 def penalty(mix: Mix, ridge: float) -> float:

@@ -1,19 +1,19 @@
-"""The whole of `dfdc tune`: tune, say what that is worth, and ship it only where it is worth something."""
+"""Tune a blend, validate it, and ship the tuned weights only where they are clearly better than equal ones."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ensemble.aggregate import Aggregation
 from ensemble.blend import Blend
 from ensemble.contribution import Contributions, fallback_ensembles, measure_contributions
 from ensemble.convex import mix_logit
-from ensemble.metrics import Estimate, sigmoid
+from ensemble.facts import DIGITS, ExpectedLoss, Facts, StudyFacts, TableFacts
+from ensemble.metrics import Estimate, Floats, log_loss_balanced, sigmoid
 from ensemble.problem import Aggregates, Problem
 from ensemble.risk import ClipCurve, choose_clip, clip_curve
 from ensemble.select import COMPETITION, Cost, Limits, Selection, frame_counts
@@ -21,8 +21,17 @@ from ensemble.table import Faces
 from ensemble.tune import StudyOptions
 from ensemble.validate import EQUAL, PLAIN, SINGLE, TUNED, Fitted, Losses, Nested, Task, compare, fit, nested
 
-Floats = NDArray[np.float64]
 Stage = Callable[[str], None]  # told what begins
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The blend that ships, and what the decision rests on."""
+
+    chosen: str  # TUNED or EQUAL
+    why: str
+    clip: Mapping[str, tuple[float, float]]  # of each blend that may ship
+    losses: Losses
 
 
 @dataclass(frozen=True)
@@ -63,10 +72,22 @@ def tune_blend(
 ) -> Outcome:
     """Tune a blend on labelled faces and decide between it and equal weights.
 
-    costs: member -> bytes and seconds; without them there is no limit. sha256: member -> hash of its weights. force:
-    ship the tuned blend whatever it is worth. notes: what a reader should know beside what is found here. progress:
-    told how many trials have ended; there are options.trials times OUTER + 1. Raises ValueError with too few groups,
-    or when the limits allow no member.
+    Args:
+        faces: the labelled table.
+        options: length, seed and storage of each study.
+        limits: what the members may use together; only applied with costs.
+        costs: member -> bytes and seconds.
+        sha256: member -> hash of its weights, which blend.json then names.
+        force: ship the tuned weights although they are not clearly better.
+        notes: what a reader should know beside what is found here.
+        progress: told how many trials have ended; there are options.trials times OUTER + 1.
+        stage: told what begins.
+
+    Returns:
+        The blend that ships and all that the report shows.
+
+    Raises:
+        ValueError: there are too few groups, or the limits allow no member.
     """
     most = int(np.diff(faces.layout.person_starts).max())
     views = {n: Aggregates(faces.with_frames(n) if n < most else faces) for n in frame_counts(most, limits.frames)}
@@ -76,10 +97,9 @@ def tune_blend(
     stage("tuning on all")
     fitted = fit(task, np.arange(len(faces.filename)), progress)
     clip, losses = _after_clip(faces, inside)
-    chosen, why = _choose(losses, force)
-    stage("line-ups, worth")
-    said = (*notes, *_notes(task, fitted))
-    return _outcome(task, fitted, inside, clip, losses, chosen, why, dict(sha256 or {}), said)
+    decision = Decision(*_choose(losses, force), clip, losses)
+    stage("subsets, contributions")
+    return _outcome(task, fitted, inside, decision, dict(sha256 or {}), (*notes, *_notes(task, fitted)))
 
 
 def _after_clip(faces: Faces, inside: Nested) -> tuple[dict[str, tuple[float, float]], Losses]:
@@ -107,96 +127,106 @@ def _choose(losses: Losses, force: bool) -> tuple[str, str]:
 
 
 def _outcome(
-    task: Task,
-    fitted: Fitted,
-    inside: Nested,
-    clip: Mapping[str, tuple[float, float]],
-    losses: Losses,
-    chosen: str,
-    why: str,
-    sha256: dict[str, str],
-    notes: tuple[str, ...],
+    task: Task, fitted: Fitted, inside: Nested, decision: Decision, sha256: dict[str, str], notes: tuple[str, ...]
 ) -> Outcome:
-    faces, truth, seed = task.faces, task.faces.known(), task.options.seed
-    structure, mix = fitted.blends()[chosen]
-    members, frames = fitted.best_subset.members, fitted.best_subset.frames
-    view, everybody = task.views[frames], np.arange(len(faces.filename))
-    values = Problem(view, 0.0, everybody, members).values(structure.aggregation)
-    before, after = sigmoid(inside.logit[PLAIN]), np.clip(sigmoid(inside.logit[chosen]), *clip[chosen])
-    contributions = measure_contributions(
-        members, values, truth, faces.filename, fitted.ridge, chosen == EQUAL, seed, before, after
-    )
-    naive = mix_logit(
-        Problem(view, 0.0, everybody, members).values(fitted.tuned.structure.aggregation),
-        fitted.tuned.mix,
-        fitted.tuned.structure.space,
-    )
-    # Who weighs nothing is not run, so no rung may ask for it.
-    used = tuple(name for name, weight in zip(members, mix.weights, strict=True) if weight > 0)
-    blend = Blend(
-        members,
-        mix,
-        structure.space,
-        structure.aggregation,
-        clip[chosen],
-        frames,
-        False,
-        {name: sha256[name] for name in members if name in sha256},
-        fallback_ensembles(used, values[:, mix.weights > 0], truth, task.costs, fitted.ridge, chosen == EQUAL, seed),
-        _facts(task, fitted, losses, chosen, why),
-    )
+    """Measure what the report shows of a decision that is made."""
+    truth = task.faces.known()
+    everybody = np.arange(len(truth.label))
+    selection = task.search(everybody, fitted.ridge).run() if task.costs else None
     return Outcome(
-        blend,
-        chosen,
-        why,
-        faces,
-        fitted,
-        inside,
-        losses,
-        compare(truth.label, truth.group, {"": np.clip(sigmoid(naive), *clip[TUNED])}, []).of[""].value,
-        clip_curve(truth.label, sigmoid(inside.logit[chosen]), inside.fold),
-        task.search(everybody, fitted.ridge).run() if task.costs else None,
-        task.limits,
-        task.costs,
-        contributions,
-        notes,
+        blend=_blend(task, fitted, decision, sha256),
+        chosen=decision.chosen,
+        why=decision.why,
+        faces=task.faces,
+        fitted=fitted,
+        nested=inside,
+        losses=decision.losses,
+        naive=_naive_loss(task, fitted, decision),
+        clip=clip_curve(truth.label, sigmoid(inside.logit[decision.chosen]), inside.fold),
+        selection=selection,
+        limits=task.limits,
+        costs=task.costs,
+        contributions=_contributions(task, fitted, inside, decision),
+        notes=notes,
     )
 
 
-def _facts(task: Task, fitted: Fitted, losses: Losses, chosen: str, why: str) -> dict[str, Any]:
-    """What blend.json says of itself; rounded, so that the last bits of another machine do not change the file."""
-    expected, truth = losses.of[chosen], task.faces.known()
-    return {
-        "chosen": chosen,
-        "why": why,
-        "expected_log_loss": {
-            **_interval(expected),
-            "of": "videos like those it was tuned on, classes half each; nested cross-validation, bootstrap by group",
-        },
-        "compared": {name: _interval(estimate) for name, estimate in losses.of.items()},
-        "gain": {f"{a} - {b}": _interval(estimate) for (a, b), estimate in losses.difference.items()},
-        "tuned_on": {
-            "table_sha256": task.faces.sha256,
-            "videos": len(truth.label),
-            "fakes": int(truth.label.sum()),
-            "groups": len(set(truth.group.tolist())),
-            "faces": len(task.faces.logit),
-        },
-        "study": {
-            "trials": task.options.trials,
-            "seed": task.options.seed,
-            "shrinkage": fitted.ridge,
-            "certificate_gap": float(f"{fitted.tuned.gap:.2e}"),
-            "weights": {
-                name: round(float(weight), 6)
-                for name, weight in zip(fitted.best_subset.members, fitted.tuned.mix.weights, strict=True)
-            },
-        },
-    }
+def _values(task: Task, fitted: Fitted, how: Aggregation) -> Floats:
+    """(V, M) logits of all videos by the members of the chosen subset, at its number of frames."""
+    subset = fitted.best_subset
+    everybody = np.arange(len(task.faces.filename))
+    return Problem(task.views[subset.frames], 0.0, everybody, subset.members).values(how)
 
 
-def _interval(estimate: Estimate) -> dict[str, float]:
-    return {"value": round(estimate.value, 6), "low": round(estimate.low, 6), "high": round(estimate.high, 6)}
+def _blend(task: Task, fitted: Fitted, decision: Decision, sha256: dict[str, str]) -> Blend:
+    structure, mix = fitted.blends()[decision.chosen]
+    members, equal = fitted.best_subset.members, decision.chosen == EQUAL
+    values = _values(task, fitted, structure.aggregation)
+    # A member of weight 0 does not run, so no fallback may ask for it.
+    used = tuple(name for name, weight in zip(members, mix.weights, strict=True) if weight > 0)
+    fallbacks = fallback_ensembles(
+        used, values[:, mix.weights > 0], task.faces.known(), task.costs, fitted.ridge, equal, task.options.seed
+    )
+    return Blend(
+        members=members,
+        mix=mix,
+        space=structure.space,
+        aggregation=structure.aggregation,
+        clip=decision.clip[decision.chosen],
+        frames=fitted.best_subset.frames,
+        sha256={name: sha256[name] for name in members if name in sha256},
+        fallbacks=fallbacks,
+        facts=_facts(task, fitted, decision),
+    )
+
+
+def _contributions(task: Task, fitted: Fitted, inside: Nested, decision: Decision) -> Contributions:
+    structure, _ = fitted.blends()[decision.chosen]
+    chosen = decision.chosen
+    return measure_contributions(
+        fitted.best_subset.members,
+        _values(task, fitted, structure.aggregation),
+        task.faces.known(),
+        task.faces.filename,
+        fitted.ridge,
+        chosen == EQUAL,
+        task.options.seed,
+        before=sigmoid(inside.logit[PLAIN]),
+        after=np.clip(sigmoid(inside.logit[chosen]), *decision.clip[chosen]),
+    )
+
+
+def _naive_loss(task: Task, fitted: Fitted, decision: Decision) -> float:
+    """Log loss of the tuned blend on the videos that it was tuned on."""
+    tuned, truth = fitted.tuned, task.faces.known()
+    logit = mix_logit(_values(task, fitted, tuned.structure.aggregation), tuned.mix, tuned.structure.space)
+    return log_loss_balanced(truth.label, np.clip(sigmoid(logit), *decision.clip[TUNED]))
+
+
+def _facts(task: Task, fitted: Fitted, decision: Decision) -> Facts:
+    losses, truth = decision.losses, task.faces.known()
+    weights = zip(fitted.best_subset.members, fitted.tuned.mix.weights, strict=True)
+    return Facts(
+        chosen=decision.chosen,
+        why=decision.why,
+        expected_log_loss=ExpectedLoss.from_estimate(losses.of[decision.chosen]),
+        compared=losses.of,
+        gain={f"{a} - {b}": estimate for (a, b), estimate in losses.difference.items()},
+        tuned_on=TableFacts(
+            table_sha256=task.faces.sha256,
+            videos=len(truth.label),
+            fakes=int(truth.label.sum()),
+            groups=len(set(truth.group.tolist())),
+            faces=len(task.faces.logit),
+        ),
+        study=StudyFacts(
+            trials=task.options.trials,
+            seed=task.options.seed,
+            shrinkage=fitted.ridge,
+            certificate_gap=float(f"{fitted.tuned.gap:.2e}"),
+            weights={name: round(float(weight), DIGITS) for name, weight in weights},
+        ),
+    )
 
 
 def _notes(task: Task, fitted: Fitted) -> tuple[str, ...]:

@@ -7,9 +7,8 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
 from ensemble.convex import mix_logit, optimum
-from ensemble.metrics import log_loss_balanced, sigmoid
+from ensemble.metrics import Floats, log_loss_balanced, sigmoid
 
-Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 OUTER, INNER = 5, 4  # folds that say what tuning is worth, and folds inside them that choose how strongly to shrink

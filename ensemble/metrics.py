@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,15 +93,34 @@ def bootstrap(
         rows = np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))])
         for name, metric in METRICS.items():
             draws[name].append(metric(label[rows], prob_fake[rows]))
-    return {name: _estimate(metric(label, prob_fake), draws[name]) for name, metric in METRICS.items()}
+    return {name: estimate_from(metric(label, prob_fake), draws[name]) for name, metric in METRICS.items()}
 
 
-def _estimate(value: float, draws: list[float]) -> Estimate:
+def estimate_from(value: float, draws: Sequence[float] | Floats) -> Estimate:
+    """Return the value with the 95 % percentile interval of its bootstrap draws, undefined draws left out."""
     defined = np.asarray(draws)[np.isfinite(draws)]
     if not len(defined):
         return Estimate(value, float("nan"), float("nan"))
     low, high = np.percentile(defined, [2.5, 97.5])
     return Estimate(value, float(low), float(high))
+
+
+def class_weights(label: Floats) -> Floats:
+    """Weight rows so that each class has half of the sum, which is 1.
+
+    Args:
+        label: (V,) 1 fake, 0 real.
+
+    Returns:
+        (V,) weights.
+
+    Raises:
+        ValueError: the rows are of one class.
+    """
+    fake = np.asarray(label) > 0.5
+    if fake.all() or not fake.any():
+        raise ValueError("real and fake rows are needed; these are of one class")
+    return np.asarray(np.where(fake, 0.5 / fake.sum(), 0.5 / (~fake).sum()))
 
 
 def losses_of(label: Floats, prob_fake: Floats) -> Floats:

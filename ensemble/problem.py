@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.aggregate import PLAIN, Aggregation, aggregate_people, person_logits
-from ensemble.convex import Mix, Space, best_mix, best_weights, class_weights, objective
+from ensemble.convex import Mix, Space, best_mix, best_weights, objective
+from ensemble.metrics import Floats, class_weights
 from ensemble.rules import FRAME_RULES, PEOPLE_RULES
 from ensemble.table import Faces
 
-Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 # Shares of the groups on which a trial is judged before the whole, so that a bad one ends early.

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.metrics import log_loss_balanced
-
-Floats = NDArray[np.float64]
+from ensemble.metrics import Floats, log_loss_balanced
 
 # 0.0001 to 0.2 in steps of a quarter: the scorer's own bound costs 34.5 for one confident error, 0.01 costs 4.6.
 BOUNDS = tuple(float(f"{bound:.2g}") for bound in np.geomspace(1e-4, 0.2, 35))

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from ensemble.metrics import Floats
+
 FINITE = 30.0  # logits beyond it say "certain" in float64 and make powers overflow
 
 

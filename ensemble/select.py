@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from ensemble.convex import objective, optimum
 from ensemble.folds import INNER, cross_fitted, group_folds
-from ensemble.metrics import log_loss_balanced, sigmoid
-
-Floats = NDArray[np.float64]
+from ensemble.metrics import Floats, log_loss_balanced, sigmoid
 
 EXACT = 12  # members: up to 4,095 subsets are all tried; of more members they are added one by one
 

@@ -8,15 +8,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.convex import Mix, class_weights, mix_logit, objective, optimum
+from ensemble.convex import Mix, mix_logit, objective, optimum
 from ensemble.folds import OUTER, choose_ridge, group_folds
-from ensemble.metrics import Estimate, losses_of
+from ensemble.metrics import Estimate, Floats, class_weights, estimate_from, losses_of
 from ensemble.problem import Aggregates, Problem, Rows, Structure
 from ensemble.select import COMPETITION, Candidate, Cost, Limits, Search, best_subset
 from ensemble.table import Faces
 from ensemble.tune import Progress, StudyOptions, Tuned, run_study
-
-Floats = NDArray[np.float64]
 
 TUNED, EQUAL, SINGLE, PLAIN = "tuned", "equal weights", "best single member", "equal weights, not calibrated"
 
@@ -149,10 +147,10 @@ def compare(
     losses = np.stack([losses_of(label, prob_fake[name]) for name in names], axis=1)
     draws = _draws(label, group, losses, seed, repeats)
     value = class_weights(label) @ losses
-    of = {name: _estimate(float(value[i]), draws[:, i]) for i, name in enumerate(names)}
+    of = {name: estimate_from(float(value[i]), draws[:, i]) for i, name in enumerate(names)}
     at = {name: i for i, name in enumerate(names)}
     difference = {
-        (a, b): _estimate(float(value[at[a]] - value[at[b]]), draws[:, at[a]] - draws[:, at[b]]) for a, b in pairs
+        (a, b): estimate_from(float(value[at[a]] - value[at[b]]), draws[:, at[a]] - draws[:, at[b]]) for a, b in pairs
     }
     return Losses(of, difference)
 
@@ -172,8 +170,3 @@ def _draws(label: Floats, group: NDArray[np.str_], losses: Floats, seed: int, re
         parts.append((fake + real) / 2)
     every = np.concatenate(parts)
     return every[np.isfinite(every).all(axis=1)]
-
-
-def _estimate(value: float, draws: Floats) -> Estimate:
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return Estimate(value, float(low), float(high))

@@ -83,7 +83,7 @@ def _blend(members: Path) -> Finding:
         return Finding("failed", "blend", str(error))
     if not (members / FILE).exists():
         return Finding("missing", "blend", f"no {members / FILE}: equal weights, not calibrated; run: dfdc tune")
-    loss = blend.facts.get("expected_log_loss", {}).get("value", "unknown")
+    loss = "unknown" if blend.expected_log_loss is None else blend.expected_log_loss
     return Finding("ok", "blend", f"{len(blend.members)} members, expected log loss {loss}")
 
 

@@ -10,9 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ensemble.calibrate import cross_fit
-from ensemble.metrics import auc, log_loss_balanced, sigmoid
+from ensemble.metrics import Floats, auc, log_loss_balanced, sigmoid
 
-Floats = NDArray[np.float64]
 MEAN = "mean of logits"
 FEWEST = 20  # groups of either class, to fit a calibration on four fifths of them
 

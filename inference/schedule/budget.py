@@ -42,6 +42,6 @@ def _shares(pipeline: Pipeline) -> list[float]:
 
 def _losses(blend: Blend) -> list[float]:
     """Expected log loss of the blend and of each fallback; empty where not known, or not below the prior's."""
-    whole = blend.facts.get("expected_log_loss", {}).get("value")
+    whole = blend.expected_log_loss
     losses = [] if whole is None else [float(whole), *(fallback.log_loss for fallback in blend.fallbacks)]
     return losses if all(loss < PRIOR_LOSS for loss in losses) else []

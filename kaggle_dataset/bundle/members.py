@@ -111,7 +111,7 @@ def summary(folder: Path, blend: Blend) -> dict[str, object]:
     told = ("backbone", "bytes", "dtype", "max_drift", "parameters", "sha256")
     return {
         "members": list(blend.members),
-        "expected_log_loss": blend.facts.get("expected_log_loss", {}).get("value"),
+        "expected_log_loss": blend.expected_log_loss,
         "frames": blend.frames,
         "weights": {name: {key: card.get(key) for key in told} for name, card in cards.items()},
     }

@@ -4,8 +4,7 @@ import numpy as np
 from scipy.optimize import root
 
 from ensemble.aggregate import Layout
-from ensemble.convex import class_weights
-from ensemble.metrics import sigmoid
+from ensemble.metrics import class_weights, sigmoid
 from ensemble.table import Faces, Truth
 
 

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,9 +8,11 @@ from common.errors import DfdcError
 from ensemble.aggregate import Aggregation
 from ensemble.blend import Blend, FallbackEnsemble
 from ensemble.convex import Mix
+from ensemble.facts import ExpectedLoss, Facts
 from ensemble.metrics import sigmoid
 from tests.ensemble.tables import noisy
 
+SHIPPED = Path(__file__).resolve().parents[2] / "models" / "weights" / "blend.json"
 BLEND = Blend(
     ("a", "b"),
     Mix(np.array([0.75, 0.25]), 0.8, 0.1),
@@ -18,7 +21,7 @@ BLEND = Blend(
     frames=16,
     sha256={"a": "1" * 64},
     fallbacks=(FallbackEnsemble(("b",), Mix(np.array([1.0]), 1.1, 0.0), 0.4),),
-    facts={"chosen": "tuned", "expected_log_loss": {"value": 0.3}},
+    facts=Facts(chosen="tuned", expected_log_loss=ExpectedLoss(0.3)),
 )
 
 
@@ -39,6 +42,20 @@ def test_written_and_read_it_is_the_same(tmp_path):
         BLEND.facts,
     )
     assert again.fallbacks[0].members == ("b",)
+
+
+def test_the_shipped_file_is_written_as_it_was_read():
+    text = SHIPPED.read_text(encoding="utf-8")
+    # The file is older than mirroring, which every new file names after the frames.
+    expected = text if '"mirror"' in text else text.replace('"frames": 32,\n', '"frames": 32,\n  "mirror": false,\n')
+    assert Blend.read(SHIPPED).to_json() == expected
+
+
+def test_a_file_that_says_nothing_of_its_tuning_and_keys_of_another_version(tmp_path):
+    path = write(tmp_path / "blend.json", chosen=None, expected_log_loss=None, later={"a": [1]})
+    blend = Blend.read(path)
+    assert (blend.facts.chosen, blend.expected_log_loss) == (None, None)
+    assert json.loads(blend.to_json())["later"] == {"a": [1]}
 
 
 def test_equal_weights_are_the_mean_of_logits():
@@ -103,6 +120,7 @@ def test_members_that_are_missing_or_others_are_refused():
         ({"clip": [0.6, 0.9]}, "clip"),
         ({"space": "log"}, "space is 'log'"),
         ({"frames": 0}, "frames is 0"),
+        ({"tuned_on": {"videos": 3}}, "not a blend: .*table_sha256"),
         ({"aggregation": {"frames": "median"}}, "no rule 'median'"),
     ],
 )

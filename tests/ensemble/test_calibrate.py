@@ -46,5 +46,5 @@ def test_rows_that_separate_perfectly_keep_a_finite_scale():
 
 
 def test_one_class_cannot_be_calibrated():
-    with pytest.raises(ValueError, match="needs real and fake"):
+    with pytest.raises(ValueError, match="real and fake rows"):
         fit_calibration(np.array([1.0, 2.0]), np.ones(2))

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from ensemble.convex import Mix, best_mix, best_weights, class_weights, mix_logit, objective, optimum, penalty
-from ensemble.metrics import log_loss_balanced, sigmoid
+from ensemble.convex import Mix, best_mix, best_weights, mix_logit, objective, optimum, penalty
+from ensemble.metrics import class_weights, log_loss_balanced, sigmoid
 from tests.ensemble.tables import noisy, planted
 
 

@@ -65,9 +65,9 @@ def test_limits_leave_members_out_and_say_so(unlike):
 
 def test_what_blend_json_says(outcome):
     facts = outcome.blend.facts
-    assert facts["expected_log_loss"]["low"] < facts["expected_log_loss"]["value"] < facts["expected_log_loss"]["high"]
-    assert set(facts["compared"]) == {TUNED, EQUAL, SINGLE, PLAIN}
-    assert facts["tuned_on"]["table_sha256"] == "0" * 64
+    assert facts.expected_log_loss.low < facts.expected_log_loss.value < facts.expected_log_loss.high
+    assert set(facts.compared) == {TUNED, EQUAL, SINGLE, PLAIN}
+    assert facts.tuned_on.table_sha256 == "0" * 64
     assert outcome.blend.sha256 == {"m0": "f" * 64}
     assert [len(fallback.members) for fallback in outcome.blend.fallbacks] == [3, 2, 1]
     assert outcome.blend.fallbacks[0].members == ("m0", "m1", "m2")  # who is worth nothing goes first

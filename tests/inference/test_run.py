@@ -14,6 +14,7 @@ import torch
 from common.errors import DfdcError
 from ensemble.blend import Blend, FallbackEnsemble
 from ensemble.convex import Mix
+from ensemble.facts import ExpectedLoss, Facts
 from inference import submission
 from inference.pipeline import Pipeline, PredictOptions, make_pipeline
 from inference.result import VideoResult
@@ -32,7 +33,9 @@ OPTIONS = PredictOptions(frames=3, decoders=1)
 @pytest.fixture(scope="module")
 def blend():
     fallback = FallbackEnsemble(("first",), Mix.equal(1), 0.4)
-    return Blend(("first", "second"), Mix.equal(2), fallbacks=(fallback,), facts={"expected_log_loss": {"value": 0.35}})
+    return Blend(
+        ("first", "second"), Mix.equal(2), fallbacks=(fallback,), facts=Facts(expected_log_loss=ExpectedLoss(0.35))
+    )
 
 
 @pytest.fixture(scope="module")
