@@ -10,6 +10,7 @@ import numpy as np
 from numpy.random import Generator
 
 from faces.crop import Image
+from train.augment.degrade import through_jpeg
 
 
 def augment(crop: Image, rng: Generator, kind: str = "standard") -> Image:
@@ -153,9 +154,4 @@ def down_up(image: Image, rng: Generator) -> Image:
 
 def jpeg(image: Image, rng: Generator) -> Image:
     """Compress to JPEG at quality 40 to 100, and back."""
-    bgr = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
-    ok, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 101))])
-    if not ok:
-        raise RuntimeError(f"OpenCV could not encode an image of shape {image.shape}")
-    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), dtype=np.uint8)
-    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    return through_jpeg(image, int(rng.integers(40, 101)))
