@@ -134,11 +134,19 @@ def orientation_of(frame: VideoFrame) -> Orientation:
     The matrix is nine 32 bit integers, a b u c d v x y w (ISO/IEC 14496-12, 6.2.2): the stored pixel (x, y) is shown
     at (a x + c y, b x + d y). All eight matrices of right angles are exact, any other is taken for the nearest.
     """
+    # What PyAV reads itself: the rotation, counterclockwise, without the mirroring.
+    turned = Orientation(round(-frame.rotation / 90) * 90 % 360)
+    # JPEG and PNG bring their EXIF as side data, of a kind that PyAV 18 does not know: listing it fails, and crashes
+    # other threads. They decode to full range, grey or RGB, video to yuv4...
+    if not frame.format.name.startswith("yuv4"):
+        return turned
     try:
         # The library's stubs call this a dictionary with other keys.
         matrix = cast(SideDataContainer, frame.side_data)[Type.DISPLAYMATRIX]
     except KeyError:
         return Orientation()
+    except ValueError:  # another kind that is newer than the library
+        return turned
     a, b, _, c, d = np.frombuffer(bytes(matrix), dtype=np.int32).astype(np.float64)[:5]
     area = a * d - b * c
     if not area:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -101,3 +102,18 @@ def test_packets_are_those_of_the_streams_asked_for(tmp_path: Path) -> None:
         # Asked while the file is open: PyAV crashes on the stream of a packet whose container is closed.
         kinds = {packet.stream.type for packet in packets_of(container, container.streams.audio[0])}
     assert kinds == {"audio"}
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, -90])
+def test_side_data_of_a_kind_that_the_library_does_not_know_leaves_the_rotation(rotation: int) -> None:
+    class Newer:
+        """A frame as PyAV gives it where listing its side data fails; its rotation is known."""
+
+        format = SimpleNamespace(name="yuv420p")
+
+        @property
+        def side_data(self) -> object:
+            raise ValueError("31 is not a valid Type")
+
+    Newer.rotation = rotation  # type: ignore[attr-defined]
+    assert orientation_of(Newer()) == Orientation(-rotation % 360)  # type: ignore[arg-type]
