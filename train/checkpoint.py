@@ -17,7 +17,7 @@ from common.errors import DfdcError
 from common.files import atomic_path
 
 # The keys whose values hold tensors; what else is in the file is plain: numbers, words, lists and dicts of them.
-TENSORS = ("model", "ema", "optimizer", "scaler", "rng", "cuda_rng")
+TENSORS = ("model", "seams", "ema", "optimizer", "scaler", "rng", "cuda_rng")
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ def read_checkpoint(path: Path) -> RunState:
         DfdcError: the file lacks something that a run needs to go on.
     """
     content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    content.setdefault("seams", {})  # a run of a version that did not ask where the seams are
     if missing := sorted(set(TENSORS) - set(content)):
         raise DfdcError(f"{path} is not a checkpoint of a training: it has no {', '.join(missing)}; give another -o")
     return RunState(

@@ -7,6 +7,8 @@ import pkgutil
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from train.augment.photometric import MOVED_BY_GEOMETRY
+
 # The fields that are shares, from 0 to 1.
 SHARES = (
     "cutout", "self_blend", "swaps", "publish", "degrade", "warmup", "label_smoothing", "val_share", "ema_decay",
@@ -38,6 +40,8 @@ class TrainConfig:
     # compositor that is kept out of training.
     made_fakes: bool = False
     swaps: float = 0.35  # of the fakes that are made of meshes, the share with another face; the rest are self-blends
+    # Weight of a second loss beside the label's: where in the face was it blended (train.seams)? 0: it is not asked.
+    seams: float = 0.0
     publish: float = 0.0  # share of the faces that are shrunk and go through H.264 or JPEG before they are cut
     degrade: float = 0.0  # share of the faces that go through a video codec, a quarter of the size, or get an overlay
 
@@ -67,8 +71,16 @@ class TrainConfig:
         for name in SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is a share, from 0 to 1")
-        if self.accumulate < 1 or self.lr <= 0 or self.mixup < 0:
-            raise ValueError(f"accumulate {self.accumulate} starts at 1, lr {self.lr} above 0, mixup {self.mixup} at 0")
+        if self.seams and (not self.made_fakes or self.mixup or self.augment not in MOVED_BY_GEOMETRY):
+            raise ValueError(
+                f"seams {self.seams} needs made_fakes, no mixup ({self.mixup}) and one of the augmentations "
+                f"{', '.join(MOVED_BY_GEOMETRY)} (is {self.augment}): else nobody knows where the seams lie"
+            )
+        if self.seams < 0 or self.accumulate < 1 or self.lr <= 0 or self.mixup < 0:
+            raise ValueError(
+                f"seams {self.seams} and mixup {self.mixup} start at 0, accumulate {self.accumulate} at 1, lr {self.lr} "
+                "above 0"
+            )
 
 
 def _choices() -> dict[str, tuple[Any, ...]]:

@@ -36,6 +36,7 @@ from train.data.loader import Batches, make_loader
 from train.data.sampler import PairedSampler
 from train.distributed import Machine, share_batch_statistics
 from train.optim import make_optimizer, pick_dtype, schedule
+from train.seams import WithSeams
 from train.stopping import StoppedError, stop_requests
 
 LOOK_EVERY = 10  # steps between looks at the loss: each look makes the CPU wait for the GPU
@@ -70,8 +71,10 @@ class Trainer:
             backbone = share_batch_statistics(backbone, self.team)
         self.model = to_device(Scorer(backbone, self.spec), self.device)
         self.ema = ModelEmaV3(self.model, decay=config.ema_decay, use_warmup=config.ema_decay > 0)
-        self.network = DistributedDataParallel(self.model) if self.team.world > 1 else self.model
-        self.optimizer = make_optimizer(self.model, config)
+        # Only the scorer is averaged, validated and kept: the head for seams teaches it, and is dropped.
+        self.asked = to_device(WithSeams(self.model), self.device) if config.seams else self.model
+        self.network = DistributedDataParallel(self.asked) if self.team.world > 1 else self.asked
+        self.optimizer = make_optimizer(self.asked, config)
         self.dtype = pick_dtype(config.amp, self.device)
         self.scaler = torch.amp.grad_scaler.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
         self.sampler = PairedSampler(
@@ -119,7 +122,7 @@ class Trainer:
                     raise StoppedError(f"paused after epoch {self.epoch}; run the same command to go on")
 
     def _train_epoch(self) -> None:
-        self.model.train()
+        self.asked.train()
         began, base = time.monotonic(), self.seconds
         done = self.step - self.epoch * self.steps_in_epoch
         batches = iter(self._batches(done * self.config.accumulate))
@@ -163,7 +166,7 @@ class Trainer:
     def _loader(self, dataset: Any, **order: Any) -> Batches:
         return make_loader(dataset, self.device, self.machine.workers, self.config.seed, **order)
 
-    def _update(self, batches: Iterator[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    def _update(self, batches: Iterator[tuple[torch.Tensor, ...]]) -> torch.Tensor:
         """One optimiser step over `accumulate` batches; returns their mean loss, still on the device."""
         config, total = self.config, torch.zeros((), dtype=torch.float64, device=self.device)
         for group in self.optimizer.param_groups:
@@ -174,26 +177,30 @@ class Trainer:
             last = part == config.accumulate - 1
             network = self.network
             with nullcontext() if last or not isinstance(network, DistributedDataParallel) else network.no_sync():
-                loss = self._loss(*next(batches), part) / config.accumulate
+                loss = self._loss(next(batches), part) / config.accumulate
                 self.scaler.scale(loss).backward()
             total += loss.detach()
         self.scaler.unscale_(self.optimizer)
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
+        torch.nn.utils.clip_grad_norm_(self.asked.parameters(), config.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.ema.update(self.model, step=self.step)
         return total
 
-    def _loss(self, crops: torch.Tensor, target: torch.Tensor, part: int) -> torch.Tensor:
+    def _loss(self, batch: tuple[torch.Tensor, ...], part: int) -> torch.Tensor:
         config = self.config
-        crops, target = crops.to(self.device, non_blocking=True), target.to(self.device, non_blocking=True)
+        crops, target, *where = (tensor.to(self.device, non_blocking=True) for tensor in batch)
         if config.mixup:
             seed = (config.seed, self.step, part, self.team.rank)
             crops, target = mix_pairs(crops, target, config.mixup, np.random.default_rng(seed))
         with self._autocast():
-            logits = self.network(crops)
+            answer = self.network(crops)
+        logits, *seams = answer if config.seams else (answer,)
         smooth = target.float() * (1 - config.label_smoothing) + config.label_smoothing / 2
-        return functional.binary_cross_entropy_with_logits(logits.float(), smooth)
+        loss = functional.binary_cross_entropy_with_logits(logits.float(), smooth)
+        for told, truth in zip(seams, where, strict=True):
+            loss = loss + config.seams * functional.binary_cross_entropy_with_logits(told.float(), truth)
+        return loss
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None)
@@ -241,7 +248,7 @@ class Trainer:
         logits = np.full(len(dataset), np.nan)
         loader = self._loader(Subset(dataset, list(mine)), batch_size=32)
         bar = tqdm(loader, desc="validate", leave=False, **self._quiet)
-        found = [network(crops.to(self.device)).float().cpu() for crops, _ in bar]
+        found = [network(crops.to(self.device)).float().cpu() for crops, *_ in bar]
         for rank, part in enumerate(self.team.gather(torch.cat(found).numpy().astype(np.float64) if found else [])):
             logits[rank :: self.team.world] = part
         return logits
@@ -257,6 +264,7 @@ class Trainer:
         on_cuda = self.device.type == "cuda"
         tensors = {
             "model": self.model.state_dict(),
+            "seams": self.asked.head.state_dict() if isinstance(self.asked, WithSeams) else {},
             "ema": self.ema.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -282,6 +290,8 @@ class Trainer:
         tensors, facts = state.tensors, state.facts
         check_resumable(path, facts, dataclasses.asdict(self.config), self.team.world, self.fingerprint)
         self.model.load_state_dict(tensors["model"])
+        if isinstance(self.asked, WithSeams):
+            self.asked.head.load_state_dict(tensors["seams"])
         self.ema.module.load_state_dict(tensors["ema"])
         self.optimizer.load_state_dict(tensors["optimizer"])
         self.scaler.load_state_dict(tensors["scaler"])

@@ -22,12 +22,13 @@ from train.augment.mesh import ANCHORS, LEFT_BROW, LEFT_EYE, LIPS, NOSE, OVAL, R
 from train.augment.photometric import jpeg
 
 Mask = NDArray[np.float32]
+Fake = tuple[Image, Mask]
 
 # Of a face blended in: mostly all of it, sometimes partly, as in the paper.
 RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
 
 
-def self_blend(image: Image, mesh: Floats, rng: Generator) -> Image:
+def self_blend(image: Image, mesh: Floats, rng: Generator) -> Fake:
     """A fake of a real face: a changed copy of it blended into itself.
 
     Args:
@@ -36,7 +37,7 @@ def self_blend(image: Image, mesh: Floats, rng: Generator) -> Image:
         rng: the same state gives the same pixels.
 
     Returns:
-        (H, W, 3) uint8 RGB.
+        (H, W, 3) uint8 RGB, and the mask it was blended by, (H, W) float32 from 0 to 1.
     """
     inside, outside = image, image
     # Either side gets the change, so that neither side's look gives the label away.
@@ -45,10 +46,11 @@ def self_blend(image: Image, mesh: Floats, rng: Generator) -> Image:
     else:
         outside = change_look(image, rng)
     inside = _misplace(inside, mesh, rng)
-    return blend(inside, outside, blend_mask(image.shape[:2], mesh, rng), float(rng.choice(RATIOS)))
+    mask = blend_mask(image.shape[:2], mesh, rng)
+    return blend(inside, outside, mask, float(rng.choice(RATIOS))), mask
 
 
-def swap(image: Image, mesh: Floats, donor: Image, donor_mesh: Floats, rng: Generator) -> Image:
+def swap(image: Image, mesh: Floats, donor: Image, donor_mesh: Floats, rng: Generator) -> Fake:
     """A fake of a real face: a donor's face laid over it, by a similarity or piecewise affine, alpha-blended.
 
     Args:
@@ -59,19 +61,19 @@ def swap(image: Image, mesh: Floats, donor: Image, donor_mesh: Floats, rng: Gene
         rng: the same state gives the same pixels.
 
     Returns:
-        (H, W, 3) uint8 RGB.
+        As `self_blend`.
     """
     warp = warp_similarity if rng.random() < 0.5 else warp_piecewise
     moved = warp(donor, donor_mesh, mesh, image.shape[:2])
     mask = blend_mask(image.shape[:2], mesh, rng)
-    if rng.random() < 0.75:
+    if rng.random() < 0.6:
         moved = match_colour(moved, image, mask)
     if rng.random() < 0.5:
         moved = _resample(moved, rng)
-    return blend(moved, image, mask, float(rng.choice((0.75, 1.0, 1.0, 1.0))))
+    return blend(moved, image, mask, float(rng.choice((0.75, 1.0, 1.0, 1.0)))), mask
 
 
-def held_out(image: Image, mesh: Floats, donor: Image, donor_mesh: Floats, rng: Generator) -> Image:
+def held_out(image: Image, mesh: Floats, donor: Image, donor_mesh: Floats, rng: Generator) -> Fake:
     """The compositor that no training sees: piecewise affine, then Poisson blending (Perez et al. 2003).
 
     Arguments and result are those of `swap`.
@@ -83,12 +85,13 @@ def held_out(image: Image, mesh: Floats, donor: Image, donor_mesh: Floats, rng: 
     mask[:, :2] = mask[:, -2:] = 0
     left, top, width, height = cv2.boundingRect(mask)
     if width < 8 or height < 8:
-        return image.copy()
+        return image.copy(), np.zeros(mask.shape, dtype=np.float32)
     middle = (left + width // 2, top + height // 2)
-    return np.asarray(cv2.seamlessClone(moved, image, mask, middle, cv2.NORMAL_CLONE), dtype=np.uint8)
+    cloned = cv2.seamlessClone(moved, image, mask, middle, cv2.NORMAL_CLONE)
+    return np.asarray(cloned, dtype=np.uint8), mask.astype(np.float32) / 255
 
 
-def make_fake(store: CropStore, name: str, meshes: Meshes, rng: Generator, swaps: float, held: bool = False) -> Image:
+def make_fake(store: CropStore, name: str, meshes: Meshes, rng: Generator, swaps: float, held: bool = False) -> Fake:
     """A fake made of the stored real face `name`: mostly a self-blend, or another face laid over it.
 
     Args:
@@ -100,7 +103,7 @@ def make_fake(store: CropStore, name: str, meshes: Meshes, rng: Generator, swaps
         held: use the compositor that is kept out of training instead.
 
     Returns:
-        (H, W, 3) uint8 RGB, of the stored crop's size.
+        (H, W, 3) uint8 RGB, of the stored crop's size, and the mask it was blended by, (H, W) float32 from 0 to 1.
 
     Raises:
         ValueError: `name` has no mesh.
@@ -153,7 +156,7 @@ def blend_mask(shape: tuple[int, int], mesh: Floats, rng: Generator) -> Mask:
     for outline in _regions(mesh, rng):
         cv2.fillConvexPoly(mask, np.round(cv2.convexHull(outline)).astype(np.int32), 1.0)
     mask = _elastic(mask, width * rng.uniform(0.0, 0.06), rng)
-    sigma = width * float(np.exp(rng.uniform(np.log(0.008), np.log(0.08))))
+    sigma = width * float(np.exp(rng.uniform(np.log(0.004), np.log(0.08))))
     if rng.random() < 0.5:
         # Inwards only: the seam stays on the face.
         reach = 2 * max(1, round(sigma)) + 1

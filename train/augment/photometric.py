@@ -34,9 +34,7 @@ def augment(crop: Image, rng: Generator, kind: str = "standard") -> Image:
 
 def standard(crop: Image, rng: Generator) -> Image:
     """Change as a picture changes on its way: scene (flip, geometry, light), camera (blur, noise), codec."""
-    image = crop[:, ::-1] if rng.random() < 0.5 else crop
-    if rng.random() < 0.5:
-        image = shift_scale_rotate(image, rng)
+    image = geometry(crop, rng)
     if rng.random() < 0.5:
         image = brightness_contrast(image, rng)
     if rng.random() < 0.3:
@@ -50,6 +48,12 @@ def standard(crop: Image, rng: Generator) -> Image:
     if rng.random() < 0.5:
         image = jpeg(image, rng)
     return image
+
+
+def geometry(crop: Image, rng: Generator) -> Image:
+    """Move the pixels as `standard` does before it changes them: flip, shift, scale, rotate."""
+    image = crop[:, ::-1] if rng.random() < 0.5 else crop
+    return shift_scale_rotate(image, rng) if rng.random() < 0.5 else image
 
 
 def strong(crop: Image, rng: Generator) -> Image:
@@ -86,6 +90,9 @@ def none(crop: Image, rng: Generator) -> Image:
     """Change nothing."""
     return crop
 
+
+# The sets that begin with `geometry` and move no pixel after it: what is known of a place can be moved along.
+MOVED_BY_GEOMETRY = ("standard", "strong")
 
 KINDS = {"standard": standard, "strong": strong, "keras": keras, "none": none}
 

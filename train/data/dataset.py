@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,22 +15,26 @@ from torch.utils.data import Dataset
 
 from faces.crop import CropSpec, Image, box_inside_crop, cut
 from faces.store import CropStore
-from train.augment.blending import make_fake
+from train.augment.blending import Fake, make_fake
 from train.augment.degrade import degrade, degrade_as, number_of, publish
 from train.augment.face_parts import cut_out
 from train.augment.mesh import Meshes
-from train.augment.photometric import augment
+from train.augment.photometric import augment, geometry
 from train.data.sampler import originals_of
 from train.data.table import BOX_COLUMNS, POINT_COLUMNS
+from train.seams import STRIDE, boundary, cells
 
 if TYPE_CHECKING:
     from train.config import TrainConfig
 
+NO_SEAMS = np.zeros((0, 0), dtype=np.float32)
 
-class FaceDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+
+class FaceDataset(Dataset[tuple[torch.Tensor, ...]]):
     """Labelled crops as a member sees them; changed at random only when a config says how.
 
-    An item is (crop (S, S, 3) uint8 RGB, target). What happens to row i in epoch e depends on (seed, e, i) alone, so
+    An item is (crop (S, S, 3) uint8 RGB, target) and, where the config asks for seams, where they lie (`train.seams`).
+    What happens to row i in epoch e depends on (seed, e, i) alone, so
     the order, the number of loader workers and processes, and a resume change nothing.
     """
 
@@ -80,19 +85,24 @@ class FaceDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        crop = self._cut(index, self._stored(index)) if self.change is None else self._changed(index, self.change)
-        return torch.from_numpy(crop), torch.tensor(self.targets[index])
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
+        target = torch.tensor(self.targets[index])
+        if self.change is None:
+            return torch.from_numpy(self._cut(index, self._stored(index))), target
+        crop, seams = self._changed(index, self.change)
+        if not self.change.seams:
+            return torch.from_numpy(crop), target
+        return torch.from_numpy(crop), target, torch.from_numpy(seams)
 
     def _stored(self, row: int) -> Image:
         if self.made[row]:
-            image = self._make(row, np.random.default_rng(number_of(self.names[row])), held=True)
+            image, _ = self._make(row, np.random.default_rng(number_of(self.names[row])), held=True)
         else:
             image = self.store.read(self.names[row])
         return image if self.degraded is None else degrade_as(image, self.degraded[row], self.names[row])
 
-    def _make(self, row: int, rng: Generator, swaps: float = 0.0, held: bool = False) -> Image:
-        """A fake made of the real face of a row."""
+    def _make(self, row: int, rng: Generator, swaps: float = 0.0, held: bool = False) -> Fake:
+        """A fake made of the real face of a row, and its mask."""
         if self.meshes is None:
             raise ValueError(f"face {self.names[row]!r} is to be made into a fake, and there are no meshes")
         return make_fake(self.store, self.names[row], self.meshes, rng, swaps, held)
@@ -104,16 +114,17 @@ class FaceDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             box = box_inside_crop(self.cut_as, image.shape[1], image.shape[0])
         return cut(image, box.astype(np.float32), self.spec, points.astype(np.float32))
 
-    def _changed(self, index: int, config: TrainConfig) -> Image:
-        """The crop after everything that the config does to a face in training."""
+    def _changed(self, index: int, config: TrainConfig) -> tuple[Image, NDArray[np.float32]]:
+        """The crop after everything that the config does to a face in training, and where its seams lie then."""
         rng = np.random.default_rng((config.seed, self.epoch, index))
         row, original = index, int(self.original[index])
+        mask: NDArray[np.float32] | None = None
         replaced = rng.random() < config.self_blend and self.targets[index] == 1 and original >= 0
         if self.made[row]:
-            image = self._make(row, rng, config.swaps)
+            image, mask = self._make(row, rng, config.swaps)
         elif replaced and self.meshes is not None and self.names[original] in self.meshes.row_of:
             row = original
-            image = self._make(row, rng, config.swaps)
+            image, mask = self._make(row, rng, config.swaps)
         else:
             image = self.store.read(self.names[row])
         shared = self._shared(index, config.seed) if config.same_augment else rng
@@ -122,9 +133,16 @@ class FaceDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         if rng.random() < config.cutout and np.isfinite(self.points[row]).all():
             image = cut_out(image, self.points[row], rng)
         crop = self._cut(row, image)
+        seams = self._seams(row, mask, crop.shape[0], copy.deepcopy(shared)) if config.seams else NO_SEAMS
         if rng.random() < config.degrade:
             crop = degrade(crop, rng)
-        return augment(crop, shared, config.augment)
+        return augment(crop, shared, config.augment), seams
+
+    def _seams(self, row: int, mask: NDArray[np.float32] | None, size: int, rng: Generator) -> NDArray[np.float32]:
+        """Where the seams of a fake lie after it was cut and moved; a real face has none."""
+        if mask is None:
+            return np.zeros((size // STRIDE, size // STRIDE), dtype=np.float32)
+        return cells(geometry(self._cut(row, boundary(mask)), rng))
 
     def _shared(self, index: int, seed: int) -> Generator:
         """The generator that a fake has in common with its original."""

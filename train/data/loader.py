@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-Batches = DataLoader[tuple[torch.Tensor, torch.Tensor]]
+Batches = DataLoader[tuple[torch.Tensor, ...]]
 
 
 def make_loader(dataset: Any, device: torch.device, workers: int, seed: int, **order: Any) -> Batches:
@@ -23,7 +23,7 @@ def make_loader(dataset: Any, device: torch.device, workers: int, seed: int, **o
         order: `batch_sampler`, or `batch_size`, of torch's DataLoader.
 
     Returns:
-        Batches of crops (N, S, S, 3) uint8 and targets (N,).
+        Batches of crops (N, S, S, 3) uint8, targets (N,), and what else an item of the dataset holds.
     """
     return DataLoader(
         dataset,

@@ -4,14 +4,15 @@ from train.config import TrainConfig
 
 CONFIG = TrainConfig(
     member="mnv1_blend",
-    start="vggface2",
-    size=128,
-    epochs=4,
-    small_epochs=4,
+    start="blending",
+    epochs=5,
+    small_epochs=2,
     small_size=128,
     made_fakes=True,
     same_augment=True,
+    swaps=0.45,
+    seams=1.0,
     publish=0.7,
-    lr=6e-4,
-    seed=51,
+    lr=5e-4,
+    seed=53,
 )

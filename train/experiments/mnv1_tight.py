@@ -5,8 +5,8 @@ from train.config import TrainConfig
 CONFIG = TrainConfig(
     member="mnv1_tight",
     start="vggface2",
-    epochs=4,
-    small_epochs=3,
+    epochs=5,
+    small_epochs=4,
     small_size=128,
     self_blend=0.15,
     degrade=0.4,
