@@ -78,8 +78,8 @@ class TrainConfig:
             )
         if self.seams < 0 or self.accumulate < 1 or self.lr <= 0 or self.mixup < 0:
             raise ValueError(
-                f"seams {self.seams} and mixup {self.mixup} start at 0, accumulate {self.accumulate} at 1, lr {self.lr} "
-                "above 0"
+                f"seams {self.seams} and mixup {self.mixup} start at 0, accumulate {self.accumulate} at 1, "
+                f"lr {self.lr} above 0"
             )
 
 

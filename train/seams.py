@@ -61,7 +61,7 @@ class WithSeams(nn.Module):
         self.head = nn.Conv2d(stages[-1]["num_chs"], 1, 1)
         nn.init.zeros_(self.head.weight)
         nn.init.constant_(self.head.bias, -2.0)  # about one cell in eight has a seam
-        self._seen: torch.Tensor | None = None
+        self._seen = torch.empty(0)  # the stage's features in the latest pass
         scorer.backbone.get_submodule(stages[-1]["module"]).register_forward_hook(self._keep)
 
     def _keep(self, _module: nn.Module, _given: object, features: torch.Tensor) -> None:
@@ -70,6 +70,5 @@ class WithSeams(nn.Module):
     def forward(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(N, S, S, 3) uint8 -> logits (N,) of the label and (N, G, G) of the cells."""
         logits = self.scorer(crops)
-        assert self._seen is not None
-        seams, self._seen = self.head(self._seen).squeeze(1), None
+        seams: torch.Tensor = self.head(self._seen).squeeze(1)
         return logits, seams

@@ -74,7 +74,7 @@ def test_the_file_keeps_its_layout_and_comes_back_as_it_was(tmp_path, table):
     trainer = Trainer(SHORT, load(tmp_path, table), tmp_path / "run", Machine(torch.device("cpu"), 0))
     state = trainer._state()
     write_checkpoint(tmp_path / "last.pt", state)
-    assert set(torch.load(tmp_path / "last.pt", weights_only=True)) == {*OLD_KEYS, "data"}
+    assert set(torch.load(tmp_path / "last.pt", weights_only=True)) == {*OLD_KEYS, "data", "seams"}
     back = read_checkpoint(tmp_path / "last.pt")
     assert back.facts == state.facts
     assert set(back.tensors) == set(TENSORS)

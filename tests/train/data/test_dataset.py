@@ -196,3 +196,28 @@ def test_cut_outs_need_points_and_leave_the_rest(faces):
     cut_out = FaceDataset(store, with_points(table), spec, TIGHT, config)[3][0]
     changed = (cut_out != plain).any(dim=2).float().mean()
     assert 0.01 < changed < 0.5
+
+
+def test_seams_lie_where_a_fake_differs_from_its_real_however_both_are_turned(faces):
+    store, table = faces
+    reals = table[table["target"] == 0].reset_index(drop=True)
+    meshes = make_meshes(list(reals["face"]), size=64, radius=12)
+    both = with_made_fakes(reals, meshes)
+    config = TrainConfig("tiny", made_fakes=True, same_augment=True, swaps=1.0, seams=1.0)
+    plain = dataclasses.replace(config, seams=0.0)
+    spec = dataclasses.replace(TIGHT, size=64)
+    dataset = FaceDataset(store, both, spec, TIGHT, config, meshes=meshes)
+    same = FaceDataset(store, both, spec, TIGHT, plain, meshes=meshes)
+    inside, outside = [], []
+    for dataset.epoch in range(12):
+        same.epoch = dataset.epoch
+        for row in range(len(reals)):
+            (real, _, none), (fake, _, seams) = dataset[row], dataset[len(reals) + row]
+            assert torch.equal(fake, same[len(reals) + row][0]), "asking where the seams lie changes no pixel"
+            assert not none.any()
+            assert seams.shape == (4, 4)
+            change = (real.float() - fake.float()).abs().mean(dim=2).reshape(4, 16, 4, 16).amax(dim=(1, 3))
+            inside.extend(change[seams > 0.5])
+            outside.extend(change[seams < 0.01])
+    assert len(inside) > 50 and len(outside) > 50
+    assert np.mean(inside) > 3 * np.mean(outside)
