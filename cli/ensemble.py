@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from cli.options import MEMBERS_FOLDER, Members
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from ensemble.select import Cost, Limits
-    from ensemble.table import Faces
-    from models.checkpoint import Card
-
-Tables = Annotated[list[Path], typer.Argument(help="tables of dfdc holdout, oof or predict --probabilities")]
-Labels = Annotated[Path | None, typer.Option(help="CSV filename,label,group for tables that have no labels")]
+Invert = Annotated[
+    list[str], typer.Option(help="a member whose values say P(real): turned around; 'all' for every one")
+]
+Probabilities = Annotated[
+    list[str], typer.Option(help="a member whose values are probabilities, not logits; 'all' for every one")
+]
 
 
 def tune(
-    tables: Tables,
+    tables: Annotated[
+        list[str],
+        typer.Argument(help="tables of dfdc holdout, oof or predict --probabilities; NAME=TABLE for several sources"),
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="the blend")] = Path("blend.json"),
     report: Annotated[Path | None, typer.Option(help="also write an HTML page with pictures here")] = None,
-    labels: Labels = None,
+    labels: Annotated[
+        list[str], typer.Option(help="CSV filename,label,group for tables without labels; NAME=CSV for one source")
+    ] = [],  # noqa: B006 (typer reads it once)
     mirrored: Annotated[
-        Path | None, typer.Option(help="the same faces judged with --flip: mirrors every other frame if that helps")
+        Path | None, typer.Option(help="the same faces scored with --flip: mirrors every other frame if that helps")
     ] = None,
     members: Members = MEMBERS_FOLDER,
     trained_on: Annotated[
@@ -43,39 +44,53 @@ def tune(
     ] = "blend",
     limit_bytes: Annotated[int, typer.Option(help="of all weights together", min=1)] = 1_000_000_000,
     limit_seconds: Annotated[float, typer.Option(help="per video: 9 h for 4,000 videos")] = 8.1,
-    frames: Annotated[int, typer.Option(help="frames that the kernel will judge per video", min=1)] = 32,
+    frames: Annotated[int, typer.Option(help="frames that the kernel scores per video", min=1)] = 32,
     timing: Annotated[
         Path | None, typer.Option(help="JSON of a `dfdc predict --json` run: what decoding and detection take")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="ship tuned weights though equal ones are as good")] = False,
+    cautious: Annotated[
+        bool, typer.Option("--cautious", help="tuned weights only where clearly better than equal ones (95 %)")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="ship the tuned weights whatever they are worth")] = False,
+    invert: Invert = [],  # noqa: B006
+    probabilities: Probabilities = [],  # noqa: B006
+    most_lost: Annotated[
+        float, typer.Option(help="share of the videos that may lack a member's scores", min=0, max=1)
+    ] = 0.1,
 ) -> None:
-    """Tune the blend on held-out probabilities, and say what that is worth.
+    """Tune the blend on held-out probabilities, and estimate its log loss on new videos.
 
-    Weights, rules, temperature and shift by Optuna, certified by the convex optimum; everything is judged on videos
-    that it was not tuned on, with 95 % intervals. Tuned weights not clearly better than equal ones are refused.
+    Optuna searches rules, weights, temperature and shift; a convex solver certifies the result. Every figure is of
+    videos that the blend was not tuned on, with a 95 % interval, and the blend with the lowest log loss ships: tuned
+    weights, equal weights, or equal weights as they are. Several sources (dfdc=a.csv ffpp=b.csv) weigh the same.
     """
     from tqdm import tqdm
 
-    from ensemble.decide import tune_blend
     from ensemble.folds import OUTER
     from ensemble.report import write_report
+    from ensemble.sources import named
     from ensemble.summary import render
-    from ensemble.table import read_faces
     from ensemble.tune import StudyOptions
+    from train.tune_tables import TuneRequest, tune_tables
 
-    faces = read_faces(tables, _read_labels(labels))
-    faces, mirror, mirroring = _mirrored(faces, mirrored, labels, seed)
-    cards = _cards(members, faces)
-    notes = [*mirroring, *_check_leaks(faces, cards, trained_on)]
-    costs, limits = _costs(faces, cards), _limits(limit_bytes, limit_seconds, frames, timing)
-    options = StudyOptions(trials, seed, timeout, storage, study)
-    sha256 = {name: card.sha256 for name, card in cards.items()}
-    typer.echo(f"{faces}", err=True)
+    request = TuneRequest(
+        tables=named(tables),
+        members=members,
+        labels=named(labels),
+        mirrored=mirrored,
+        trained_on=trained_on,
+        options=StudyOptions(trials, seed, timeout, storage, study),
+        limit_bytes=limit_bytes,
+        limit_seconds=limit_seconds,
+        frames=frames,
+        timing=timing,
+        rule="tuned" if force else "cautious" if cautious else "lowest",
+        invert=tuple(invert),
+        probabilities=tuple(probabilities),
+        most_lost=most_lost,
+    )
     with tqdm(total=trials * (OUTER + 1), unit="trial", desc="tuning") as bar:
-        outcome = tune_blend(
-            faces, options, limits, costs, sha256, force, notes, progress=bar.update, stage=bar.set_description
-        )
-    outcome = replace(outcome, blend=replace(outcome.blend, mirror=mirror))
+        outcome = tune_tables(request, bar.update, bar.set_description, lambda line: bar.write(line, file=sys.stderr))
     outcome.blend.write(output)
     if report:
         write_report(report, outcome, "dfdc " + " ".join(sys.argv[1:]))
@@ -83,117 +98,33 @@ def tune(
     typer.echo(f"written: {', '.join(str(path) for path in (output, report) if path)}", err=True)
 
 
-def _mirrored(faces: Faces, table: Path | None, labels: Path | None, seed: int) -> tuple[Faces, bool, list[str]]:
-    """The faces to tune on, those judged in both views if that is clearly better; whether it is, and what to say."""
-    if table is None:
-        return faces, False, []
-    from ensemble.mirror import mirror_gain
-    from ensemble.table import read_faces
-
-    both = read_faces([table], _read_labels(labels))
-    gain = mirror_gain(faces, both, seed)
-    told = f"log loss {gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] with both views of each face"
-    if gain.high < 0:
-        return both, True, [f"every other frame will be judged mirrored: {told}, which all figures here are of"]
-    return faces, False, [f"mirroring every other frame is refused, it is not clearly better: {told}"]
-
-
-def _read_labels(path: Path | None) -> pd.DataFrame | None:
-    from common.labels import read_labels
-
-    return None if path is None else read_labels(path)
-
-
-def _cards(folder: Path, faces: Faces) -> dict[str, Card]:
-    """The cards of the table's members that the folder has."""
-    from models.checkpoint import find_cards
-
-    return {card.name: card for card in find_cards(folder) if card.name in faces.members}
-
-
-def _check_leaks(faces: Faces, cards: dict[str, Card], trained_on: Path | None) -> list[str]:
-    """Refuse members that were trained on what they are judged on; returns what could not be checked."""
-    if trained_on is None:
-        return ["not checked here that no member was trained on these groups: --trained-on (holdout and oof do check)"]
-    from ensemble.table import refuse_leaks
-    from train.data.provenance import learnt_from, read_training_labels
-
-    table = read_training_labels(trained_on)
-    learnt = {name: learnt_from(card, table, set(table["face"])) for name, card in cards.items()}
-    refuse_leaks(faces, {name: known.trained for name, known in learnt.items() if known is not None})
-    unknown = [name for name in faces.members if learnt.get(name) is None]
-    return [f"what {name} was trained on is not known: no card, or it does not say" for name in unknown]
-
-
-def _costs(faces: Faces, cards: dict[str, Card]) -> dict[str, Cost]:
-    """Bytes and seconds of every member; nothing where one is not known, since limits need them all."""
-    from ensemble.select import Cost
-
-    costs = {n: Cost(c.bytes, c.seconds_per_32_crops / 32) for n, c in cards.items() if c.seconds_per_32_crops}
-    if lacking := [name for name in faces.members if name not in costs]:
-        typer.echo(f"note: --members has no card with the cost of {', '.join(lacking)}; no limits then", err=True)
-        return {}
-    return costs
-
-
-def _limits(limit_bytes: int, limit_seconds: float, frames: int, timing: Path | None) -> Limits:
-    import json
-
-    from ensemble.select import Limits
-
-    if timing is None:
-        return Limits(limit_bytes, limit_seconds, frames)
-    try:
-        videos = json.loads(timing.read_text(encoding="utf-8"))["videos"]
-        spent = [video["seconds"] for video in videos if video["status"] == "ok"]
-        decode, detect = (sum(seconds[stage] for seconds in spent) / len(spent) for stage in ("decode", "detect"))
-    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
-        raise ValueError(
-            f"{timing} is not the JSON of a run that judged videos ({error}): dfdc predict --json"
-        ) from error
-    return Limits(limit_bytes, limit_seconds, frames, decode, detect / frames)
-
-
 def blend(
-    tables: Tables,
+    tables: Annotated[list[Path], typer.Argument(help="tables of dfdc holdout, oof or predict --probabilities")],
     blend_file: Annotated[Path, typer.Option("--blend", help="a blend.json")] = MEMBERS_FOLDER / "blend.json",
     output: Annotated[Path, typer.Option("-o", "--output", help="the CSV: filename,label")] = Path("submission.csv"),
     sample: Annotated[Path | None, typer.Option(help="a sample_submission.csv: its rows, in its order")] = None,
-    labels: Labels = None,
+    labels: Annotated[Path | None, typer.Option(help="CSV filename,label,group for tables without labels")] = None,
+    invert: Invert = [],  # noqa: B006
+    probabilities: Probabilities = [],  # noqa: B006
 ) -> None:
     """Apply a blend to tables of probabilities: a submission in seconds, without videos.
 
-    Videos without a judged face get 0.5, as in `dfdc predict`. With labels, the scores are printed.
+    Videos without a scored face get 0.5, as in `dfdc predict`. With labels, the scores are printed.
     """
-    from ensemble.blend import TEST_PRIOR, Blend
-    from ensemble.table import read_faces
-    from inference.submission import read_sample, write_submission
+    from inference.blend_tables import BlendRequest, blend_tables
 
-    chosen = Blend.read(blend_file).needed()
-    faces = read_faces(tables, members=chosen.members, truth=False)
-    prob = dict(zip(faces.filename.tolist(), chosen.predict_all(faces.logit, faces.layout).tolist(), strict=True))
-    order = read_sample(sample) if sample else sorted({*prob, *faces.unscored})
-    if outside := sorted(prob.keys() - set(order)):
-        typer.echo(f"{len(outside)} videos are not named in {sample} and were left out: {outside[0]!r}", err=True)
-    rows = {name: prob.get(name, TEST_PRIOR) for name in order}
-    write_submission(output, rows, order, chosen.clip)
-    typer.echo(f"{output}: {len(rows)} videos, {sum(n not in prob for n in rows)} of them not judged: {TEST_PRIOR}")
-    for line in faces.lost:
+    found = blend_tables(
+        BlendRequest(tuple(tables), blend_file, output, sample, labels, tuple(invert), tuple(probabilities))
+    )
+    if found.outside:
+        words = f"{len(found.outside)} videos are not named in {sample} and were left out: {found.outside[0]!r}"
+        typer.echo(words, err=True)
+    typer.echo(f"{output}: {found.rows} videos, {found.unscored} of them without a scored face: 0.5")
+    for line in found.lost:
         typer.echo(f"note: {line}", err=True)
-    _print_scores(read_faces(tables, _read_labels(labels), chosen.members), prob)
-
-
-def _print_scores(faces: Faces, prob: dict[str, float]) -> None:
-    """Scores with their intervals, where the truth of the judged videos is known."""
-    if faces.truth is None:
-        return
-    import numpy as np
-
-    from ensemble.metrics import bootstrap
-
-    here = np.array([prob[name] for name in faces.filename.tolist()])
-    typer.echo(f"on {len(here)} labelled videos, 95 % intervals by group:")
-    for metric, score in bootstrap(faces.truth.label, here, faces.truth.group).items():
+    if found.scores:
+        typer.echo(f"on {found.labelled} labelled videos, 95 % intervals by group:")
+    for metric, score in found.scores.items():
         typer.echo(f"  {metric:<18} {score.value:.5f} [{score.low:.5f}, {score.high:.5f}]")
 
 

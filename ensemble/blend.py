@@ -142,7 +142,7 @@ class Blend:
 
     def to_json(self) -> str:
         """The text of blend.json. The shift is also told as a prior: P(fake) that members behave as if they expect."""
-        expects = float(sigmoid(np.array(-self.mix.shift)))
+        expects = float(sigmoid(np.array(-self.mix.shift * self.mix.temperature)))
         values = {
             "members": {
                 name: {"weight": round(float(weight), 9), **_known("sha256", self.sha256.get(name))}

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 from sklearn.model_selection import GroupKFold
 
-from ensemble.metrics import Floats, class_weights
+from ensemble.metrics import Floats, Names, class_weights
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ def fit_calibration(logit: Floats, label: Floats) -> Calibration:
     return Calibration(float(np.exp(log_scale)), float(shift))
 
 
-def cross_fit(logit: Floats, label: Floats, group: NDArray[np.str_], folds: int = 5) -> Floats:
+def cross_fit(logit: Floats, label: Floats, group: Names, folds: int = 5) -> Floats:
     """Calibrated logits in which no row was calibrated by its own group: what calibration is worth on new data."""
     out = np.empty(len(logit), dtype=np.float64)
     splitter = GroupKFold(min(folds, len(np.unique(group))))

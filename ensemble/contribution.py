@@ -1,4 +1,4 @@
-"""Who is worth what in a blend: alike, missed, at odds; and whether probabilities mean what they say."""
+"""What each member contributes to a blend, where members disagree, and whether probabilities are calibrated."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.blend import FallbackEnsemble
-from ensemble.convex import optimum
-from ensemble.folds import OUTER, Rows, cross_fitted, group_folds
+from ensemble.folds import OUTER, Fit, best_of, cross_fitted, group_folds
 from ensemble.metrics import (
     Estimate,
     Floats,
+    Names,
     accuracy,
     auc,
     calibration_error,
-    class_weights,
     log_loss_balanced,
     sigmoid,
 )
 from ensemble.select import Cost
-from ensemble.table import Truth
-from ensemble.validate import compare, equal_mix
+from ensemble.truth import Rows, Truth
+from ensemble.validate import compare
 
 BINS = 10  # of the reliability diagram
 SHOWN = 15  # videos on which members disagree most
@@ -74,7 +73,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Contributions:
-    """All of it."""
+    """All that is measured of members and of the blend that ships."""
 
     singles: dict[str, Single]
     correlation: NDArray[np.float64]  # (M, M) of logits
@@ -88,25 +87,32 @@ def measure_contributions(
     members: tuple[str, ...],
     values: Floats,
     truth: Truth,
-    filename: NDArray[np.str_],
-    ridge: float,
-    equal: bool,
+    filename: Names,
+    fit: Fit,
     seed: int,
     before: Floats,
     after: Floats,
 ) -> Contributions:
-    """values: (V, M) logits. equal: members are missed from equal weights, else from the best ones.
+    """Measure members one by one, and what the blend loses without each.
 
-    before, after: (V,) P(fake) of the blends that `Reliability` compares.
+    Args:
+        members: M names.
+        values: (V, M) logits of videos.
+        truth: of the V videos.
+        filename: (V,) their names.
+        fit: how the blend that ships is fitted.
+        seed: of the folds.
+        before: (V,) P(fake) of equal weights that are not calibrated.
+        after: (V,) P(fake) of the blend that ships.
     """
-    folds = group_folds(truth.label, truth.group, OUTER, seed)
-    alone = {m: cross_fitted(values[:, [i]], truth.label, 0.0, folds) for i, m in enumerate(members)}
-    missed = _missed(members, values, truth, ridge, equal, folds)
+    folds = group_folds(truth, OUTER, seed)
+    alone = {m: cross_fitted(values[:, [i]], truth, best_of(0.0), folds) for i, m in enumerate(members)}
+    missed = _missed(members, values, truth, fit, folds)
     singles = {
         m: Single(
-            auc(truth.label, values[:, i]),
-            log_loss_balanced(truth.label, sigmoid(values[:, i])),
-            log_loss_balanced(truth.label, sigmoid(alone[m])),
+            auc(truth.label, values[:, i], truth.weight),
+            truth.loss(sigmoid(values[:, i])),
+            truth.loss(sigmoid(alone[m])),
             missed.get(m),
         )
         for i, m in enumerate(members)
@@ -115,8 +121,8 @@ def measure_contributions(
         singles,
         np.atleast_2d(np.corrcoef(values, rowvar=False)),
         _disagreements(alone, truth, filename, after),
-        reliability(truth.label, before),
-        reliability(truth.label, after),
+        reliability(truth, before),
+        reliability(truth, after),
         _slices(truth, after),
     )
 
@@ -125,8 +131,7 @@ def _missed(
     members: tuple[str, ...],
     values: Floats,
     truth: Truth,
-    ridge: float,
-    equal: bool,
+    fit: Fit,
     folds: list[tuple[Rows, Rows]],
 ) -> dict[str, Estimate]:
     """Leave one out: the loss without a member minus the loss with all, paired, with its interval."""
@@ -134,22 +139,17 @@ def _missed(
         return {}
 
     def blended(columns: list[int]) -> Floats:
-        return sigmoid(cross_fitted(_pool(values[:, columns], equal), truth.label, ridge, folds))
+        return sigmoid(cross_fitted(values[:, columns], truth, fit, folds))
 
     every = range(len(members))
     prob = {name: blended([i for i in every if i != own]) for own, name in enumerate(members)}
     pairs = [(name, "") for name in members]
-    losses = compare(truth.label, truth.group, {**prob, "": blended([*every])}, pairs)
+    losses = compare(truth, {**prob, "": blended([*every])}, pairs)
     return {name: losses.difference[name, ""] for name in members}
 
 
-def _pool(values: Floats, equal: bool) -> Floats:
-    """What is fitted: the members, or as one column their mean, to which only temperature and shift are left."""
-    return values.mean(axis=1, keepdims=True) if equal else values
-
-
 def _disagreements(
-    alone: Mapping[str, Floats], truth: Truth, filename: NDArray[np.str_], blended: Floats
+    alone: Mapping[str, Floats], truth: Truth, filename: Names, blended: Floats
 ) -> tuple[Disagreement, ...]:
     spread = np.std(list(alone.values()), axis=0)
     worst = np.argsort(-spread, kind="stable")[: SHOWN if len(alone) > 1 else 0]
@@ -164,17 +164,17 @@ def _disagreements(
     )
 
 
-def reliability(label: Floats, prob_fake: Floats) -> Reliability:
+def reliability(truth: Truth, prob_fake: Floats) -> Reliability:
     """Bins of equal width, both classes weighted half, or the share of fakes would be the data's."""
-    fake = label > 0.5
-    weight = class_weights(label)
+    fake = truth.label > 0.5
+    weight = truth.weight
     index = np.minimum((prob_fake * BINS).astype(int), BINS - 1)
     total = np.bincount(index, weight, BINS)
     filled = total > 0
     said = np.bincount(index, weight * prob_fake, BINS)[filled] / total[filled]
     share = np.bincount(index, weight * fake, BINS)[filled] / total[filled]
     size = np.bincount(index, minlength=BINS)[filled]
-    error = calibration_error(label, prob_fake, weight=weight)
+    error = calibration_error(truth.label, prob_fake, weight=weight)
     return Reliability(tuple(said.tolist()), tuple(share.tolist()), tuple(size.tolist()), error)
 
 
@@ -205,20 +205,28 @@ def fallback_ensembles(
     values: Floats,
     truth: Truth,
     costs: Mapping[str, Cost],
-    ridge: float,
-    equal: bool,
+    fit: Fit,
     seed: int,
 ) -> tuple[FallbackEnsemble, ...]:
-    """Line-ups for a run that is short of time: each leaves out the member whose worth per second is the least.
+    """Subsets for a run that is short of time: each leaves out the member that contributes least per second.
 
-    Worth is what the validated loss rises by without it. equal: equal weights, else the best ones; either with their
-    own temperature and shift. Without costs every member takes as long as any other.
+    A member contributes what the validated loss rises by without it.
+
+    Args:
+        members: M names.
+        values: (V, M) logits of videos.
+        truth: of the V videos.
+        costs: member -> cost; without one every member takes as long as any other.
+        fit: how the blend that ships is fitted; each subset gets numbers of its own.
+        seed: of the folds.
+
+    Returns:
+        M - 1 subsets, the largest first.
     """
-    folds = group_folds(truth.label, truth.group, OUTER, seed)
+    folds = group_folds(truth, OUTER, seed)
 
     def loss(columns: list[int]) -> float:
-        logit = cross_fitted(_pool(values[:, columns], equal), truth.label, ridge, folds)
-        return log_loss_balanced(truth.label, sigmoid(logit))
+        return truth.loss(sigmoid(cross_fitted(values[:, columns], truth, fit, folds)))
 
     fallbacks: list[FallbackEnsemble] = []
     left, now = list(range(len(members))), loss(list(range(len(members))))
@@ -229,6 +237,5 @@ def fallback_ensembles(
         out = min(left, key=lambda i: contributions[i])
         left, now = [i for i in left if i != out], without[out]
         mine = values[:, left]
-        mix = equal_mix(mine, truth.label) if equal else optimum(mine, truth.label, ridge)
-        fallbacks.append(FallbackEnsemble(tuple(members[i] for i in left), mix, now))
+        fallbacks.append(FallbackEnsemble(tuple(members[i] for i in left), fit(mine, truth), now))
     return tuple(fallbacks)

@@ -13,7 +13,8 @@ from typing import Literal
 import numpy as np
 from scipy.optimize import LinearConstraint, minimize
 
-from ensemble.metrics import Floats, class_weights, sigmoid
+from ensemble.metrics import Floats, sigmoid
+from ensemble.truth import Truth
 
 Space = Literal["logit", "probability"]
 
@@ -51,30 +52,55 @@ def penalty(mix: Mix, ridge: float) -> float:
     return float(ridge * spread @ spread)
 
 
-def objective(
-    values: Floats, label: Floats, mix: Mix, space: Space, ridge: float, weight: Floats | None = None
-) -> float:
-    """Log loss with the two classes weighted half each, plus the penalty. weight: `class_weights`, if at hand."""
-    weight = class_weights(label) if weight is None else weight
-    sign = 1 - 2 * np.asarray(label)
-    return float(weight @ np.logaddexp(0.0, sign * mix_logit(values, mix, space))) + penalty(mix, ridge)
+def doubt_of(truth: Truth) -> float:
+    """How strongly a calibration is pulled towards none: half a nat for a unit, shared by the groups.
+
+    That is a normal prior of spread 1 about a scale of 1 and a shift of 0. Groups count and not videos: those of one
+    group err together. It keeps few videos from making a blend sure, and is nothing for many.
+    """
+    return 0.5 / truth.groups
 
 
-def optimum(values: Floats, label: Floats, ridge: float) -> Mix:
+def calibration_penalty(mix: Mix, doubt: float) -> float:
+    """doubt x ((1 / T - 1)^2 + shift^2), in nats: convex in 1 / T and the shift, unlike the square of log T."""
+    return doubt * ((1 / mix.temperature - 1) ** 2 + mix.shift**2)
+
+
+def objective(values: Floats, truth: Truth, mix: Mix, space: Space, ridge: float) -> float:
+    """The weighted log loss of a blend, plus both penalties.
+
+    Args:
+        values: (V, M) logits of the members.
+        truth: of the V videos.
+        mix: the blend.
+        space: in which it mixes.
+        ridge: strength of the pull towards equal weights.
+
+    Returns:
+        Nats.
+    """
+    sign = 1 - 2 * truth.label
+    loss = float(truth.weight @ np.logaddexp(0.0, sign * mix_logit(values, mix, space)))
+    return loss + penalty(mix, ridge) + calibration_penalty(mix, doubt_of(truth))
+
+
+def optimum(values: Floats, truth: Truth, ridge: float) -> Mix:
     """The best weights, temperature and shift in logit space: a convex problem, so the best there is.
 
-    Solved by SLSQP in b_m = w_m / T >= 0, in which both the loss and the penalty are convex; sum(b) = 1 / T stays
+    Solved by SLSQP in b_m = w_m / T >= 0, in which the loss and both penalties are convex; sum(b) = 1 / T stays
     above 1 / TEMPERATURES[1], where the weights of members that know nothing would be 0 / 0.
     """
-    weight, sign = class_weights(label), 1 - 2 * np.asarray(label)
+    weight, sign, doubt = truth.weight, 1 - 2 * truth.label, doubt_of(truth)
     members = values.shape[1]
 
     def loss(x: Floats) -> tuple[float, Floats]:
         z = sign * (values @ x[:-1] + x[-1])
         spread = x[:-1] - x[:-1].mean()
         slope = weight * sign * sigmoid(z)
-        gradient = np.append(slope @ values + 2 * ridge * spread, slope.sum())
-        return float(weight @ np.logaddexp(0.0, z) + ridge * spread @ spread), gradient
+        excess = x[:-1].sum() - 1
+        gradient = np.append(slope @ values + 2 * ridge * spread + 2 * doubt * excess, slope.sum() + 2 * doubt * x[-1])
+        pull = ridge * spread @ spread + doubt * (excess**2 + x[-1] ** 2)
+        return float(weight @ np.logaddexp(0.0, z) + pull), gradient
 
     least, most = 1 / TEMPERATURES[1], 1 / TEMPERATURES[0]
     bounds = [*[(0.0, most)] * members, SHIFTS]
@@ -84,11 +110,11 @@ def optimum(values: Floats, label: Floats, ridge: float) -> Mix:
     return Mix(found[:-1] / scale, float(1 / scale), float(found[-1]))
 
 
-def best_mix(values: Floats, label: Floats, space: Space, ridge: float) -> Mix:
+def best_mix(values: Floats, truth: Truth, space: Space, ridge: float) -> Mix:
     """The best weights, temperature and shift: `optimum` in logit space, else a local search from equal ones."""
     if space == "logit":
-        return optimum(values, label, ridge)
-    weight, sign, members = class_weights(label), 1 - 2 * np.asarray(label), values.shape[1]
+        return optimum(values, truth, ridge)
+    weight, sign, members, doubt = truth.weight, 1 - 2 * truth.label, values.shape[1], doubt_of(truth)
 
     def loss(x: Floats) -> tuple[float, Floats]:
         w, scale, shift = x[:-2], x[-2], x[-1]
@@ -100,10 +126,12 @@ def best_mix(values: Floats, label: Floats, space: Space, ridge: float) -> Mix:
         gradient = np.concatenate(
             [
                 slope @ right + 2 * ridge * scale**2 * spread,
-                [slope @ ((inner * values) @ w) + 2 * ridge * scale * spread @ spread, slope @ (inner @ w)],
+                [slope @ ((inner * values) @ w) + 2 * ridge * scale * spread @ spread + 2 * doubt * (scale - 1)],
+                [slope @ (inner @ w) + 2 * doubt * shift],
             ]
         )
-        return float(-weight @ np.log(prob) + ridge * scale**2 * spread @ spread), gradient
+        pull = ridge * scale**2 * spread @ spread + doubt * ((scale - 1) ** 2 + shift**2)
+        return float(-weight @ np.log(prob) + pull), gradient
 
     whole = LinearConstraint(np.append(np.ones(members), [0.0, 0.0])[None], 1.0, 1.0)
     bounds = [*[(0.0, 1.0)] * members, (1 / TEMPERATURES[1], 1 / TEMPERATURES[0]), SHIFTS]
@@ -111,9 +139,9 @@ def best_mix(values: Floats, label: Floats, space: Space, ridge: float) -> Mix:
     return Mix(found[:-2] / found[:-2].sum(), float(1 / found[-2]), float(found[-1]))
 
 
-def best_weights(values: Floats, label: Floats, space: Space, ridge: float, at: Mix) -> Mix:
+def best_weights(values: Floats, truth: Truth, space: Space, ridge: float, at: Mix) -> Mix:
     """The best weights at the temperature and shift of `at`: convex in both spaces."""
-    weight, sign = class_weights(label), 1 - 2 * np.asarray(label)
+    weight, sign = truth.weight, 1 - 2 * truth.label
     members = values.shape[1]
     scaled = values / at.temperature + at.shift
     right = sigmoid(-sign[:, None] * scaled)  # each member's probability of the truth

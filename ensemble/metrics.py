@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 Floats = NDArray[np.float64]
+# Text is kept as Python strings: arrays of fixed width cut off what is longer than what they were made for.
+Names = NDArray[np.object_]
 
 EPS = 1e-15  # Kaggle's scorer clips here
 
@@ -35,11 +37,11 @@ def log_loss_balanced(label: Floats, prob_fake: Floats) -> float:
     return float((losses[fake].mean() + losses[~fake].mean()) / 2)
 
 
-def auc(label: Floats, prob_fake: Floats) -> float:
-    """Area under the ROC curve, ties counted half; NaN when one class is absent."""
+def auc(label: Floats, prob_fake: Floats, weight: Floats | None = None) -> float:
+    """Area under the ROC curve, ties counted half; NaN when one class is absent. weight: (N,) of the rows."""
     if len(np.unique(label)) < 2:
         return float("nan")
-    return float(roc_auc_score(label, prob_fake))
+    return float(roc_auc_score(label, prob_fake, sample_weight=weight))
 
 
 def accuracy(label: Floats, prob_fake: Floats) -> float:
@@ -77,9 +79,7 @@ class Estimate:
     high: float  # 97.5th percentile
 
 
-def bootstrap(
-    label: Floats, prob_fake: Floats, group: NDArray[np.str_], repeats: int = 500, seed: int = 0
-) -> dict[str, Estimate]:
+def bootstrap(label: Floats, prob_fake: Floats, group: Names, repeats: int = 500, seed: int = 0) -> dict[str, Estimate]:
     """Every metric with its 95 % percentile interval; whole groups are drawn with replacement (Efron 1979).
 
     A fake follows its original, so rows of one group are not independent: drawing rows would give intervals that are

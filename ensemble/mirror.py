@@ -27,11 +27,11 @@ def mirror_gain(plain: Faces, both: Faces, seed: int = 0) -> Estimate:
     if not (same and np.array_equal(plain.frame, both.frame)):
         raise ValueError(f"the mirrored table is of other faces, {both}, than the first, {plain}: judge the same ones")
     truth = plain.known()
-    folds = group_folds(truth.label, truth.group, OUTER, seed)
+    folds = group_folds(truth, OUTER, seed)
     prob = {}
     for name, faces in (("plain", plain), ("both", both)):
-        values, logit = aggregate(faces.logit, faces.layout, PLAIN), np.empty(len(truth.label))
+        values, logit = aggregate(faces.logit, faces.layout, PLAIN), np.empty(len(truth))
         for fit, held in folds:
-            logit[held] = mix_logit(values[held], equal_mix(values[fit], truth.label[fit]), "logit")
+            logit[held] = mix_logit(values[held], equal_mix(values[fit], truth[fit]), "logit")
         prob[name] = sigmoid(logit)
-    return compare(truth.label, truth.group, prob, [("both", "plain")], seed).difference["both", "plain"]
+    return compare(truth, prob, [("both", "plain")], seed).difference["both", "plain"]

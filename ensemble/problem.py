@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ensemble.aggregate import PLAIN, Aggregation, aggregate_people, person_logits
 from ensemble.convex import Mix, Space, best_mix, best_weights, objective
-from ensemble.metrics import Floats, class_weights
+from ensemble.metrics import Floats
 from ensemble.rules import FRAME_RULES, PEOPLE_RULES
 from ensemble.table import Faces
-
-Rows = NDArray[np.int64]
+from ensemble.truth import Rows, Truth
 
 # Shares of the groups on which a trial is judged before the whole, so that a bad one ends early.
 STEPS = (0.25, 1.0)
@@ -61,9 +59,8 @@ class Problem:
         self.aggregates, self.ridge = aggregates, ridge
         self.members = members or faces.members
         self.rows = np.arange(len(faces.filename)) if rows is None else rows
-        self.label, self.group = faces.known().label[self.rows], faces.known().group[self.rows]
-        self.weight = class_weights(self.label)
-        self.parts = _parts(self.group, self.label)
+        self.truth = faces.known()[self.rows]
+        self.parts = _parts(self.truth)
         self._cells = np.ix_(self.rows, np.array([faces.members.index(name) for name in self.members]))
         self.values = lru_cache(maxsize=16)(self._values_now)
 
@@ -75,25 +72,34 @@ class Problem:
         """The objective on all of these videos, or on some of them."""
         values = self.values(structure.aggregation)
         if rows is None:
-            return objective(values, self.label, mix, structure.space, self.ridge, self.weight)
-        return objective(values[rows], self.label[rows], mix, structure.space, self.ridge)
+            return objective(values, self.truth, mix, structure.space, self.ridge)
+        return objective(values[rows], self.truth[rows], mix, structure.space, self.ridge)
 
     def solve(self, structure: Structure, rows: Rows | None = None) -> Mix:
         """The best numbers of a structure: proven in logit space, the best of a local search elsewhere."""
         values = self.values(structure.aggregation)
-        here = slice(None) if rows is None else rows
-        return best_mix(values[here], self.label[here], structure.space, self.ridge)
+        if rows is None:
+            return best_mix(values, self.truth, structure.space, self.ridge)
+        return best_mix(values[rows], self.truth[rows], structure.space, self.ridge)
 
     def certify(self, structure: Structure, at: Mix) -> Mix:
         """The best numbers known: those of `solve`, or if better the proven best weights at the temperature of `at`."""
         values = self.values(structure.aggregation)
-        weights = best_weights(values, self.label, structure.space, self.ridge, at)
+        weights = best_weights(values, self.truth, structure.space, self.ridge, at)
         return min((self.solve(structure), weights), key=lambda mix: self.loss(structure, mix))
 
 
-def _parts(group: NDArray[np.str_], label: Floats) -> list[Rows]:
-    """Rows of the first part of the groups, for every step but the last; none where a class would be missing."""
-    names, inverse = np.unique(group, return_inverse=True)
+def _parts(truth: Truth) -> list[Rows]:
+    """Rows of the first part of the groups, for every step but the last; none where a source or a class is missing."""
+    names, inverse = np.unique(truth.group, return_inverse=True)
     rank = np.random.default_rng(0).permutation(len(names))[inverse]
     parts = [np.flatnonzero(rank < share * len(names)) for share in STEPS[:-1]]
-    return [rows for rows in parts if len(np.unique(label[rows])) == 2]
+    cell = _cell(truth)
+    return [rows for rows in parts if len(np.unique(cell[rows])) == len(np.unique(cell))]
+
+
+def _cell(truth: Truth) -> Rows:
+    """Which class of which source each video belongs to, as a number."""
+    place = {name: 2 * number for number, name in enumerate(truth.sources)}
+    source = np.zeros(len(truth)) if truth.source is None else np.array([place[name] for name in truth.source])
+    return np.asarray(source + truth.label, dtype=np.int64)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ensemble.convex import objective, optimum
-from ensemble.folds import INNER, cross_fitted, group_folds
-from ensemble.metrics import Floats, log_loss_balanced, sigmoid
+from ensemble.folds import INNER, best_of, cross_fitted, group_folds
+from ensemble.metrics import Floats, sigmoid
+from ensemble.truth import Truth
 
 EXACT = 12  # members: up to 4,095 subsets are all tried; of more members they are added one by one
 
@@ -30,7 +30,7 @@ class Limits:
 
     bytes: int = 1_000_000_000  # external data of the competition
     seconds: float = 8.1  # per video: 9 h for 4,000 videos
-    frames: int = 32  # judged per video
+    frames: int = 32  # scored per video
     fixed: float = 0.0  # seconds per video whatever the frames: decoding
     per_frame: float = 0.0  # seconds per frame: finding faces
 
@@ -44,7 +44,7 @@ COMPETITION = Limits()
 
 @dataclass(frozen=True)
 class Candidate:
-    """A line-up, what it costs, and what it is worth."""
+    """A subset of the members, what it costs, and its validated log loss."""
 
     members: tuple[str, ...]
     frames: int
@@ -56,11 +56,11 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Selection:
-    """The line-ups that were tried."""
+    """The subsets that were tried."""
 
     candidates: tuple[Candidate, ...]  # best first
-    exact: bool  # all line-ups were tried
-    gap: float | None  # nats, where not all were: at most so much lower is any line-up's loss where it was fitted
+    exact: bool  # all subsets were tried
+    gap: float | None  # nats, where not all were: no subset's loss is lower by more than this where it was fitted
 
     @property
     def best(self) -> Candidate:
@@ -75,7 +75,7 @@ class Selection:
         return allowed[0]
 
     def frontier(self, cost: Callable[[Candidate], float]) -> list[Candidate]:
-        """The line-ups than which no cheaper one is better, from the cheapest on."""
+        """The subsets than which no cheaper one is better, from the cheapest on."""
         line: list[Candidate] = []
         for candidate in sorted(self.candidates, key=lambda c: (cost(c), c.log_loss)):
             if not line or candidate.log_loss < line[-1].log_loss:
@@ -84,13 +84,12 @@ class Selection:
 
 
 class Search:
-    """Line-ups of members on labelled videos, each judged once."""
+    """Subsets of members on labelled videos, each scored once."""
 
     def __init__(
         self,
         values: Mapping[int, Floats],
-        label: Floats,
-        group: NDArray[np.str_],
+        truth: Truth,
         members: Sequence[str],
         limits: Limits,
         costs: Mapping[str, Cost],
@@ -100,29 +99,29 @@ class Search:
         """values: frames per video -> (V, M) logits of videos."""
         if lacking := [name for name in members if name not in costs]:
             raise ValueError(f"the cost of member {lacking[0]!r} is not known; give --members with its card")
-        self.values, self.label, self.members = values, label, tuple(members)
+        self.values, self.truth, self.members = values, truth, tuple(members)
         self.limits, self.costs, self.ridge = limits, costs, ridge
-        self.folds = group_folds(label, group, INNER, seed)
+        self.folds = group_folds(truth, INNER, seed)
 
     def fits(self, chosen: Sequence[int], frames: int) -> bool:
         """Whether the limits allow these members."""
         return self._bytes(chosen) <= self.limits.bytes and self._seconds(chosen, frames) <= self.limits.seconds
 
     def score(self, chosen: Sequence[int], frames: int) -> Candidate:
-        """What these members are worth."""
+        """Score these members on folds that they were not fitted on."""
         values = self.values[frames][:, list(chosen)]
-        logit = cross_fitted(values, self.label, self.ridge, self.folds)
+        logit = cross_fitted(values, self.truth, best_of(self.ridge), self.folds)
         return Candidate(
             tuple(self.members[i] for i in chosen),
             frames,
             self._bytes(chosen),
             self._seconds(chosen, frames),
             self.fits(chosen, frames),
-            log_loss_balanced(self.label, sigmoid(logit)),
+            self.truth.loss(sigmoid(logit)),
         )
 
     def run(self, progress: Callable[[int], None] | None = None) -> Selection:
-        """All line-ups, or with more than EXACT members those on the greedy way."""
+        """Try all subsets, or with more than EXACT members those on the greedy way."""
         found = []
         exact = len(self.members) <= EXACT
         for frames in self.values:
@@ -155,13 +154,13 @@ class Search:
             chosen = [self.members.index(name) for name in best.members]
 
     def _gap(self, best: Candidate) -> float:
-        """How far the best is, where it is fitted, above all members together: no line-up can be lower than those."""
+        """How far the best is, where it is fitted, above all members together: no subset can be lower than those."""
         mine = self.values[best.frames][:, [self.members.index(name) for name in best.members]]
         least = min(self._fitted_loss(values) for values in self.values.values())
         return max(0.0, self._fitted_loss(mine) - least)
 
     def _fitted_loss(self, values: Floats) -> float:
-        return objective(values, self.label, optimum(values, self.label, 0.0), "logit", 0.0)
+        return objective(values, self.truth, optimum(values, self.truth, 0.0), "logit", 0.0)
 
     def _bytes(self, chosen: Sequence[int]) -> int:
         return sum(self.costs[self.members[i]].bytes for i in chosen)
@@ -172,7 +171,7 @@ class Search:
 
 
 def frame_counts(most: int, limit: int) -> list[int]:
-    """Frames per video to try: as many as are judged, a half, a quarter, an eighth; `limit` where a video has one."""
+    """Frames per video to try: as many as are scored, a half, a quarter, an eighth; `limit` where a video has one."""
     top = min(most, limit)
     return [limit] if most == 1 else sorted({max(1, top // part) for part in (1, 2, 4, 8)})
 

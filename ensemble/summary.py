@@ -10,7 +10,7 @@ import numpy as np
 
 from ensemble.blend import TEST_PRIOR
 from ensemble.decide import Outcome
-from ensemble.metrics import Estimate, log_loss_balanced, sigmoid
+from ensemble.metrics import Estimate, sigmoid
 from ensemble.select import Candidate
 from ensemble.validate import TUNED
 
@@ -46,13 +46,14 @@ def verdict_of(difference: Estimate) -> str:
 
 def expected_prior(outcome: Outcome) -> float:
     """The share of fakes that the members behave as if they expect; the shift corrects it to the test set's."""
-    return float(sigmoid(np.array(-outcome.blend.mix.shift)))
+    mix = outcome.blend.mix
+    return float(sigmoid(np.array(-mix.shift * mix.temperature)))
 
 
 def clip_premium(outcome: Outcome) -> float:
     """What the clip adds to the log loss of what ships on these videos, nats; below 0 it helps even here."""
     prob_fake = sigmoid(outcome.nested.logit[outcome.chosen])
-    return outcome.expected.value - log_loss_balanced(outcome.faces.known().label, prob_fake)
+    return outcome.expected.value - outcome.faces.known().loss(prob_fake)
 
 
 def doubt(outcome: Outcome) -> str:

@@ -14,35 +14,29 @@ from numpy.typing import NDArray
 
 from common.files import sha256_of
 from ensemble.aggregate import Layout
+from ensemble.metrics import Names
+from ensemble.truth import Truth
 
 NEEDED = ("filename", "member", "frame", "person", "logit")
 TRUTH = ("label", "group")
+MOST_LOST = 0.1  # share of the videos: members that scored other videos are more often a mistake than meant
 DEGRADATION = "degradation"
 # Categories make a table of tens of millions of rows fit: its names repeat for every frame and member.
 KINDS = {"filename": "category", "member": "category", "status": "category", "label": "category", "group": "category"}
 
 
 @dataclass(frozen=True)
-class Truth:
-    """What is known of labelled videos."""
-
-    label: NDArray[np.float64]  # (V,) 1 fake, 0 real
-    group: NDArray[np.str_]  # (V,) videos of one family, never to be parted
-    degradation: NDArray[np.str_] | None = None  # (V,) what was done to the video, where the table tells
-
-
-@dataclass(frozen=True)
 class Faces:
-    """The faces of videos, each judged by every member."""
+    """The faces of videos, each scored by every member."""
 
     members: tuple[str, ...]
     logit: NDArray[np.float32]  # (N, M), by video, person, frame
     frame: NDArray[np.int64]  # (N,)
     layout: Layout
-    filename: NDArray[np.str_]  # (V,) sorted
+    filename: Names  # (V,) sorted
     truth: Truth | None
     lost: tuple[str, ...] = ()  # what the table had and this has not, for people to read
-    unscored: dict[str, str] = field(default_factory=dict)  # filename -> status of a video without a judged face
+    unscored: dict[str, str] = field(default_factory=dict)  # filename -> status of a video without a scored face
     sha256: str = ""  # of the files it was read from
 
     def __repr__(self) -> str:
@@ -60,7 +54,7 @@ class Faces:
         return self.truth
 
     def with_frames(self, count: int) -> Faces:
-        """At most `count` frames of each video, evenly spread over those it has: as if no more had been judged."""
+        """At most `count` frames of each video, evenly spread over those it has: as if no more had been scored."""
         video = np.repeat(np.arange(len(self.filename)), np.diff(self.layout.person_starts[self.layout.video_starts]))
         width = self.frame.max() + 1
         pairs, inverse = np.unique(video * width + self.frame, return_inverse=True)
@@ -83,20 +77,31 @@ def read_faces(
     labels: pd.DataFrame | None = None,
     members: Sequence[str] | None = None,
     truth: bool = True,
+    most_lost: float = MOST_LOST,
 ) -> Faces:
-    """Read tables (CSV or Parquet) of any number of members and keep the faces that every member has judged.
+    """Read tables (CSV or Parquet) of any number of members and keep the faces that every member has scored.
 
-    labels: what `common.labels.read_labels` gives, for tables without label and group; videos it does not name are
-    lost, and named in `lost`. members: read only these, in this order; None is all, by name. truth: False keeps videos
-    whatever is known of them. Raises ValueError for a missing column or member, a face judged twice by one member, a
-    logit that is not a finite number, a member that says the same of every face, a video with two labels or groups,
-    and when nothing is left.
+    Args:
+        paths: the tables.
+        labels: what `common.labels.read_labels` gives, for tables without label and group; videos it does not name
+            are lost, and named in `lost`.
+        members: read only these, in this order; None is all, by name.
+        truth: False keeps videos whatever is known of them.
+        most_lost: the share of the videos that may be lost because not all members have scored them.
+
+    Returns:
+        The faces, by video, person and frame.
+
+    Raises:
+        ValueError: a column or a member is missing, a member scored one face twice, a logit is not a finite number, a
+            member says the same of every face, a video has two labels or groups, too many videos are lost, or nothing
+            is left.
     """
     rows = _read([Path(path) for path in paths])
     unscored = _unscored(rows)
     rows = _scored_by(members, rows)
     if rows.empty:
-        raise ValueError(f"no face was judged in {', '.join(map(str, paths))}")
+        raise ValueError(f"no face was scored in {', '.join(map(str, paths))}")
     known, lost = _truth(rows, labels) if truth else (None, [])
     if known is not None:
         kept = rows["filename"].isin(known.index)
@@ -104,7 +109,7 @@ def read_faces(
         unscored = {name: why for name, why in unscored.items() if labels is None or name in set(labels["filename"])}
     if rows.empty:
         raise ValueError("no video of the tables has a label REAL or FAKE; are the file names the same?")
-    faces, dropped = _join(rows)
+    faces, dropped = _join(rows, most_lost)
     sha256 = hashlib.sha256("".join(sha256_of(Path(path)) for path in paths).encode()).hexdigest()
     aligned = None if known is None else _aligned(known, faces.filename)
     if members is not None:
@@ -125,16 +130,21 @@ def _scored_by(members: Sequence[str] | None, rows: pd.DataFrame) -> pd.DataFram
 
 
 def refuse_leaks(faces: Faces, trained: Mapping[str, Collection[str]]) -> None:
-    """ValueError when a member was trained on a group of these videos.
+    """Refuse members that were trained on a group of these videos.
 
-    trained: member -> the groups that its weights were trained on.
+    Args:
+        faces: a labelled table.
+        trained: member -> the groups that its weights were trained on.
+
+    Raises:
+        ValueError: a member has seen a group; the message names both.
     """
     group = set(faces.known().group.tolist())
     for member in faces.members:
         if seen := sorted(group & set(trained.get(member, ()))):
             raise ValueError(
                 f"member {member!r} was trained on {len(seen)} of the {len(group)} groups that it would be tuned on, "
-                f"the first is {seen[0]!r}; judge held-out videos: dfdc holdout, or dfdc oof"
+                f"the first is {seen[0]!r}; score held-out videos: dfdc holdout, or dfdc oof"
             )
 
 
@@ -159,7 +169,10 @@ def _read_one(path: Path) -> pd.DataFrame:
             raise ValueError(f"{path} needs pyarrow, which is not installed; run: pip install pyarrow, or give a .csv")
         table = pd.read_parquet(path)
     else:
-        table = pd.read_csv(path, dtype=KINDS, keep_default_na=True, na_values=[""])
+        try:
+            table = pd.read_csv(path, dtype=KINDS, keep_default_na=False, na_values=[""])
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is not UTF-8 text ({error.reason}); save it as CSV in UTF-8") from error
     if missing := [name for name in NEEDED if name not in table]:
         raise ValueError(
             f"{path} lacks the columns {', '.join(missing)}; tables of probabilities are written by dfdc holdout, "
@@ -175,7 +188,7 @@ def _read_one(path: Path) -> pd.DataFrame:
 
 
 def _unscored(rows: pd.DataFrame) -> dict[str, str]:
-    """Videos without a judged face, and why."""
+    """Videos without a scored face, and why."""
     scored = rows["member"].notna()
     names = sorted(set(rows["filename"][~scored]) - set(rows["filename"][scored]))
     status = rows[~scored].drop_duplicates("filename").set_index("filename")
@@ -194,28 +207,49 @@ def _truth(rows: pd.DataFrame, labels: pd.DataFrame | None) -> tuple[pd.DataFram
     if "filename" not in known:
         raise ValueError("the labels need a column 'filename', by which they are joined to the tables")
     columns = ["filename", "label", "group", *([DEGRADATION] if DEGRADATION in known else [])]
-    once = known[columns].astype({"filename": str, "group": str}).drop_duplicates()
+    once = known[columns].drop_duplicates()
+    once = once.assign(**{name: _texts(once[name]) for name in columns if name != "label"})
+    lost = _groups_of_their_own(once)
     if (twice := once["filename"].duplicated()).any():
         raise ValueError(f"video {once['filename'][twice].iloc[0]!r} has two labels or groups; leave one of them")
     names = set(rows["filename"].unique())
     missing = sorted(names - set(once["filename"]))
-    lost = [f"{len(missing)} of {len(names)} videos have no label, the first is {missing[0]!r}"] if missing else []
+    if missing:
+        lost.append(f"{len(missing)} of {len(names)} videos have no label, the first is {missing[0]!r}")
     return once[once["filename"].isin(names)].set_index("filename"), lost
 
 
-def _aligned(truth: pd.DataFrame, filename: NDArray[np.str_]) -> Truth:
+def _texts(column: pd.Series) -> pd.Series:
+    """Python strings, "" for what is empty: neither a number's NaN nor arrays of fixed width."""
+    return column.astype(object).where(column.notna(), "").map(str)
+
+
+def _groups_of_their_own(once: pd.DataFrame) -> list[str]:
+    """Fill empty groups in place with the video's own name, and say so."""
+    blank = once["group"].str.strip() == ""
+    if not blank.any():
+        return []
+    once.loc[blank, "group"] = once.loc[blank, "filename"]
+    first = once.loc[blank, "filename"].iloc[0]
+    return [f"{int(blank.sum())} videos have no group and count as one of their own each, the first is {first!r}"]
+
+
+def _aligned(truth: pd.DataFrame, filename: Names) -> Truth:
     table = truth.loc[filename]
-    degradation = table[DEGRADATION].to_numpy(dtype=str) if DEGRADATION in table else None
-    return Truth(table["label"].to_numpy(dtype=np.float64), table["group"].to_numpy(dtype=str), degradation)
+    degradation = table[DEGRADATION].to_numpy(dtype=object) if DEGRADATION in table else None
+    return Truth(table["label"].to_numpy(dtype=np.float64), table["group"].to_numpy(dtype=object), degradation)
 
 
-def _join(rows: pd.DataFrame) -> tuple[Faces, list[str]]:
-    """Faces by member, those that all have judged; and what each member judged that others did not."""
-    filename = rows["filename"].cat.remove_unused_categories().cat.as_ordered()
-    names = np.sort(filename.cat.categories.to_numpy(dtype=str))
-    video = np.searchsorted(names, filename.cat.categories.to_numpy(dtype=str))[filename.cat.codes]
-    frame, person = (_whole(rows, name) for name in ("frame", "person"))
-    key = (video * (person.max() + 1) + person) * (frame.max() + 1) + frame
+def _join(rows: pd.DataFrame, most_lost: float = 1.0) -> tuple[Faces, list[str]]:
+    """Faces by member, those that all have scored; and what each member scored that others did not."""
+    filename = rows["filename"].cat.remove_unused_categories()
+    names, place = np.unique(filename.cat.categories.to_numpy(dtype=object), return_inverse=True)
+    video = place[filename.cat.codes].astype(np.int64)
+    # Ranks and not the numbers themselves: a frame counted in nanoseconds would overflow the key.
+    (frames, frame), (people, person) = (
+        np.unique(_whole(rows, name), return_inverse=True) for name in ("frame", "person")
+    )
+    key = (video * len(people) + person) * len(frames) + frame
     codes, members = rows["member"].cat.codes.to_numpy(), rows["member"].cat.categories
     logit = rows["logit"].to_numpy(dtype=np.float32)
     keys, logits = {}, {}
@@ -228,26 +262,29 @@ def _join(rows: pd.DataFrame) -> tuple[Faces, list[str]]:
         if (twice := np.flatnonzero(np.diff(key[mine]) == 0)).size:
             row = rows.iloc[mine[twice[0]]]
             face = f"{row['filename']!r}, frame {row['frame']:.0f}, person {row['person']:.0f}"
-            raise ValueError(f"member {member!r} has judged one face twice ({face}); give each table once")
+            raise ValueError(f"member {member!r} has scored one face twice ({face}); give each table once")
     common = _common(list(keys.values()))
     if not len(common):
-        raise ValueError(f"no face was judged by all of {', '.join(keys)}; give tables of the same videos")
+        raise ValueError(f"no face was scored by all of {', '.join(keys)}; give tables of the same videos")
     stacked = np.stack([logits[m][np.searchsorted(keys[m], common)] for m in keys], axis=1)
-    seconds = common // (frame.max() + 1)
-    kept_video = seconds // (person.max() + 1)
-    here, index = np.unique(kept_video, return_inverse=True)
-    layout = Layout.of(index.astype(np.int64), (seconds % (person.max() + 1)).astype(np.int64))
+    of_person = common // len(frames)
+    here, index = np.unique(of_person // len(people), return_inverse=True)
+    layout = Layout.of(index.astype(np.int64), (of_person % len(people)).astype(np.int64))
     lost = [
-        f"{len(own) - len(common)} of {len(own)} faces judged by {m} were not judged by all members"
+        f"{len(own) - len(common)} of {len(own)} faces scored by {m} were not scored by all members"
         for m, own in keys.items()
         if len(own) > len(common)
     ]
     if len(here) < len(names):
         gone = sorted(set(names.tolist()) - set(names[here].tolist()))
-        lost.append(
-            f"{len(gone)} of {len(names)} videos have no face that all members judged, the first is {gone[0]!r}"
-        )
-    return Faces(tuple(keys), stacked, (common % (frame.max() + 1)).astype(np.int64), layout, names[here], None), lost
+        told = f"{len(gone)} of {len(names)} videos have no face that all members scored, the first is {gone[0]!r}"
+        if len(gone) > most_lost * len(names):
+            counts = ", ".join(f"{m} {len(np.unique(own // len(people) // len(frames)))}" for m, own in keys.items())
+            raise ValueError(
+                f"{told} (videos by member: {counts}); give tables of the same videos, or allow it with --most-lost 1"
+            )
+        lost.append(told)
+    return Faces(tuple(keys), stacked, frames[common % len(frames)], layout, names[here], None), lost
 
 
 def _whole(rows: pd.DataFrame, name: str) -> NDArray[np.int64]:

@@ -130,6 +130,7 @@ def _open(problem: Problem, options: StudyOptions) -> optuna.Study:
         "table": problem.aggregates.faces.sha256,
         "videos": len(problem.rows),
         "shrinkage": problem.ridge,
+        "seed": options.seed,
     }
     # One attribute, so that a second process sees all of it or nothing.
     if (known := study.user_attrs.get("about", about)) != about:

@@ -1,4 +1,4 @@
-"""What tuning is worth on videos that it has not seen: nested cross-validation by group, intervals by bootstrap."""
+"""The loss of tuned blends on videos that they have not seen: nested cross-validation, intervals by bootstrap."""
 
 from __future__ import annotations
 
@@ -6,36 +6,52 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ensemble.convex import Mix, mix_logit, objective, optimum
+from ensemble.convex import SHIFTS, TEMPERATURES, Mix, mix_logit, objective, optimum
 from ensemble.folds import OUTER, choose_ridge, group_folds
-from ensemble.metrics import Estimate, Floats, class_weights, estimate_from, losses_of
-from ensemble.problem import Aggregates, Problem, Rows, Structure
+from ensemble.metrics import Estimate, Floats, estimate_from, losses_of
+from ensemble.problem import Aggregates, Problem, Structure
 from ensemble.select import COMPETITION, Candidate, Cost, Limits, Search, best_subset
 from ensemble.table import Faces
+from ensemble.truth import Rows, Truth
 from ensemble.tune import Progress, StudyOptions, Tuned, run_study
 
 TUNED, EQUAL, SINGLE, PLAIN = "tuned", "equal weights", "best single member", "equal weights, not calibrated"
 
 
-def equal_mix(values: Floats, label: Floats) -> Mix:
-    """Equal weights with the best temperature and shift: what a tuned blend has to beat."""
-    calibrated = optimum(values.mean(axis=1, keepdims=True), label, 0.0)
-    return replace(calibrated, weights=np.full(values.shape[1], 1 / values.shape[1]))
+def equal_mix(values: Floats, truth: Truth) -> Mix:
+    """Equal votes: each member is calibrated by itself, and their mean once more. A tuned blend has to beat this.
+
+    As they are, a member whose logits are eight times too large would have eight votes.
+
+    Args:
+        values: (V, M) logits of videos.
+        truth: of the V videos.
+
+    Returns:
+        Weights in proportion to each member's own scale, and the temperature and shift of the whole.
+    """
+    alone = [optimum(values[:, [m]], truth, 0.0) for m in range(values.shape[1])]
+    scale = np.array([1 / fitted.temperature for fitted in alone])
+    shift = float(np.mean([fitted.shift for fitted in alone]))
+    whole = optimum((values @ scale / len(scale) + shift)[:, None], truth, 0.0)
+    parts = scale / len(scale) / whole.temperature
+    temperature = float(np.clip(1 / parts.sum(), *TEMPERATURES))
+    moved = float(np.clip(whole.shift + shift / whole.temperature, *SHIFTS))
+    return Mix(parts / parts.sum(), temperature, moved)
 
 
-def single_mix(values: Floats, label: Floats) -> Mix:
-    """The best member by itself, with its best temperature and shift."""
-    fits = [optimum(values[:, [m]], label, 0.0) for m in range(values.shape[1])]
-    losses = [objective(values[:, [m]], label, fit, "logit", 0.0) for m, fit in enumerate(fits)]
+def single_mix(values: Floats, truth: Truth) -> Mix:
+    """The best member by itself, with its best temperature and shift; arguments as `equal_mix`."""
+    fits = [optimum(values[:, [m]], truth, 0.0) for m in range(values.shape[1])]
+    losses = [objective(values[:, [m]], truth, fit, "logit", 0.0) for m, fit in enumerate(fits)]
     best = int(np.argmin(losses))
     return replace(fits[best], weights=np.eye(values.shape[1])[best])
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What tuning on some videos came to."""
+    """The blends that were fitted on some videos."""
 
     best_subset: Candidate  # all members, or those that the limits allow
     ridge: float
@@ -44,7 +60,7 @@ class Fitted:
     single: Mix
 
     def blends(self) -> dict[str, tuple[Structure, Mix]]:
-        """The tuned blend and what it is compared with, in the order of the line-up's members."""
+        """The tuned blend and what it is compared with, in the order of the subset's members."""
         plain, members = Structure(), len(self.best_subset.members)
         return {
             TUNED: (self.tuned.structure, self.tuned.mix),
@@ -56,7 +72,7 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Task:
-    """What is tuned, and within what."""
+    """What is tuned, and within which limits."""
 
     views: Mapping[int, Aggregates]  # frames per video -> what is made of them
     options: StudyOptions
@@ -69,33 +85,24 @@ class Task:
         return self.views[max(self.views)].faces
 
     def search(self, rows: Rows, ridge: float) -> Search:
-        """Line-ups judged on some of the videos."""
-        truth, how = self.faces.known(), Structure().aggregation
+        """Subsets of the members, to be scored on some of the videos."""
+        truth, how = self.faces.known()[rows], Structure().aggregation
         values = {frames: view.values(how)[rows] for frames, view in self.views.items()}
         costs = self.costs or {member: Cost(0, 0.0) for member in self.faces.members}
-        return Search(
-            values,
-            truth.label[rows],
-            truth.group[rows],
-            self.faces.members,
-            self.limits,
-            costs,
-            ridge,
-            self.options.seed,
-        )
+        return Search(values, truth, self.faces.members, self.limits, costs, ridge, self.options.seed)
 
 
 def fit(task: Task, rows: Rows, progress: Progress | None = None, options: StudyOptions | None = None) -> Fitted:
-    """The whole of tuning, from choosing the line-up on, on `rows` alone."""
-    truth, options = task.faces.known(), options or task.options
-    label, group, how = truth.label[rows], truth.group[rows], Structure().aggregation
+    """The whole of tuning, from choosing the subset on, on `rows` alone."""
+    truth, options = task.faces.known()[rows], options or task.options
+    how = Structure().aggregation
     everything = task.views[max(task.views)].values(how)[rows]
-    found = best_subset(task.search(rows, choose_ridge(everything, label, group, options.seed)))
+    found = best_subset(task.search(rows, choose_ridge(everything, truth, options.seed)))
     aggregates = task.views[found.frames]
     values = Problem(aggregates, 0.0, rows, found.members).values(how)
-    ridge = choose_ridge(values, label, group, options.seed)
+    ridge = choose_ridge(values, truth, options.seed)
     tuned = run_study(Problem(aggregates, ridge, rows, found.members), options, progress)
-    return Fitted(found, ridge, tuned, equal_mix(values, label), single_mix(values, label))
+    return Fitted(found, ridge, tuned, equal_mix(values, truth), single_mix(values, truth))
 
 
 @dataclass(frozen=True)
@@ -108,13 +115,16 @@ class Nested:
 
 
 def nested(task: Task, progress: Progress | None = None) -> Nested:
-    """Tune OUTER times, each time without a fold, and predict it. These studies are kept in memory."""
-    truth, options = task.faces.known(), replace(task.options, storage=None)
-    fold = np.zeros(len(truth.label), dtype=np.int64)
-    logit = {name: np.zeros(len(truth.label)) for name in (TUNED, EQUAL, SINGLE, PLAIN)}
+    """Tune OUTER times, each time without a fold, and predict it.
+
+    A storage keeps these studies too, each under a name of its own: they are five sixths of the work.
+    """
+    truth, options = task.faces.known(), task.options
+    fold = np.zeros(len(truth), dtype=np.int64)
+    logit = {name: np.zeros(len(truth)) for name in (TUNED, EQUAL, SINGLE, PLAIN)}
     fits = []
-    for number, (train, held) in enumerate(group_folds(truth.label, truth.group, OUTER, options.seed)):
-        fitted = fit(task, train, progress, options)
+    for number, (train, held) in enumerate(group_folds(truth, OUTER, options.seed)):
+        fitted = fit(task, train, progress, replace(options, name=f"{options.name}, without fold {number}"))
         fits.append(fitted)
         fold[held] = number
         problem = Problem(task.views[fitted.best_subset.frames], 0.0, held, fitted.best_subset.members)
@@ -125,15 +135,19 @@ def nested(task: Task, progress: Progress | None = None) -> Nested:
 
 @dataclass(frozen=True)
 class Losses:
-    """Log losses with the classes weighted half each, and paired differences, with 95 % intervals by group."""
+    """Weighted log losses, and paired differences, with 95 % intervals by group."""
 
     of: dict[str, Estimate]
     difference: dict[tuple[str, str], Estimate]  # (a, b) -> loss of a minus loss of b: below 0, a is better
+    by_source: dict[str, dict[str, float]] = field(default_factory=dict)  # source -> name -> loss, classes half each
+
+    def worst(self, name: str) -> float:
+        """The loss on the source where it is highest; of all videos where there is one source."""
+        return max((losses[name] for losses in self.by_source.values()), default=self.of[name].value)
 
 
 def compare(
-    label: Floats,
-    group: NDArray[np.str_],
+    truth: Truth,
     prob_fake: Mapping[str, Floats],
     pairs: Sequence[tuple[str, str]],
     seed: int = 0,
@@ -141,25 +155,52 @@ def compare(
 ) -> Losses:
     """Bootstrap whole groups, the same draws for all predictions, so that what they share cancels in differences.
 
-    prob_fake: name -> (V,). Draws without one of the classes are left out.
+    Groups are drawn within each source. Draws without one of the classes are left out.
+
+    Args:
+        truth: of V videos.
+        prob_fake: name -> (V,) P(fake).
+        pairs: names whose losses are compared.
+        seed: of the draws.
+        repeats: how many draws.
+
+    Returns:
+        The losses in nats, and the differences of the pairs.
     """
     names = list(prob_fake)
-    losses = np.stack([losses_of(label, prob_fake[name]) for name in names], axis=1)
-    draws = _draws(label, group, losses, seed, repeats)
-    value = class_weights(label) @ losses
+    losses = np.stack([losses_of(truth.label, prob_fake[name]) for name in names], axis=1)
+    draws = _draws(truth, losses, seed, repeats)
+    value = truth.weight @ losses
     of = {name: estimate_from(float(value[i]), draws[:, i]) for i, name in enumerate(names)}
     at = {name: i for i, name in enumerate(names)}
     difference = {
         (a, b): estimate_from(float(value[at[a]] - value[at[b]]), draws[:, at[a]] - draws[:, at[b]]) for a, b in pairs
     }
-    return Losses(of, difference)
+    return Losses(of, difference, _by_source(truth, prob_fake))
 
 
-def _draws(label: Floats, group: NDArray[np.str_], losses: Floats, seed: int, repeats: int) -> Floats:
-    """(R, K) balanced losses of R draws of groups: sums per group and class, so that a draw is a product."""
-    names, inverse = np.unique(group, return_inverse=True)
-    rng, count = np.random.default_rng(seed), len(names)
-    kinds = [label > 0.5, label <= 0.5]
+def _by_source(truth: Truth, prob_fake: Mapping[str, Floats]) -> dict[str, dict[str, float]]:
+    if truth.source is None:
+        return {}
+    rows = {source: truth.rows_of(source) for source in truth.sources}
+    return {s: {name: truth[here].loss(prob[here]) for name, prob in prob_fake.items()} for s, here in rows.items()}
+
+
+def _draws(truth: Truth, losses: Floats, seed: int, repeats: int) -> Floats:
+    """(R, K) weighted losses of R draws of groups: the mean over sources."""
+    rng = np.random.default_rng(seed)
+    parts = [
+        _draws_of_one_source(truth[rows], losses[rows], rng, repeats) for rows in map(truth.rows_of, truth.sources)
+    ]
+    every = np.mean(parts, axis=0)
+    return np.asarray(every[np.isfinite(every).all(axis=1)])
+
+
+def _draws_of_one_source(truth: Truth, losses: Floats, rng: np.random.Generator, repeats: int) -> Floats:
+    """(R, K) balanced losses: sums per group and class, so that a draw is a product."""
+    names, inverse = np.unique(truth.group, return_inverse=True)
+    count = len(names)
+    kinds = [truth.label > 0.5, truth.label <= 0.5]
     sums = [np.stack([np.bincount(inverse[k], loss[k], count) for loss in losses.T], axis=1) for k in kinds]
     sizes = [np.bincount(inverse[k], minlength=count).astype(np.float64) for k in kinds]
     parts = []
@@ -168,5 +209,4 @@ def _draws(label: Floats, group: NDArray[np.str_], losses: Floats, seed: int, re
         with np.errstate(invalid="ignore", divide="ignore"):
             fake, real = (draw @ total / (draw @ size)[:, None] for total, size in zip(sums, sizes, strict=True))
         parts.append((fake + real) / 2)
-    every = np.concatenate(parts)
-    return every[np.isfinite(every).all(axis=1)]
+    return np.concatenate(parts)

@@ -1,0 +1,72 @@
+"""From tables of probabilities and a blend to a submission: what `dfdc blend` does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.labels import read_labels
+from ensemble.blend import TEST_PRIOR, Blend
+from ensemble.inputs import convert
+from ensemble.metrics import Estimate, bootstrap
+from ensemble.table import read_faces
+from inference.submission import read_sample, write_submission
+
+
+@dataclass(frozen=True)
+class BlendRequest:
+    """What a user asks of `dfdc blend`."""
+
+    tables: tuple[Path, ...]
+    blend: Path  # a blend.json
+    output: Path  # the CSV filename,label
+    sample: Path | None = None  # a sample_submission.csv: its rows, in its order
+    labels: Path | None = None  # for scores
+    invert: tuple[str, ...] = ()
+    probabilities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Blended:
+    """What became of a BlendRequest."""
+
+    rows: int  # of the submission
+    unscored: int  # of them: without a scored face, which get the prior
+    outside: tuple[str, ...]  # scored videos that the sample does not name
+    lost: tuple[str, ...]  # what the tables had and the blend did not use, for people
+    labelled: int  # videos whose truth is known
+    scores: dict[str, Estimate]  # metric -> estimate on these; empty without labels
+
+
+def blend_tables(request: BlendRequest) -> Blended:
+    """Apply a blend to tables of probabilities and write a submission.
+
+    Args:
+        request: what the user asks for.
+
+    Raises:
+        ValueError: a table or the sample cannot be read, or a member of the blend is missing.
+        DfdcError: the blend cannot be read.
+    """
+    chosen = Blend.read(request.blend).needed()
+    faces = read_faces(request.tables, members=chosen.members, truth=False, most_lost=1.0)
+    faces = convert(faces, request.invert, request.probabilities)
+    prob = dict(zip(faces.filename.tolist(), chosen.predict_all(faces.logit, faces.layout).tolist(), strict=True))
+    order = read_sample(request.sample) if request.sample else sorted({*prob, *faces.unscored})
+    rows = {name: prob.get(name, TEST_PRIOR) for name in order}
+    write_submission(request.output, rows, order, chosen.clip)
+    labelled, scores = _scores(request, chosen, prob)
+    outside = tuple(sorted(prob.keys() - set(order)))
+    return Blended(len(rows), sum(name not in prob for name in rows), outside, faces.lost, labelled, scores)
+
+
+def _scores(request: BlendRequest, chosen: Blend, prob: Mapping[str, float]) -> tuple[int, dict[str, Estimate]]:
+    labels = None if request.labels is None else read_labels(request.labels)
+    truth = read_faces(request.tables, labels, chosen.members, most_lost=1.0)
+    if truth.truth is None:
+        return 0, {}
+    here = np.array([prob[name] for name in truth.filename.tolist()])
+    return len(here), bootstrap(truth.truth.label, here, truth.truth.group)
