@@ -39,7 +39,7 @@ def cells(seam: Image) -> NDArray[np.float32]:
     count = seam.shape[0] // STRIDE
     grid = cv2.resize(seam[..., 0], (count * STRIDE, count * STRIDE), interpolation=cv2.INTER_AREA)
     blocks = np.asarray(grid).reshape(count, STRIDE, count, STRIDE)
-    return np.asarray(blocks.max(axis=(1, 3)), dtype=np.float32) / 255
+    return np.asarray(blocks.max(axis=(1, 3)) / np.float32(255), dtype=np.float32)
 
 
 class WithSeams(nn.Module):
@@ -60,7 +60,8 @@ class WithSeams(nn.Module):
             raise ValueError(f"this backbone has no stage of stride {STRIDE}, which `seams` looks at; set seams to 0")
         self.head = nn.Conv2d(stages[-1]["num_chs"], 1, 1)
         nn.init.zeros_(self.head.weight)
-        nn.init.constant_(self.head.bias, -2.0)  # about one cell in eight has a seam
+        if self.head.bias is not None:
+            nn.init.constant_(self.head.bias, -2.0)  # about one cell in eight has a seam
         self._seen = torch.empty(0)  # the stage's features in the latest pass
         scorer.backbone.get_submodule(stages[-1]["module"]).register_forward_hook(self._keep)
 

@@ -88,7 +88,7 @@ def held_out(image: Image, mesh: Floats, donor: Image, donor_mesh: Floats, rng: 
         return image.copy(), np.zeros(mask.shape, dtype=np.float32)
     middle = (left + width // 2, top + height // 2)
     cloned = cv2.seamlessClone(moved, image, mask, middle, cv2.NORMAL_CLONE)
-    return np.asarray(cloned, dtype=np.uint8), mask.astype(np.float32) / 255
+    return np.asarray(cloned, dtype=np.uint8), np.asarray(mask / np.float32(255), dtype=np.float32)
 
 
 def make_fake(store: CropStore, name: str, meshes: Meshes, rng: Generator, swaps: float, held: bool = False) -> Fake:
