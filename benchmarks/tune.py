@@ -26,7 +26,8 @@ from ensemble.decide import tune_blend
 from ensemble.metrics import losses_of, sigmoid
 from ensemble.problem import Aggregates, Problem
 from ensemble.rules import FRAME_RULES, PEOPLE_RULES
-from ensemble.table import Faces, Truth
+from ensemble.table import Faces
+from ensemble.truth import Truth
 from ensemble.tune import StudyOptions, run_study
 from ensemble.validate import TUNED, compare
 
@@ -87,7 +88,7 @@ def trap(seeds: int, trials: int) -> None:
         nested = found.losses.of[TUNED]
         naive = _interval(faces, mix, structure.space)
         truth = _loss(fresh, mix, structure.space)
-        bare = optimum(faces.logit.astype(np.float64), faces.known().label, 0.0)
+        bare = optimum(faces.logit.astype(np.float64), faces.known(), 0.0)
         bare_naive, bare_truth = _interval(faces, bare, "logit"), _loss(fresh, bare, "logit")
         held["nested"] += nested.low <= truth <= nested.high
         held["naive"] += naive.low <= truth <= naive.high
@@ -108,7 +109,7 @@ def _loss(faces: Faces, mix: Mix, space) -> float:  # type: ignore[no-untyped-de
 def _interval(faces: Faces, mix: Mix, space):  # type: ignore[no-untyped-def]
     truth = faces.known()
     prob = sigmoid(mix_logit(faces.logit.astype(np.float64), mix, space))
-    return compare(truth.label, truth.group, {"": prob}, []).of[""]
+    return compare(truth, {"": prob}, []).of[""]
 
 
 def _text(estimate) -> str:  # type: ignore[no-untyped-def]

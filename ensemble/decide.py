@@ -141,10 +141,10 @@ def _choose(losses: Losses, rule: ShipRule) -> tuple[str, str]:
     chosen = min(allowed, key=lambda name: losses.of[name].value)
     if losses.of[chosen].value >= NOTHING_KNOWN:
         raise ValueError(
-            f"no blend of these members is better than saying {TEST_PRIOR} of everything: the best, {chosen}, has a log "
-            f"loss of {losses.of[chosen].value:.4f} on videos that it was not tuned on, and {TEST_PRIOR} has "
-            f"{NOTHING_KNOWN:.4f}; are the labels those of these videos, and the logits those of P(fake)? --force ships "
-            "the tuned weights all the same"
+            f"no blend of these members is better than saying {TEST_PRIOR} of everything: the best, {chosen}, has a "
+            f"log loss of {losses.of[chosen].value:.4f} on videos that it was not tuned on, and {TEST_PRIOR} has "
+            f"{NOTHING_KNOWN:.4f}; are the labels those of these videos, and the logits those of P(fake)? --force "
+            "ships the tuned weights all the same"
         )
     words = {TUNED: "tuned weights", EQUAL: "equal weights", PLAIN: "equal weights without a calibration"}[chosen]
     refused = " on the mean and on the worst source" if losses.by_source else ""

@@ -36,8 +36,8 @@ def convert(faces: Faces, invert: Collection[str] = (), probabilities: Collectio
         low, high = float(logit[:, m].min()), float(logit[:, m].max())
         if low < 0 or high > 1:
             raise ValueError(
-                f"member {faces.members[m]!r} has values from {low:g} to {high:g}, which are no probabilities; leave it "
-                "out of --probabilities"
+                f"member {faces.members[m]!r} has values from {low:g} to {high:g}, which are no probabilities; leave "
+                "it out of --probabilities"
             )
         prob = np.clip(logit[:, m], TINY, 1 - TINY)
         logit[:, m] = np.log(prob) - np.log1p(-prob)
@@ -69,8 +69,8 @@ def check(faces: Faces) -> None:
         score = auc(truth.label, of_video[:, m])
         if score + SURE * _error_of_auc(score, truth.label) < 0.5:
             raise ValueError(
-                f"member {member!r} has an AUC of {score:.3f}: it says higher values of reals than of fakes, as P(real) "
-                f"does; turn it with --invert {member}, check the labels, or leave the member out"
+                f"member {member!r} has an AUC of {score:.3f}: it says higher values of reals than of fakes, as "
+                f"P(real) does; turn it with --invert {member}, check the labels, or leave the member out"
             )
 
 

@@ -63,9 +63,10 @@ def merge(tables: Mapping[str, Faces]) -> Faces:
         raise ValueError(f"no member is in the tables of all sources ({told})")
     parts = [tables[name].of(members) for name in names]
     lost = [f"{name}: {line}" for name in names for line in tables[name].lost]
-    for name in names:
-        if out := sorted(set(tables[name].members) - set(members)):
-            lost.append(f"{name}: left out, since not all sources have them: {', '.join(out)}")
+    dropped = {name: sorted(set(tables[name].members) - set(members)) for name in names}
+    lost += [
+        f"{name}: left out, since not all sources have them: {', '.join(out)}" for name, out in dropped.items() if out
+    ]
     return Faces(
         tuple(members),
         np.concatenate([part.logit for part in parts]),

@@ -66,7 +66,7 @@ def leak(table: pd.DataFrame, seed: int = 0) -> Leak | None:
         return None
     known = _known(table)
     features, label = _features(known), (known["label"] == "FAKE").to_numpy(dtype=np.float64)
-    group = known["group"].to_numpy(dtype=str)
+    group = known["group"].to_numpy(dtype=object)
     prob = np.zeros(len(known))
     lost: list[Floats] = []
     # One thread: so small a model only waits for others, for minutes where the cores are busy.

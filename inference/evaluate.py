@@ -182,7 +182,7 @@ def _score(
     present: set[str],
     not_judged: dict[str, str],
 ) -> Evaluation:
-    label, group = rows["target"].to_numpy(dtype=np.float64), rows["group"].to_numpy(dtype=str)
+    label, group = rows["target"].to_numpy(dtype=np.float64), rows["group"].to_numpy(dtype=object)
     arrays = {name: np.asarray(values, dtype=np.float64) for name, values in prob.items()}
     labelled = table[table["target"].notna()]
     return Evaluation(

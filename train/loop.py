@@ -208,7 +208,7 @@ class Trainer:
     def _end_epoch(self) -> None:
         logits = self.validate()
         label, prob_fake = self.data.val["target"].to_numpy(), sigmoid(logits)
-        group = self.data.val["group"].to_numpy(dtype=str)
+        group = self.data.val["group"].to_numpy(dtype=object)
         losses = self.team.gather(self.loss_sum / self.steps_in_epoch)
         row = {
             "epoch": self.epoch + 1,

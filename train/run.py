@@ -161,7 +161,7 @@ def _calibrate(trainer: Trainer, val: pd.DataFrame) -> tuple[NDArray[np.float64]
 def _metrics(logits: NDArray[np.float64], calibration: Calibration, val: pd.DataFrame) -> dict[str, Any]:
     """Figures of the calibrated member: no face is scored by a calibration that saw its group."""
     label = val["target"].to_numpy()
-    prob_fake = sigmoid(cross_fit(logits, label, val["group"].to_numpy(dtype=str)))
+    prob_fake = sigmoid(cross_fit(logits, label, val["group"].to_numpy(dtype=object)))
     return {
         "faces": len(val),
         "auc": round(auc(label, prob_fake), 5),

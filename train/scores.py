@@ -54,7 +54,7 @@ def summarise(rows: pd.DataFrame) -> ScoreSummary:
     label = (facts["label"] == "FAKE").to_numpy(dtype=np.float64)
     columns = {str(name): logits[name].to_numpy() for name in logits.columns}
     mean = logits.to_numpy(dtype=np.float64).mean(axis=1)
-    group = facts["group"].to_numpy(dtype=str)
+    group = facts["group"].to_numpy(dtype=object)
     scores = {name: _score(label, values, group) for name, values in columns.items()}
     if len(columns) > 1:
         scores[MEAN] = _score(label, mean, group)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -32,7 +32,7 @@ class TuneRequest:
     labels: Mapping[str, list[Path]]  # source -> its labels, for tables without
     mirrored: Path | None = None  # the same faces scored in both views
     trained_on: Path | None = None  # the labels that the members were trained with
-    options: StudyOptions = StudyOptions()
+    options: StudyOptions = field(default_factory=StudyOptions)
     limit_bytes: int = 1_000_000_000
     limit_seconds: float = 8.1  # per video
     frames: int = 32  # that the kernel scores of a video

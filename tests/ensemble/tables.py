@@ -5,7 +5,8 @@ from scipy.optimize import root
 
 from ensemble.aggregate import Layout
 from ensemble.metrics import class_weights, sigmoid
-from ensemble.table import Faces, Truth
+from ensemble.table import Faces
+from ensemble.truth import Truth
 
 
 def faces_of(logit, label, per_video=1, group=None, degradation=None):

@@ -13,7 +13,7 @@ COSTS = {"m0": Cost(400, 0.04), "m1": Cost(100, 0.01), "m2": Cost(200, 0.01), "m
 
 def search(limits=Limits(), faces=FACES, costs=COSTS, values=None):  # noqa: B008
     truth = faces.known()
-    return Search(values or {10: faces.logit}, truth.label, truth.group, faces.members, limits, costs, 0.001, 0)
+    return Search(values or {10: faces.logit}, truth, faces.members, limits, costs, 0.001, 0)
 
 
 def test_every_line_up_is_tried_and_the_best_allowed_is_chosen():

@@ -43,17 +43,17 @@ def test_members_of_one_table_are_joined_whatever_the_order_of_rows(tmp_path):
 def test_tables_of_members_are_joined_and_what_is_lost_is_told(tmp_path):
     first = write(tmp_path / "1.csv", labelled(rows("a", videos=("x.mp4", "y.mp4", "z.mp4"))))
     second = write(tmp_path / "2.csv", labelled(rows("b", frames=1)))
-    faces = read_faces([first, second])
+    faces = read_faces([first, second], most_lost=0.5)
     assert len(faces.logit) == 2
     text = "; ".join(faces.lost)
     assert "1 of 3 videos have no label, the first is 'z.mp4'" in text
-    assert "2 of 4 faces judged by a were not judged by all members" in text
+    assert "2 of 4 faces scored by a were not scored by all members" in text
 
 
 def test_a_video_that_only_one_member_judged_is_named(tmp_path):
     first = write(tmp_path / "1.csv", rows("a"))
-    faces = read_faces([first, write(tmp_path / "2.csv", rows("b", videos=("y.mp4",)))])
-    assert "1 of 2 videos have no face that all members judged, the first is 'x.mp4'" in faces.lost
+    faces = read_faces([first, write(tmp_path / "2.csv", rows("b", videos=("y.mp4",)))], most_lost=0.5)
+    assert "1 of 2 videos have no face that all members scored, the first is 'x.mp4'" in faces.lost
 
 
 def test_people_and_frames_lie_in_order(tmp_path):
@@ -104,7 +104,7 @@ def test_leaks_are_refused(tmp_path):
     ("table", "says"),
     [
         (rows().drop(columns="logit"), "lacks the columns logit"),
-        (pd.concat([rows(), rows()]), "judged one face twice .'x.mp4', frame 0"),
+        (pd.concat([rows(), rows()]), "scored one face twice .'x.mp4', frame 0"),
         (rows(logit=[1.0, np.inf, 2.0, 3.0]), "member 'a' has the logit inf for 'x.mp4'"),
         (rows(logit=[1.0, "high", 2.0, 3.0]), "has the logit high"),
         (labelled(rows(logit=1.0)), "says the same of every face"),
@@ -125,7 +125,7 @@ def test_an_empty_logit_of_a_member_is_refused(tmp_path):
 
 def test_tables_of_different_videos_are_refused(tmp_path):
     first, second = write(tmp_path / "1.csv", rows("a")), write(tmp_path / "2.csv", rows("b", videos=("z.mp4",)))
-    with pytest.raises(ValueError, match="no face was judged by all of a, b"):
+    with pytest.raises(ValueError, match="no face was scored by all of a, b"):
         read_faces([first, second])
 
 
@@ -141,3 +141,48 @@ def test_the_hash_follows_the_bytes(tmp_path):
     first = read_faces([path]).sha256
     assert read_faces([path]).sha256 == first
     assert read_faces([write(tmp_path / "t.csv", rows(logit=[1, 2, 3, 4]))]).sha256 != first
+
+
+def test_a_blank_group_is_the_videos_own_and_leaves_the_others_whole(tmp_path):
+    table = labelled(rows("a"))
+    table["group"] = ["a-long-name-of-a-group", "a-long-name-of-a-group", "", ""]
+    faces = read_faces([write(tmp_path / "t.csv", table)])
+    assert faces.known().group.tolist() == ["a-long-name-of-a-group", "y.mp4"]
+    assert "1 videos have no group and count as one of their own each, the first is 'y.mp4'" in faces.lost
+    with pytest.raises(ValueError, match="trained on 1 of the 2 groups"):
+        refuse_leaks(faces, {"a": {"a-long-name-of-a-group"}})
+
+
+def test_a_group_called_na_is_a_group(tmp_path):
+    table = labelled(rows("a"))
+    table["group"] = ["NA", "NA", "null", "null"]
+    assert read_faces([write(tmp_path / "t.csv", table)]).known().group.tolist() == ["NA", "null"]
+
+
+def test_large_numbers_of_frames_and_people_do_not_meet(tmp_path):
+    """A frame counted in nanoseconds times a person numbered by a hash is more than 64 bits hold."""
+    made = [
+        {"filename": v, "member": "a", "frame": f * 10**9, "person": p, "logit": i + f + p / 10**12, "status": "ok"}
+        for i, v in enumerate(("x.mp4", "y.mp4"))
+        for p in (3, 2**40)
+        for f in (1, 9_000_000)
+    ]
+    faces = read_faces([write(tmp_path / "t.csv", labelled(pd.DataFrame(made)))])
+    assert len(faces.logit) == 8
+    assert np.diff(faces.layout.video_starts).tolist() == [2, 2]
+    assert faces.frame.tolist() == [10**9, 9 * 10**15] * 4
+
+
+def test_members_of_other_videos_are_a_mistake_unless_allowed(tmp_path):
+    first = write(tmp_path / "1.csv", labelled(rows("a")))
+    second = write(tmp_path / "2.csv", labelled(rows("b", videos=("y.mp4",))))
+    with pytest.raises(ValueError, match=r"1 of 2 videos have no face.*\(videos by member: a 2, b 1\).*--most-lost"):
+        read_faces([first, second])
+    assert read_faces([first, second], most_lost=1.0).filename.tolist() == ["y.mp4"]
+
+
+def test_a_table_that_is_not_utf_8_is_named(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes(labelled(rows("a")).to_csv(index=False).encode("utf-16"))
+    with pytest.raises(ValueError, match=r"t\.csv is not UTF-8 text"):
+        read_faces([path])

@@ -133,7 +133,7 @@ def _held_out(
         return table["split"] == "val", table["split"] == "test", "val"
     if not val_share:
         raise ValueError(f"{labels} needs a column 'split' (train or val), or `dfdc folds` and --fold")
-    groups = np.unique(table["group"].to_numpy(dtype=str))
+    groups = np.unique(table["group"].to_numpy(dtype=object))
     chosen = np.random.default_rng(seed).permutation(groups)[: max(1, round(len(groups) * val_share))]
     return table["group"].isin(chosen), nothing, f"{val_share:g} of the groups"
 
