@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""What tuning costs on a large table, and whether its estimates can be trusted: `large`, `trap`, `storage`.
+"""What tuning costs on a large table, whether its estimates can be trusted, and which rules lose least.
 
 python benchmarks/tune.py large             7 members x 120,000 videos x 32 frames: seconds and memory
 python benchmarks/tune.py trap              40 members of noise, 200 videos: nested against naive estimates, 10 seeds
 python benchmarks/tune.py storage           two processes on one study
+python benchmarks/tune.py rules             loss on fresh videos by which rule decides what ships, table size and gain
+python benchmarks/tune.py clip              what the floor of the clip costs, and what it saves
 """
 
 from __future__ import annotations
@@ -20,16 +22,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
+from ensemble import risk
 from ensemble.aggregate import Aggregation, Layout, aggregate
 from ensemble.convex import Mix, mix_logit, optimum
-from ensemble.decide import tune_blend
+from ensemble.decide import _choose, tune_blend
+from ensemble.folds import OUTER, best_of, choose_ridge, cross_fitted, group_folds
 from ensemble.metrics import losses_of, sigmoid
 from ensemble.problem import Aggregates, Problem
+from ensemble.risk import choose_clip
 from ensemble.rules import FRAME_RULES, PEOPLE_RULES
 from ensemble.table import Faces
 from ensemble.truth import Truth
 from ensemble.tune import StudyOptions, run_study
-from ensemble.validate import TUNED, compare
+from ensemble.validate import EQUAL, PLAIN, TUNED, compare, equal_mix
 
 
 def make_faces(
@@ -101,6 +106,89 @@ def trap(seeds: int, trials: int) -> None:
         print(f"{name}: the truth lies in its interval in {count} of {seeds}")
 
 
+def rules(repeats: int) -> None:
+    """Which blend should ship? Loss on 20,000 fresh videos of what each rule ships, by true gain and table size.
+
+    Four members of equal noise, of which the last repeats another one's `spread` times as strongly; at 0 its noise is
+    its own, and equal weights are the best.
+    """
+    print(f"{'groups':>7} {'spread':>7} {'gain':>8}  {'equal':>8} {'cautious':>9} {'lowest':>8} {'tuned':>8}  ships it")
+    for groups in (50, 200, 500, 2000):
+        for spread in (0.0, 1.0, 1.5, 2.0, 3.0):
+            kept = np.array([_ship(groups, spread, seed) for seed in range(repeats)])
+            mean = kept.mean(axis=0)
+            print(
+                f"{groups:>7} {spread:>7} {mean[0]:>8.4f}  {mean[1]:>8.4f} {mean[2]:>9.4f} {mean[3]:>8.4f} "
+                f"{mean[4]:>8.4f}   {mean[5]:.0%}",
+                flush=True,
+            )
+
+
+def _ship(groups: int, spread: float, seed: int) -> list[float]:
+    """True gain, and fresh losses of: equal, cautious, lowest, tuned; and whether the lowest rule ships tuned."""
+    few, fresh = (_unlike(4 * count, spread, part) for count, part in ((groups, 2 * seed), (5000, 2 * seed + 1)))
+    truth, known = fresh.known(), few.known()
+    folds = group_folds(known, OUTER, 0)
+    ridge = choose_ridge(few.logit, known, 0)
+    fits = {EQUAL: equal_mix, TUNED: best_of(ridge), PLAIN: lambda values, _: Mix.equal(values.shape[1])}
+    prob = {name: sigmoid(cross_fitted(few.logit, known, fit, folds)) for name, fit in fits.items()}
+    losses = compare(known, prob, [(TUNED, EQUAL)], repeats=500)
+    kept = {
+        name: truth.loss(sigmoid(mix_logit(fresh.logit, fit(few.logit, known), "logit"))) for name, fit in fits.items()
+    }
+    best = truth.loss(sigmoid(mix_logit(fresh.logit, optimum(fresh.logit, truth, 0.0), "logit")))
+    even = truth.loss(sigmoid(mix_logit(fresh.logit, equal_mix(fresh.logit, truth), "logit")))
+    lowest, cautious = _choose(losses, "lowest")[0], _choose(losses, "cautious")[0]
+    return [even - best, kept[EQUAL], kept[cautious], kept[lowest], kept[TUNED], float(lowest == TUNED)]
+
+
+def _unlike(videos: int, spread: float, seed: int) -> Faces:
+    rng = np.random.default_rng(seed)
+    label = np.arange(videos) % 2.0
+    of_group = np.repeat(rng.normal(0, 0.5, videos // 4), 4)
+    side = (2 * label - 1 + rng.normal(0, 0.6, videos) + of_group)[:, None]
+    shared = rng.normal(0, 1, (videos, 1))
+    # The odd member repeats the noise of another one, more strongly: what single calibrations cannot see.
+    odd = shared * spread if spread else rng.normal(0, 1, (videos, 1))
+    noise = np.hstack([rng.normal(0, 1, (videos, 2)), shared, odd])
+    group = np.array([f"{i // 4:06d}" for i in range(videos)], dtype=object)
+    layout = Layout.of(np.arange(videos), np.zeros(videos, dtype=np.int64))
+    names = np.array([f"{i:06d}.mp4" for i in range(videos)], dtype=object)
+    members = ("m0", "m1", "m2", "m3")
+    return Faces(members, side + noise, np.zeros(videos, np.int64), layout, names, Truth(label, group))
+
+
+def clip(repeats: int) -> None:
+    """What the floor of the clip costs and saves: a share of the fresh videos looks like the other class."""
+    print("share of odd videos: log loss without a floor, with it")
+    for share in (0.0, 0.03, 0.08):
+        pairs = np.array([_clipped(share, seed) for seed in range(repeats)])
+        print(f"  {share:.0%}: {pairs[:, 0].mean():.4f}, {pairs[:, 1].mean():.4f}", flush=True)
+
+
+def _clipped(share: float, seed: int) -> tuple[float, float]:
+    """One clean table of 500 sure videos, and 20,000 fresh ones of which a share is surely wrong."""
+    rng = np.random.default_rng(seed)
+    label = np.arange(500) % 2.0
+    prob = sigmoid(6 * (2 * label - 1) + rng.normal(0, 2, 500))
+    truth, fold = Truth.of(label), np.arange(500) // 2 % OUTER
+    low, high = choose_clip(truth, prob, fold)
+    bare = _without_floor(truth, prob, fold)
+    fresh = np.arange(20_000) % 2.0
+    odd = rng.random(20_000) < share
+    said = sigmoid(6 * (2 * np.where(odd, 1 - fresh, fresh) - 1) + rng.normal(0, 2, 20_000))
+    known = Truth.of(fresh)
+    return known.loss(np.clip(said, *bare)), known.loss(np.clip(said, low, high))
+
+
+def _without_floor(truth: Truth, prob: np.ndarray, fold: np.ndarray) -> tuple[float, float]:
+    floor, risk.FLOOR = risk.FLOOR, 0.0
+    try:
+        return choose_clip(truth, prob, fold)
+    finally:
+        risk.FLOOR = floor
+
+
 def _loss(faces: Faces, mix: Mix, space) -> float:  # type: ignore[no-untyped-def]
     truth = faces.known()
     return float(losses_of(truth.label, sigmoid(mix_logit(faces.logit.astype(np.float64), mix, space))).mean())
@@ -135,7 +223,7 @@ def storage(trials: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("large", "trap", "storage"))
+    parser.add_argument("what", choices=("large", "trap", "storage", "rules", "clip"))
     parser.add_argument("--videos", type=int, default=120_000)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=10)
@@ -144,5 +232,9 @@ if __name__ == "__main__":
         large(options.videos, options.trials)
     elif options.what == "trap":
         trap(options.seeds, options.trials)
+    elif options.what == "rules":
+        rules(options.seeds)
+    elif options.what == "clip":
+        clip(options.seeds)
     else:
         storage(options.trials)

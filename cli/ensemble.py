@@ -106,6 +106,10 @@ def blend(
     labels: Annotated[Path | None, typer.Option(help="CSV filename,label,group for tables without labels")] = None,
     invert: Invert = [],  # noqa: B006
     probabilities: Probabilities = [],  # noqa: B006
+    prior: Annotated[
+        str | None,
+        typer.Option(help="share of fakes to assume, 0 to 1, or 'em' to estimate it; DFDC's test set is half and half"),
+    ] = None,
 ) -> None:
     """Apply a blend to tables of probabilities: a submission in seconds, without videos.
 
@@ -114,12 +118,14 @@ def blend(
     from inference.blend_tables import BlendRequest, blend_tables
 
     found = blend_tables(
-        BlendRequest(tuple(tables), blend_file, output, sample, labels, tuple(invert), tuple(probabilities))
+        BlendRequest(tuple(tables), blend_file, output, sample, labels, tuple(invert), tuple(probabilities), prior)
     )
     if found.outside:
         words = f"{len(found.outside)} videos are not named in {sample} and were left out: {found.outside[0]!r}"
         typer.echo(words, err=True)
     typer.echo(f"{output}: {found.rows} videos, {found.unscored} of them without a scored face: 0.5")
+    if found.prior is not None:
+        typer.echo(f"probabilities assume a share of fakes of {found.prior:.3f}")
     for line in found.lost:
         typer.echo(f"note: {line}", err=True)
     if found.scores:

@@ -1,1 +1,1 @@
-"""Arrays and tables only: from logits of faces to one probability per video, and what it is worth."""
+"""Arrays and tables only: from logits of faces to one probability per video, and how good that is."""

@@ -50,9 +50,9 @@ class Blend:
     space: Space = "logit"
     aggregation: Aggregation = PLAIN
     clip: tuple[float, float] = CLIP
-    frames: int = 32  # that a video was judged on, or that the limits leave time for
-    mirror: bool = False  # whether members see every other judged frame mirrored
-    sha256: dict[str, str] = field(default_factory=dict)  # member -> hash of the weights that were judged, if known
+    frames: int = 32  # that a video was scored on, or that the limits leave time for
+    mirror: bool = False  # whether members see every other scored frame mirrored
+    sha256: dict[str, str] = field(default_factory=dict)  # member -> hash of the weights that were scored, if known
     fallbacks: tuple[FallbackEnsemble, ...] = ()  # smaller subsets, the least contribution per second left out
     facts: Facts = field(default_factory=Facts)  # expected log loss with its interval, table, what was refused
 

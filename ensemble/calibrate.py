@@ -26,8 +26,15 @@ class Calibration:
 def fit_calibration(logit: Floats, label: Floats) -> Calibration:
     """The scale (always positive) and shift with the lowest class-balanced log loss on these rows.
 
-    A Gaussian prior about "leave it as it is", worth one row, keeps the fit finite where the rows separate perfectly.
-    Raises ValueError with one class only.
+    A Gaussian prior about "leave it as it is", as strong as one row, keeps the fit finite where the rows separate
+    perfectly.
+
+    Args:
+        logit: (N,) logits.
+        label: (N,) 1 fake, 0 real.
+
+    Raises:
+        ValueError: the rows are of one class.
     """
     x, fake = np.asarray(logit, dtype=np.float64), np.asarray(label) > 0.5
     weight = class_weights(label)
@@ -43,7 +50,7 @@ def fit_calibration(logit: Floats, label: Floats) -> Calibration:
 
 
 def cross_fit(logit: Floats, label: Floats, group: Names, folds: int = 5) -> Floats:
-    """Calibrated logits in which no row was calibrated by its own group: what calibration is worth on new data."""
+    """Calibrated logits in which no row was calibrated by its own group: what calibration gains on new data."""
     out = np.empty(len(logit), dtype=np.float64)
     splitter = GroupKFold(min(folds, len(np.unique(group))))
     for fit, held in splitter.split(logit, groups=group):

@@ -131,7 +131,7 @@ def _choose(losses: Losses, rule: ShipRule) -> tuple[str, str]:
     gain = losses.difference[TUNED, EQUAL]
     interval = f"{gain.value:+.5f} [{gain.low:+.5f}, {gain.high:+.5f}] nats against equal weights"
     if rule == "tuned":
-        return TUNED, f"--force: tuned weights ship whatever they are worth, {interval}"
+        return TUNED, f"--force: tuned weights ship whatever their loss, {interval}"
     if rule == "cautious":
         if gain.high < 0:
             return TUNED, f"--cautious: tuned weights are clearly better, {interval}"
@@ -242,6 +242,7 @@ def _facts(task: Task, fitted: Fitted, decision: Decision) -> Facts:
         why=decision.why,
         expected_log_loss=ExpectedLoss.from_estimate(losses.of[decision.chosen]),
         compared=losses.of,
+        by_source={s: {n: round(v, DIGITS) for n, v in own.items()} for s, own in losses.by_source.items()} or None,
         gain={f"{a} - {b}": estimate for (a, b), estimate in losses.difference.items()},
         tuned_on=TableFacts(
             table_sha256=task.faces.sha256,
@@ -275,7 +276,7 @@ def _notes(task: Task, fitted: Fitted) -> tuple[str, ...]:
     if not view.people_differ:
         notes.append("no video shows two people: rules over people cannot be tuned")
     if faces.unscored:
-        notes.append(f"{len(faces.unscored)} videos without a judged face get the prior in any blend: left out")
+        notes.append(f"{len(faces.unscored)} videos without a scored face get the prior in any blend: left out")
     for name, (_, mix) in fitted.blends().items():
         if name in (TUNED, EQUAL) and (bound := _at_bound(mix)):
             notes.append(f"the {bound} of {name} lies at its bound: are the labels those of these videos?")

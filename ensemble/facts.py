@@ -57,6 +57,7 @@ class Facts:
     why: str | None = None
     expected_log_loss: ExpectedLoss | None = None
     compared: Mapping[str, Estimate] | None = None  # blend -> validated log loss
+    by_source: Mapping[str, Mapping[str, float]] | None = None  # source -> blend -> validated log loss
     gain: Mapping[str, Estimate] | None = None  # "a - b" -> paired difference of log losses
     tuned_on: TableFacts | None = None
     study: StudyFacts | None = None
@@ -82,6 +83,7 @@ class Facts:
             why=values.get("why"),
             expected_log_loss=None if loss is None else ExpectedLoss(**loss),
             compared=None if compared is None else {name: Estimate(**own) for name, own in compared.items()},
+            by_source=values.get("by_source"),
             gain=None if gain is None else {name: Estimate(**own) for name, own in gain.items()},
             tuned_on=None if table is None else TableFacts(**table),
             study=None if study is None else StudyFacts(**study),
@@ -96,6 +98,7 @@ class Facts:
             "why": self.why,
             "expected_log_loss": None if loss is None else _without_none(asdict(loss)),
             "compared": _intervals(self.compared),
+            "by_source": self.by_source,
             "gain": _intervals(self.gain),
             "tuned_on": None if self.tuned_on is None else asdict(self.tuned_on),
             "study": None if self.study is None else asdict(self.study),
@@ -103,7 +106,7 @@ class Facts:
         return {**_without_none(values), **self.other}
 
 
-KEYS = {"chosen", "why", "expected_log_loss", "compared", "gain", "tuned_on", "study"}
+KEYS = {"chosen", "why", "expected_log_loss", "compared", "by_source", "gain", "tuned_on", "study"}
 
 
 def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:

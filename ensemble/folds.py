@@ -13,7 +13,7 @@ from ensemble.truth import Rows, Truth
 
 Fit = Callable[[Floats, Truth], Mix]  # (V, M) logits of videos and what is known of them -> their blend
 
-OUTER, INNER = 5, 4  # folds that say what tuning is worth, and folds inside them that choose how strongly to shrink
+OUTER, INNER = 5, 4  # folds that validate tuning, and folds inside them that choose how strongly to shrink
 # How strongly weights may be pulled towards equal ones; the first leaves them free, the last leaves nothing else.
 RIDGES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 

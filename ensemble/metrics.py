@@ -45,7 +45,7 @@ def auc(label: Floats, prob_fake: Floats, weight: Floats | None = None) -> float
 
 
 def accuracy(label: Floats, prob_fake: Floats) -> float:
-    """Share judged right at the threshold 0.5."""
+    """Share called right at the threshold 0.5."""
     return float(np.mean((np.asarray(prob_fake) > 0.5) == (np.asarray(label) > 0.5)))
 
 
@@ -61,12 +61,29 @@ def calibration_error(label: Floats, prob_fake: Floats, bins: int = 15, weight: 
     return float(np.abs(gap).sum())
 
 
+def accuracy_balanced(label: Floats, prob_fake: Floats) -> float:
+    """Share called right at the threshold 0.5, the two classes weighted half each; NaN for one class only."""
+    fake = np.asarray(label) > 0.5
+    if fake.all() or not fake.any():
+        return float("nan")
+    right = (np.asarray(prob_fake) > 0.5) == fake
+    return float((right[fake].mean() + right[~fake].mean()) / 2)
+
+
+def calibration_error_balanced(label: Floats, prob_fake: Floats) -> float:
+    """`calibration_error` with the two classes weighted half each, as probabilities of a blend assume; NaN for one."""
+    fake = np.asarray(label) > 0.5
+    if fake.all() or not fake.any():
+        return float("nan")
+    return calibration_error(label, prob_fake, weight=class_weights(label))
+
+
 METRICS: dict[str, Callable[[Floats, Floats], float]] = {
     "auc": auc,
     "log_loss_balanced": log_loss_balanced,
     "log_loss": log_loss,
-    "accuracy": accuracy,
-    "calibration_error": calibration_error,
+    "accuracy": accuracy_balanced,
+    "calibration_error": calibration_error_balanced,
 }
 
 

@@ -1,6 +1,6 @@
-"""Whether showing the members every other frame mirrored is worth it: a test-time augmentation that costs nothing.
+"""Whether showing the members every other frame mirrored lowers the loss: a test-time augmentation that costs nothing.
 
-Over the frames of a video half of the answers are then of mirrored faces. What that gives is judged on tables of the
+Over the frames of a video half of the answers are then of mirrored faces. What that gives is measured on tables of the
 same faces, once as they are and once with the mean over both views (`dfdc holdout --flip`). The idea is NTech-Lab's
 (third place of the DFDC).
 """

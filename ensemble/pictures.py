@@ -136,13 +136,13 @@ def subsets(
     limit: float,
     axis: str,
 ) -> Markup:
-    """The log loss of line-ups over what they cost. limit: in the unit of `cost`."""
+    """The log loss of subsets over what they cost. limit: in the unit of `cost`."""
     known = [c for c in candidates if math.isfinite(c.log_loss) and math.isfinite(cost(c))]
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         axes.plot(
-            *_points(known, cost), "o", color=GREY, markersize=4, alpha=0.8, markeredgewidth=0, label="line-ups"
+            *_points(known, cost), "o", color=GREY, markersize=4, alpha=0.8, markeredgewidth=0, label="subsets"
         ).pop().set_rasterized(len(known) > MANY)
         axes.plot(
             *_points(frontier, cost), "o-", color=BLUE, markersize=4, linewidth=1.4, label="no cheaper one is better"

@@ -1,4 +1,4 @@
-"""Labelled videos as a study sees them: aggregated once per rule, judged by any blend, solved where that is convex."""
+"""Labelled videos as a study sees them: aggregated once per rule, scored by any blend, solved where that is convex."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ensemble.rules import FRAME_RULES, PEOPLE_RULES
 from ensemble.table import Faces
 from ensemble.truth import Rows, Truth
 
-# Shares of the groups on which a trial is judged before the whole, so that a bad one ends early.
+# Shares of the groups on which a trial is scored before the whole, so that a bad one ends early.
 STEPS = (0.25, 1.0)
 
 

@@ -122,12 +122,13 @@ def _blends(outcome: Outcome) -> Section:
     below = pictures.forest(gains, f"difference of {NATS}", clear, zero=True)
     return Section(
         "Blends",
-        f"Each blend is tuned without the videos it is scored on; {EQUAL} have a tuned temperature and shift too. "
+        f"Each blend is tuned without the videos it is scored on; with {EQUAL} each member "
+        "is calibrated by itself, and their mean once more. "
         "Differences are paired: what two blends share cancels, so a difference can be clear where two intervals "
         "overlap. Below 0 the first is better. Vermilion marks what ships, and differences that lie below 0 with their "
         "interval.",
         (
-            _beside(above, _table(("blend", "log loss", "95 %"), losses)),
+            _beside(above, _table(("blend", "log loss", "95 %", *outcome.losses.by_source), losses)),
             _beside(below, _table(("difference", "log loss", "95 %", "the first is"), summary.gain_rows(outcome))),
         ),
     )

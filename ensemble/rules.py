@@ -14,7 +14,7 @@ FINITE = 30.0  # logits beyond it say "certain" in float64 and make powers overf
 
 
 def mean(logit: Floats) -> Floats:
-    """(S, F, M) logits of F faces -> (S, M): their mean, what independent evidence of equal worth comes to."""
+    """(S, F, M) logits of F faces -> (S, M): their mean, what independent evidence of equal weight comes to."""
     return np.asarray(logit.mean(axis=1))
 
 

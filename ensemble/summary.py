@@ -14,12 +14,12 @@ from ensemble.metrics import Estimate, sigmoid
 from ensemble.select import Candidate
 from ensemble.validate import TUNED
 
-FRONTIER = 6  # line-ups of the frontier that a terminal shows
+FRONTIER = 6  # subsets of the frontier that a terminal shows
 
 
 def render(outcome: Outcome) -> str:
     """The verdict, blends, differences, members, limits and notes: about 30 lines, the most important ones first."""
-    blends = _columns(("blend", "log loss", "95 % interval"), loss_rows(outcome))
+    blends = _columns(("blend", "log loss", "95 % interval", *outcome.losses.by_source), loss_rows(outcome))
     gains = _columns(("difference", "log loss", "95 % interval", "the first is"), gain_rows(outcome))
     members = _columns(MEMBER_COLUMNS, [[printable(name), *cells] for name, *cells in member_rows(outcome)])
     parts = (_verdict(outcome), blends, gains, members, _limits(outcome))
@@ -70,14 +70,14 @@ def printable(text: str) -> str:
 
 @dataclass(frozen=True)
 class Share:
-    """What one member costs within a line-up."""
+    """What one member costs within a subset."""
 
     bytes: int
-    seconds: float  # per video, at the line-up's number of frames
+    seconds: float  # per video, at the subset's number of frames
 
 
 def shares_of(outcome: Outcome) -> dict[str, Share]:
-    """Costs of members, as far as the line-ups tell: by one that has a single member whose cost is not known yet."""
+    """Costs of members, as far as the subsets tell: by one that has a single member whose cost is not known yet."""
     limits, frames = outcome.limits, outcome.fitted.best_subset.frames
     known: dict[str, Share] = {}
     candidates = outcome.selection.candidates if outcome.selection else ()
@@ -90,8 +90,12 @@ def shares_of(outcome: Outcome) -> dict[str, Share]:
 
 
 def loss_rows(outcome: Outcome) -> list[list[str]]:
-    """Blend, its log loss, the interval."""
-    return [[name, number(loss.value, 4), interval(loss)] for name, loss in outcome.losses.of.items()]
+    """Blend, its log loss, the interval, and its log loss on each source where there are several."""
+    by_source = outcome.losses.by_source
+    return [
+        [name, number(loss.value, 4), interval(loss), *(number(by_source[s][name], 4) for s in by_source)]
+        for name, loss in outcome.losses.of.items()
+    ]
 
 
 def gain_rows(outcome: Outcome) -> list[list[str]]:
@@ -120,14 +124,14 @@ def member_rows(outcome: Outcome) -> list[list[str]]:
 
 
 def chosen_subset(outcome: Outcome) -> Candidate:
-    """What ships, as the selection judged it if it did: its shrinkage can differ from the first judgement's."""
+    """What ships, as the selection scored it if it did: its shrinkage can differ from the first one's."""
     mine = outcome.fitted.best_subset
     same = (c for c in (outcome.selection.candidates if outcome.selection else ()) if c.members == mine.members)
     return next((c for c in same if c.frames == mine.frames), mine)
 
 
 def how_searched(outcome: Outcome) -> str:
-    """What ships beside the limits, and whether all line-ups were tried; empty without costs."""
+    """What ships beside the limits, and whether all subsets were tried; empty without costs."""
     if outcome.selection is None:
         return ""
     limits, mine, count = outcome.limits, chosen_subset(outcome), len(outcome.selection.candidates)
@@ -136,9 +140,9 @@ def how_searched(outcome: Outcome) -> str:
         f"{number(mine.seconds, 2)} of {number(limits.seconds, 2)} seconds per video at {mine.frames} frames."
     )
     if outcome.selection.exact:
-        return f"{use} All {count} line-ups were tried."
+        return f"{use} All {count} subsets were tried."
     return (
-        f"{use} Members were added one by one, {count} line-ups; where it was fitted, no line-up is lower than the "
+        f"{use} Members were added one by one, {count} subsets; where it was fitted, no subset is lower than the "
         f"best of them by more than {number(outcome.selection.gap, 5)} nats."
     )
 
@@ -166,7 +170,7 @@ def _limits(outcome: Outcome) -> list[str]:
         return []
     line = outcome.selection.frontier(lambda candidate: candidate.seconds)[-FRONTIER:]
     cheapest = ", ".join(f"{number(c.log_loss, 4)} in {number(c.seconds, 2)} s" for c in line)
-    return [how_searched(outcome), f"No cheaper line-up is better than: {cheapest}"]
+    return [how_searched(outcome), f"No cheaper subset is better than: {cheapest}"]
 
 
 def _columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

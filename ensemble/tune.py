@@ -58,7 +58,7 @@ class Tuned:
 def run_study(problem: Problem, options: StudyOptions, progress: Progress | None = None) -> Tuned:
     """Search, then certify. The same seed gives the same answer, in memory or in a fresh storage of one process.
 
-    First the structure: each is judged by its own best numbers, since by chance ones a worse space or rule can look
+    First the structure: each is scored with its own best numbers, since by chance ones a worse space or rule can look
     better. All are tried where there are few, else TPE chooses. Then CMA-ES finds the weights, the temperature and the
     shift of the best, which the solver's optimum certifies. Raises ValueError when the storage holds a study of that
     name about something else.

@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from common.labels import read_labels
+from ensemble.aggregate import aggregate
 from ensemble.blend import TEST_PRIOR, Blend
+from ensemble.convex import mix_logit
 from ensemble.inputs import convert
-from ensemble.metrics import Estimate, bootstrap
+from ensemble.metrics import Estimate, Floats, bootstrap, sigmoid
+from ensemble.prior import estimate_prior, with_prior
 from ensemble.table import read_faces
 from inference.submission import read_sample, write_submission
 
@@ -27,6 +30,7 @@ class BlendRequest:
     labels: Path | None = None  # for scores
     invert: tuple[str, ...] = ()
     probabilities: tuple[str, ...] = ()
+    prior: str | None = None  # share of fakes to assume, or "em" to estimate it; None is half
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Blended:
     outside: tuple[str, ...]  # scored videos that the sample does not name
     lost: tuple[str, ...]  # what the tables had and the blend did not use, for people
     labelled: int  # videos whose truth is known
+    prior: float | None  # the share of fakes that the probabilities assume; None is half
     scores: dict[str, Estimate]  # metric -> estimate on these; empty without labels
 
 
@@ -54,13 +59,29 @@ def blend_tables(request: BlendRequest) -> Blended:
     chosen = Blend.read(request.blend).needed()
     faces = read_faces(request.tables, members=chosen.members, truth=False, most_lost=1.0)
     faces = convert(faces, request.invert, request.probabilities)
-    prob = dict(zip(faces.filename.tolist(), chosen.predict_all(faces.logit, faces.layout).tolist(), strict=True))
+    values = aggregate(faces.logit, faces.layout, chosen.aggregation)
+    free = sigmoid(mix_logit(values, chosen.mix, chosen.space))
+    prior = _prior(request.prior, free)
+    moved = free if prior is None else with_prior(free, prior)
+    prob = dict(zip(faces.filename.tolist(), np.clip(moved, *chosen.clip).tolist(), strict=True))
     order = read_sample(request.sample) if request.sample else sorted({*prob, *faces.unscored})
-    rows = {name: prob.get(name, TEST_PRIOR) for name in order}
+    rows = {name: prob.get(name, prior or TEST_PRIOR) for name in order}
     write_submission(request.output, rows, order, chosen.clip)
     labelled, scores = _scores(request, chosen, prob)
     outside = tuple(sorted(prob.keys() - set(order)))
-    return Blended(len(rows), sum(name not in prob for name in rows), outside, faces.lost, labelled, scores)
+    unscored = sum(name not in prob for name in rows)
+    return Blended(len(rows), unscored, outside, faces.lost, labelled, prior, scores)
+
+
+def _prior(asked: str | None, prob_fake: Floats) -> float | None:
+    if asked is None:
+        return None
+    if asked == "em":
+        return estimate_prior(prob_fake)
+    try:
+        return float(asked)
+    except ValueError as error:
+        raise ValueError(f"--prior is {asked!r}; give a share of fakes between 0 and 1, or em") from error
 
 
 def _scores(request: BlendRequest, chosen: Blend, prob: Mapping[str, float]) -> tuple[int, dict[str, Estimate]]:

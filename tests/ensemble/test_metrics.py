@@ -4,7 +4,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from ensemble.metrics import accuracy, auc, bootstrap, calibration_error, log_loss, log_loss_balanced, sigmoid
+from ensemble.metrics import (
+    accuracy,
+    accuracy_balanced,
+    auc,
+    bootstrap,
+    calibration_error,
+    calibration_error_balanced,
+    log_loss,
+    log_loss_balanced,
+    sigmoid,
+)
 
 
 def labels_and_probabilities(count, seed=0):
@@ -34,7 +44,7 @@ def test_balanced_log_loss_of_the_prior_is_log_two():
     assert log_loss_balanced(label, np.full(50, 0.5)) == pytest.approx(np.log(2))
 
 
-@pytest.mark.parametrize("metric", [log_loss_balanced, auc])
+@pytest.mark.parametrize("metric", [log_loss_balanced, auc, accuracy_balanced, calibration_error_balanced])
 def test_undefined_with_one_class(metric):
     assert np.isnan(metric(np.ones(4), np.array([0.1, 0.2, 0.3, 0.4])))
 
@@ -51,6 +61,16 @@ def test_calibration_error_of_a_calibrated_and_a_bold_forecaster():
     label = np.array([1.0, 1, 1, 0] * 25)
     assert calibration_error(label, np.full(100, 0.75)) == pytest.approx(0)
     assert calibration_error(label, np.full(100, 0.95)) == pytest.approx(0.2)
+
+
+def test_both_classes_count_half_in_accuracy_and_calibration():
+    """84 % fakes, as in DFDC's training set: what is right for half and half is not 35 % off."""
+    rng = np.random.default_rng(0)
+    label = (rng.random(20_000) < 0.84).astype(float)
+    prob = sigmoid(2 * (2 * label - 1) + rng.normal(0, 2, 20_000))  # calibrated for half and half
+    assert calibration_error(label, prob) > 0.05
+    assert calibration_error_balanced(label, prob) < 0.02
+    assert accuracy_balanced(np.array([0.0, 1, 1, 1]), np.array([0.9, 0.9, 0.9, 0.9])) == 0.5
 
 
 @given(st.floats(-1e6, 1e6))
