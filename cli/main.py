@@ -101,7 +101,7 @@ def predict(
 @app.command()
 def evaluate(
     inputs: Annotated[list[Path], typer.Argument(help="videos, or face crops (folders or tars)", show_default=False)],
-    labels: Annotated[Path, typer.Option(help="CSV: face or filename, label (REAL/FAKE), and a group if known")],
+    labels: Annotated[Path, typer.Option(help="CSV with face or filename, label (REAL/FAKE or 0/1), a group if known")],
     frames: FramesPerVideo = None,
     members: Members = MEMBERS_FOLDER,
     blend: BlendFile = None,

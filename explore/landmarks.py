@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from common.engine import Runner, make_runner
 from common.errors import DfdcError
 from common.files import sha256_of
-from faces.blazeface import decode_boxes, iou_one_to_many, load_blazeface, merge_groups, weighted_nms
+from faces.blazeface import decode_boxes, load_blazeface, merge_groups, weighted_nms
+from faces.boxes import iou_matrix
 from faces.crop import CropSpec, Image, cut, reach, square_around
 from faces.detect import LIKELY, MtcnnDetector
 from faces.tiles import focus, look
@@ -193,7 +194,7 @@ def _upright(eyes: Floats | None) -> NDArray[np.float64]:
 
 def _same_face(box_xyxy: Floats, found: Floats) -> int | None:
     """Which of the boxes found is the one that was given, None if none is."""
-    overlap = iou_one_to_many(box_xyxy.astype(np.float64), found.astype(np.float64))
+    overlap = iou_matrix(box_xyxy[None].astype(np.float64), found.astype(np.float64))[0]
     return int(overlap.argmax()) if len(found) and overlap.max() >= SAME else None
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from faces.boxes import box_areas, iou_matrix, shared_areas
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
@@ -94,7 +96,7 @@ def summary(
     """
     of = matched(boxes, faces, iou)
     hits = set(zip(boxes["filename"], boxes["frame"], of, boxes["detector"], strict=True))
-    area = pd.Series(_area(_corners(faces)), index=faces.index)
+    area = pd.Series(box_areas(_corners(faces)), index=faces.index)
     largest = faces.loc[area.groupby([faces["filename"], faces["frame"]]).idxmax()]
     first = list(zip(largest["filename"], largest["frame"], largest["face"], strict=True))
     videos = looked["filename"].nunique()
@@ -171,24 +173,6 @@ def missed_faces(boxes: pd.DataFrame, faces: pd.DataFrame, names: Sequence[str],
     return pd.concat(parts, ignore_index=True).sort_values(["filename", "frame", "face"], kind="stable")
 
 
-def iou_matrix(one: Floats, other: Floats) -> Floats:
-    """Intersection over union of boxes (N, 4) with boxes (M, 4): (N, M), 0 where the union has no area."""
-    shared = _shared(one, other)
-    union = _area(one)[:, None] + _area(other) - shared
-    return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))
-
-
-def _shared(one: Floats, other: Floats) -> Floats:
-    """Pixels that boxes (N, 4) and (M, 4) have in common, (N, M)."""
-    low = np.maximum(one[:, None, :2], other[None, :, :2])
-    high = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    return np.asarray(np.prod(np.maximum(high - low, 0), axis=2))
-
-
-def _area(boxes: Floats) -> Floats:
-    return np.asarray((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
-
-
 def _pairs(overlap: Floats, iou: float) -> tuple[Ints, Ints]:
     """Rows and columns paired one to one, the largest overlap first, down to `iou`."""
     left = overlap.copy()
@@ -202,13 +186,13 @@ def _pairs(overlap: Floats, iou: float) -> tuple[Ints, Ints]:
 
 
 def _kind(box: Floats, faces: Floats, iou: float) -> str:
-    shared = _shared(box, faces)[0]
+    shared = shared_areas(box, faces)[0]
     near = int(shared.argmax())
     if shared[near] <= 0:
         return "elsewhere"
     if iou_matrix(box, faces).max() >= iou:
         return "double"
-    area, face = float(_area(box)[0]), float(_area(faces)[near])
+    area, face = float(box_areas(box)[0]), float(box_areas(faces)[near])
     if shared[near] < INSIDE * min(area, face):
         return "beside a face"
     return "inside a face" if area < face else "around a face"
