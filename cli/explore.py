@@ -23,6 +23,7 @@ class ExploreGroup(TyperGroup):
     """
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Parse the arguments, with the default command put in front where no command is named."""
         if args and args[0] not in {*self.commands, *self.get_help_option_names(ctx)}:
             args = [DEFAULT, *args]
         return super().parse_args(ctx, args)

@@ -18,7 +18,7 @@ FACE_COLUMNS = ("filename", "frame", "face", *CORNERS, "votes", "detectors")
 
 # Detectors that share a vote: one network over other parts of the frame repeats its own errors.
 FAMILIES = {"blazeface_back_tiles": "blazeface_back"}
-# The cascade hands on what BlazeFace or MTCNN found: it is judged by the vote, but has none.
+# The cascade hands on what BlazeFace or MTCNN found: it is compared with the vote, but has none itself.
 VOTELESS = ("cascade",)
 
 NOBODY = -1
@@ -27,13 +27,23 @@ INSIDE = 0.7
 
 
 def vote(boxes: pd.DataFrame, looked: pd.DataFrame, least: int = 2, iou: float = 0.4) -> pd.DataFrame:
-    """The faces that at least `least` families of detectors agree on.
+    """Find the faces that at least `least` families of detectors agree on.
 
-    boxes, looked: of `detectors.compare`. iou: intersection over union from which on two boxes are of one face. Per
-    frame the box with the most votes (then the largest overlap with its supporters) is taken with all that overlap it,
-    again and again. Returns FACE_COLUMNS, a row per face: its number in the frame, the box that was taken in pixels,
-    the number of families and the detectors' names. Raises ValueError for `least` below 1, an iou outside 0..1, and
-    a box in a frame that nobody looked at.
+    Per frame the box with the most votes (then with the largest overlap with its supporters) is taken together with all
+    that overlap it, again and again.
+
+    Args:
+        boxes: of `detectors.compare`.
+        looked: of `detectors.compare`.
+        least: families that must agree.
+        iou: intersection over union from which on two boxes are of one face.
+
+    Returns:
+        FACE_COLUMNS, a row per face: its number in the frame, the box that was taken in pixels, the number of families
+        and the detectors' names.
+
+    Raises:
+        ValueError: `least` is below 1, an iou outside 0..1, or a box lies in a frame that nobody looked at.
     """
     if least < 1 or not 0 < iou <= 1:
         raise ValueError(f"a vote of {least} detectors at iou {iou}: at least 1 is needed, and an iou in 0..1")
@@ -69,10 +79,18 @@ def _agreed(boxes: Floats, names: NDArray[np.object_], least: int, iou: float) -
 
 
 def matched(boxes: pd.DataFrame, faces: pd.DataFrame, iou: float = 0.4) -> pd.Series:
-    """The number of the face that each box is of, NOBODY for a false box; index as in `boxes`.
+    """Say which face each box is of.
 
-    A face is given to one box of each detector, the pairs with the largest overlap first, so that a second box over
-    the same face is false.
+    A face is given to one box of each detector, the pairs with the largest overlap first, so that a second box over the
+    same face is false.
+
+    Args:
+        boxes: of `detectors.compare`.
+        faces: of `vote`.
+        iou: intersection over union from which on a box is of a face.
+
+    Returns:
+        The number of the face, NOBODY for a false box; indexed as `boxes`.
     """
     answer = np.full(len(boxes), NOBODY, dtype=np.int64)
     corners, theirs, numbers = _corners(boxes), _corners(faces), faces["face"].to_numpy(dtype=np.int64)
@@ -87,12 +105,21 @@ def matched(boxes: pd.DataFrame, faces: pd.DataFrame, iou: float = 0.4) -> pd.Se
 def summary(
     boxes: pd.DataFrame, looked: pd.DataFrame, timing: pd.DataFrame, faces: pd.DataFrame, iou: float = 0.4
 ) -> pd.DataFrame:
-    """How each detector did, a row per detector in the order of `timing`.
+    """Sum up how each detector did.
 
-    Columns: detector, frames, frames_with_face and videos_with_face (where it gave a box), boxes, faces_per_frame,
-    faces_per_video (frames added up), median_side (pixels, the root of a box's area), median_score (on the detector's
-    own scale), ms_per_frame; and by the vote found, missed, false, missed_largest (frames whose largest face
-    was missed), precision = found / boxes and recall = found / faces, NaN where nothing is divided.
+    Args:
+        boxes: of `detectors.compare`.
+        looked: of `detectors.compare`.
+        timing: of `detectors.compare`.
+        faces: of `vote`.
+        iou: as for `matched`.
+
+    Returns:
+        A row per detector in the order of `timing`: detector, frames, frames_with_face and videos_with_face (where it
+        gave a box), boxes, faces_per_frame, faces_per_video (frames added up), median_side (pixels, the root of a box's
+        area), median_score (on the detector's own scale), ms_per_frame; and by the vote found, missed, false,
+        missed_largest (frames whose largest face was missed), precision = found / boxes and recall = found / faces, NaN
+        where nothing is divided.
     """
     of = matched(boxes, faces, iou)
     hits = set(zip(boxes["filename"], boxes["frame"], of, boxes["detector"], strict=True))
@@ -121,10 +148,17 @@ def summary(
 
 
 def agreement(boxes: pd.DataFrame, names: Sequence[str], iou: float = 0.4) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """How far detectors see the same, two tables with a row and a column per name.
+    """Measure how far detectors see the same.
 
-    The first: the share of the row's boxes that have a partner among the column's, one each, at `iou` or more. The
-    second: the mean intersection over union of those pairs. NaN where there is no box, or no pair.
+    Args:
+        boxes: of `detectors.compare`.
+        names: the detectors.
+        iou: as for `matched`.
+
+    Returns:
+        Two tables with a row and a column per name. The first: the share of the row's boxes that have a partner among
+        the column's, one each. The second: the mean intersection over union of those pairs. NaN where there is no box
+        or pair.
     """
     pairs, total = np.zeros((len(names), len(names))), np.zeros((len(names), len(names)))
     everything, detector = _corners(boxes), boxes["detector"].to_numpy()
@@ -143,11 +177,17 @@ def agreement(boxes: pd.DataFrame, names: Sequence[str], iou: float = 0.4) -> tu
 
 
 def false_boxes(boxes: pd.DataFrame, faces: pd.DataFrame, iou: float = 0.4) -> pd.DataFrame:
-    """The boxes that the vote does not bear out, to be looked at: rows of `boxes` with a column `kind`.
+    """List the boxes that are of no face by the vote.
 
-    kind: "double" over a face that another box of the detector is of, "inside a face", "around a face", "beside a
-    face" where they overlap otherwise, "elsewhere" where no face is near: on a shirt, on a board, or a face that one
-    detector alone saw.
+    Args:
+        boxes: of `detectors.compare`.
+        faces: of `vote`.
+        iou: as for `matched`.
+
+    Returns:
+        Rows of `boxes` with a column `kind`: "double" over a face that another box of the detector is of, "inside a
+        face", "around a face", "beside a face" where they overlap otherwise, "elsewhere" where no face is near: on a
+        shirt, on a board, or a face that one detector alone saw.
     """
     wrong = boxes[matched(boxes, faces, iou) == NOBODY].copy()
     known = dict(iter(faces.groupby(["filename", "frame"])))
@@ -161,9 +201,16 @@ def false_boxes(boxes: pd.DataFrame, faces: pd.DataFrame, iou: float = 0.4) -> p
 
 
 def missed_faces(boxes: pd.DataFrame, faces: pd.DataFrame, names: Sequence[str], iou: float = 0.4) -> pd.DataFrame:
-    """The faces that a detector did not find, to be looked at: rows of `faces` with the detector's name in `missed_by`.
+    """List the faces that a detector did not find.
 
-    names: the detectors that looked.
+    Args:
+        boxes: of `detectors.compare`.
+        faces: of `vote`.
+        names: the detectors that looked.
+        iou: as for `matched`.
+
+    Returns:
+        Rows of `faces` with the detector's name in `missed_by`.
     """
     of = matched(boxes, faces, iou)
     hits = set(zip(boxes["filename"], boxes["frame"], of, boxes["detector"], strict=True))

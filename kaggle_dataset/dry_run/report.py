@@ -62,7 +62,7 @@ class DryRunReport:
     passages: tuple[RunResult, ...]
 
     def forecast(self, videos: int) -> float:
-        """Seconds for that many videos on this machine, by the slower passage."""
+        """Seconds for that many videos on this machine, by the slower run."""
         return max(result.forecast(videos) for result in self.passages)
 
     def to_dict(self) -> dict[str, Any]:
