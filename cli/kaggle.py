@@ -38,7 +38,7 @@ LAST, STATE, DRY_RUN_REPORT = "last", "state", "rehearsal.json"  # in the output
 
 @takes_build_options
 def build(options: BuildOptions, output: Output = OUTPUT, dry_run: DryRun = False) -> None:
-    """Pack members, blend, detectors, code and the wheels that Kaggle lacks; refuse what Kaggle or the rules would.
+    """Pack members, blend, detectors, code and the wheels that Kaggle lacks; refuse what Kaggle or the rules refuse.
 
     The same sources give the same bytes, in a folder named after its manifest's hash. Wheels are downloaded once.
     """
@@ -59,10 +59,10 @@ def dry_run_kernel(
     keep: Annotated[bool, typer.Option("--keep", help="leave the folders of the run for looking")] = False,
     json: Annotated[bool, typer.Option("--json", help="print JSON on stdout instead of a table")] = False,
 ) -> None:
-    """Run the built kernel as Kaggle would: fresh environment, read-only input in both layouts, no network.
+    """Run the built kernel as Kaggle does: in a fresh environment, with read-only input in both layouts, offline.
 
-    Any attempt to open a connection fails the run and is named. Says memory, disk, bytes, and the hours that 4,000 and
-    10,000 videos would take at the speed of this machine.
+    Any attempt to open a connection fails the run and is named. The report says memory, disk, bytes, and the hours that
+    4,000 and 10,000 videos would take at the speed of this machine.
     """
     folder = _chosen(built, output)
     result = _dry_run(folder, videos, isolation, max_fallback, keep)
@@ -72,8 +72,8 @@ def dry_run_kernel(
 def upload(built: BuiltFolder = None, output: Output = OUTPUT, dry_run: DryRun = False) -> None:
     """Make the built dataset the newest version on Kaggle, once, and read it back.
 
-    Whether to create or to add a version is decided by what Kaggle has. Killed or cut, the same command goes on; when
-    Kaggle has this manifest already it sends nothing.
+    What Kaggle has decides whether it creates the dataset or adds a version. After a kill or a lost connection the same
+    command goes on; when Kaggle has this manifest already it sends nothing.
     """
     _upload(_chosen(built, output), _kaggle(output), dry_run)
 
@@ -91,7 +91,7 @@ def push(
 ) -> None:
     """Push the kernel, wait until its session is complete, fetch its submission and validate it.
 
-    Killed, the same command goes on waiting and pushes nothing. A session that fails shows the end of its log.
+    After a kill the same command goes on waiting and pushes nothing. A session that fails shows the end of its log.
     """
     _push(_chosen(built, output), _kaggle(output), sample, most_prior, dry_run, adopt, anew)
 
@@ -105,7 +105,7 @@ def submit(
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Submit the pushed kernel's version, once, and wait for its score; asks before.
+    """Ask, submit the pushed kernel's version once, and wait for its score.
 
     The ledger and Kaggle's own list are counted against the submissions of the day. DFDC takes no submissions any more.
     """
@@ -126,7 +126,7 @@ def ship(
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> None:
-    """From members to a score: build, dry-run, upload, push, submit. Stops at the first doubt.
+    """Go from members to a score: build, dry-run, upload, push and submit; stop at the first doubt.
 
     Each step knows what was done before, so the same command goes on where it stopped.
     """

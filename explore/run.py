@@ -14,12 +14,12 @@ from explore import landmarks
 from explore.charts import draw_charts
 from explore.detectors import ABSENT, CPU, DETECTORS, compare
 from explore.gallery import GalleryOptions, draw_gallery
-from explore.labels import read_video_labels
 from explore.leak import leak, why_none
 from explore.metadata import metadata_table, write_table
 from explore.page import Findings, write_page
 from explore.page_faces import Detected
 from explore.pairs import FRAME_FIELDS, PairOptions, look_at_pairs
+from explore.video_labels import read_video_labels
 from explore.votes import agreement, false_boxes, summary, vote
 from faces.detect import BlazeDetector
 from faces.tiles import letterbox

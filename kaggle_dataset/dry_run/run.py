@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from common.errors import DfdcError
 from inference.videos import find_videos, journal_of
-from kaggle_dataset.bundle.gate import DATASET_METADATA, LIMIT_BYTES, gate
+from kaggle_dataset.bundle.checks import DATASET_METADATA, LIMIT_BYTES, check_dataset
 from kaggle_dataset.bundle.wheels import IMAGE, read_image
 from kaggle_dataset.dry_run.environment import SessionEnvironment, make_environment
 from kaggle_dataset.dry_run.report import DISK, HOURS, MEMORY, PLANNED, DryRunReport, RunResult
@@ -88,7 +88,7 @@ def dry_run(
     if unknown := [name for name in layouts if name not in LAYOUTS] or not layouts:
         raise ValueError(f"layouts {unknown if layouts else 'are none'}: give some of {', '.join(LAYOUTS)}")
     program, clips = read_built(built), find_videos([videos])
-    external = gate(program.folder / "dataset", program.manifest.get("others")).total
+    external = check_dataset(program.folder / "dataset", program.manifest.get("others")).total
     if external > LIMIT_BYTES:
         raise DfdcError(f"{built} and what is attached with it has {external:,} bytes, {LIMIT_BYTES:,} are allowed")
     names, means = read_image(image).distributions, find_means(isolation)

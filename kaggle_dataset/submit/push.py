@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from common.errors import DfdcError
 from common.files import sha256_of, write_text
-from kaggle_dataset.bundle.gate import KERNEL_METADATA
+from kaggle_dataset.bundle.checks import KERNEL_METADATA
 from kaggle_dataset.submit.kaggle_client import Answer, Kaggle, KaggleTimeout, NotSignedIn
 from kaggle_dataset.submit.output import SUBMISSION, fetch, fetch_log
 from kaggle_dataset.submit.polling import CALL, Refused, Say, Timer, alone, ask, reason, refusal, stays

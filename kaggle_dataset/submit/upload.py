@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import DfdcError
-from kaggle_dataset.bundle.gate import MANIFEST
+from kaggle_dataset.bundle.checks import MANIFEST
 from kaggle_dataset.submit.kaggle_client import Answer, Kaggle, KaggleTimeout
 from kaggle_dataset.submit.polling import Refused, Say, Timer, reason, refusal, stays
 from kaggle_dataset.submit.remote import Remote, RemoteState

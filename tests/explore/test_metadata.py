@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from explore.labels import read_video_labels, unmatched
 from explore.metadata import COLUMNS, metadata_table, read_facts, write_table
+from explore.video_labels import read_video_labels, unmatched
 from tests.media import claim_frames, truncate, write_audio, write_video
 
 

@@ -5,7 +5,7 @@ import json
 import zipfile
 from pathlib import Path
 
-from kaggle_dataset.bundle.gate import DATASET_METADATA, WHEEL
+from kaggle_dataset.bundle.checks import DATASET_METADATA, WHEEL
 from kaggle_dataset.bundle.wheels import Wheel
 
 KERNEL = """import argparse, os, pathlib, sys

@@ -1,4 +1,4 @@
-"""The gate: what Kaggle and the competition would refuse, found before anything is sent."""
+"""Checks of a staged dataset: what Kaggle and the competition would refuse, found before anything is sent."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Report:
         return "\n".join(lines)
 
 
-def gate(dataset: Path, others: Mapping[str, int] | None = None) -> Report:
+def check_dataset(dataset: Path, others: Mapping[str, int] | None = None) -> Report:
     """Look for all that Kaggle or the rules would refuse in a staged dataset; nothing is changed.
 
     Args:
