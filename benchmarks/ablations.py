@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What each training trick is worth: one short run with and one without, on the same faces, seed and number of steps.
+"""How much each training trick contributes: a short run with it and one without, on the same faces, seed and steps.
 
     python benchmarks/ablations.py --crops faces_train_0.tar --crops faces_val.tar --labels faces.csv -o runs/ablations
 

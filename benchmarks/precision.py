@@ -29,7 +29,7 @@ WAYS: tuple[tuple[Engine, Precision], ...] = (("torch", "f32"), ("openvino", "f3
 
 
 def read_crops(store: CropStore, names: list[str], card: Card) -> np.ndarray:
-    """The crops that a member judges, (N, S, S, 3) uint8."""
+    """The crops that a member scores, (N, S, S, 3) uint8."""
     images = [store.read(name) for name in names]
     return np.stack([cut(i, box_inside_crop(TIGHT, i.shape[1], i.shape[0]), card.crop) for i in images])
 

@@ -56,8 +56,8 @@ def random_b4(folder: Path, options: PredictOptions) -> Pipeline:
     return make_pipeline(options, CPU, folder, blend=load_blend(folder))
 
 
-def judging(name: str, pipeline: Pipeline, videos: Sequence[Path], notes: dict[str, str]) -> Callable[[], object]:
-    """Judge all of them; where the time went is noted."""
+def predicting(name: str, pipeline: Pipeline, videos: Sequence[Path], notes: dict[str, str]) -> Callable[[], object]:
+    """Predict all of them; where the time went is noted."""
 
     def run() -> None:
         began = time.perf_counter()
@@ -83,7 +83,7 @@ def main() -> None:
     """Parse, measure, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", type=Path, nargs="+")
-    parser.add_argument("--copies", type=int, default=4, help="how often each video is judged in a run")
+    parser.add_argument("--copies", type=int, default=4, help="how often each video is predicted in a run")
     parser.add_argument("--frames", type=int, default=32)
     parser.add_argument("--workers", type=int, default=2, help="videos decoded at a time")
     parser.add_argument("--repeats", type=int, default=3)
@@ -97,12 +97,12 @@ def main() -> None:
     ways: dict[str, Callable[[], object]] = {
         BASE: lambda: [cv2_frames(path, options.frames) for path in videos],
         "decode alone": lambda: [d.seconds for d in decode_ahead(((v, options.frames) for v in videos), how.decoders)],
-        "predict": judging("predict", shipped, videos, notes),
+        "predict": predicting("predict", shipped, videos, notes),
     }
     with tempfile.TemporaryDirectory() as folder:
         if options.b4:
             name = "predict, one B4"
-            ways[name] = judging(name, random_b4(Path(folder), how), videos, notes)
+            ways[name] = predicting(name, random_b4(Path(folder), how), videos, notes)
         times = measure(ways, len(videos), options.repeats)
     print(f"{len(videos)} videos a run, {options.frames} frames, {options.workers} decoders, {os.cpu_count()} cores")
     for name, seconds in times.items():

@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from common.files import atomic_path, write_text
+from common.labels import read_labels
 from ensemble.metrics import auc, log_loss_balanced, sigmoid
 from train.augment.degrade import through_jpeg
 
@@ -90,7 +91,7 @@ def score(table: pd.DataFrame, blend: pd.Series, labels: pd.DataFrame, by: str |
     means = faces.groupby(["member", "filename"])["logit"].mean().unstack("member")
     prob = means.apply(sigmoid).assign(blend=blend.reindex(means.index))
     known = labels.set_index("filename").reindex(prob.index)
-    target = (known["label"].str.upper() == "FAKE").to_numpy(dtype=np.float64)
+    target = known["target"].to_numpy(dtype=np.float64)
     rows = []
     for name in prob:
         values = prob[name].to_numpy()
@@ -115,8 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--frames", type=int, default=16, help="frames that are scored")
     parser.add_argument("-o", "--output", type=Path, help="also write the table as CSV")
     options = parser.parse_args(arguments)
-    labels = pd.read_csv(options.labels)
-    labels = labels[labels["label"].notna() & labels["filename"].str.startswith(options.only)]
+    labels = read_labels(options.labels)
+    labels = labels[labels["target"].notna() & labels["filename"].str.startswith(options.only)]
     tables = []
     for name, (change, encoding) in DEGRADATIONS.items():
         with tempfile.TemporaryDirectory() as folder:

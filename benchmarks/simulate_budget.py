@@ -6,9 +6,10 @@ python benchmarks/simulate_budget.py --scenarios 1000 --picture budget.png
 Where the process dies, what the next one knows comes from a real journal, whose last line was torn.
 
 Columns: in time: the file was written inside the budget. filled: every video has a status. skipped: share of the videos
-that the budget left unjudged, mean and largest. below: runs that did not give all but the first videos the top plan,
-and the share of the budget those used. tight: those of them in which the top plan for all would not have fitted, and
-their use. stopped: videos under way when time was up. worth: 1 if all videos had the top plan, 0 for the prior.
+that the budget left without a prediction, mean and largest. below: runs that did not give all but the first videos the
+top plan, and the share of the budget those used. tight: those of them in which the top plan for all would not have
+fitted, and their use. stopped: videos under way when time was up. value: 1 if all videos had the top plan, 0 for the
+prior.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ class Row:
     tight: bool
     stopped: int
     changes: int
-    frames: float  # mean of the judged
+    frames: float  # mean over the videos that were predicted
     value: float  # mean, without the videos that were cut
 
 
@@ -153,7 +154,7 @@ def measure(machine: Machine, outcome: Outcome, plans: Sequence[Plan]) -> Row:
 def table(rows: dict[str, list[Row]]) -> str:
     """One line per kind of scenario, and one for all."""
     head = f"{'kind':<18}{'runs':>5}{'in time':>8}{'filled':>7}{'skipped':>8}{'max':>7}{'below':>6}{'use':>7}"
-    head += f"{'tight':>6}{'use':>7}{'min':>7}{'stopped':>8}{'changes':>8}{'max':>4}{'frames':>7}{'worth':>7}"
+    head += f"{'tight':>6}{'use':>7}{'min':>7}{'stopped':>8}{'changes':>8}{'max':>4}{'frames':>7}{'value':>7}"
     lines = [head]
     for kind, some in [*rows.items(), ("all", list(chain(*rows.values())))]:
         if not some:
@@ -177,7 +178,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def shipped_plans() -> tuple[Plan, ...]:
-    """The ladder of the blend that ships; members take equally long."""
+    """The plans of the blend that ships, as if all members took equally long."""
     blend = Blend.read(WEIGHTS / FILE)
     if blend.expected_log_loss is None:
         raise ValueError(f"{WEIGHTS / FILE} names no expected log loss; tune it again")
@@ -237,7 +238,7 @@ def _plans(axes: Axes, machine: Machine, outcome: Outcome, plans: Sequence[Plan]
     ]
     axes.set_yticks(range(0, len(plans), 2), names[::2], fontsize=8)
     axes.set_ylim(len(plans) - 0.5, -0.5)
-    axes.set_xlabel(f"hours; frames judged on average: {np.mean([plan.frames for plan in outcome.plans]):.1f}")
+    axes.set_xlabel(f"hours; frames scored on average: {np.mean([plan.frames for plan in outcome.plans]):.1f}")
     axes.tick_params(labelbottom=True)
     axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,4 +1,4 @@
-"""A machine that does not exist, event by event: decoders that run ahead, one process that detects and judges.
+"""A machine that does not exist, event by event: decoders that run ahead, one process that detects and scores.
 
 It knows nothing of how the planner thinks: seconds are drawn per video, the machine's speed changes with the time.
 """
@@ -18,7 +18,7 @@ from inference.result import PRIOR, VideoResult
 from inference.schedule.planner import Planner, Spent
 from inference.schedule.plans import Plan
 
-SCORED, CUT, SKIPPED = "judged", "cut", "skipped_by_budget"
+SCORED, CUT, SKIPPED = "scored", "cut", "skipped_by_budget"
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Machine:
     lost: float = 120.0  # seconds until it is back
     startup: float = 40.0  # imports and compiling
     contention: float = 0.0  # share of seconds added when the other side is busy
-    ordered: bool = False  # videos are judged in the order of their names
+    ordered: bool = False  # videos are predicted in the order of their names
     gather: int = 64  # faces before the members run
     seed: int = 0
 
@@ -55,7 +55,7 @@ class Outcome:
     """How a simulated run went."""
 
     status: list[str]  # of each video
-    plans: list[Plan]  # of the judged ones, in order of their end
+    plans: list[Plan]  # of the videos that were predicted, in the order of their end
     finish: float = 0.0  # seconds since the start, the file written
     changes: int = 0
     stopped: int = 0  # videos under way when time was up
@@ -140,7 +140,7 @@ class _Attempt:
         self.decoding = 0
         self.scoring = False
         self.open = True  # the planner still starts videos
-        self.order: deque[int] = deque()  # started and not yet with the judge
+        self.order: deque[int] = deque()  # started and not yet with the scorer
         self.ready: deque[int] = deque()  # decoded, as they came
         self.decoded: set[int] = set()
         self.gathered: list[int] = []
@@ -174,7 +174,7 @@ class _Attempt:
         heapq.heappush(self.events, (when, self.number, kind, video))
 
     def _start(self, now: float) -> None:
-        """Give each free decoder a video, at most one more than there are decoders waiting for the judge."""
+        """Give each free decoder a video, at most one more than there are decoders waiting for the scorer."""
         while self.open and self.decoding < self.machine.workers and len(self.order) <= self.machine.workers:
             plan = self.planner.choose(now, len(self.todo))
             if plan is None:
@@ -202,7 +202,7 @@ class _Attempt:
         self.decoded.add(video)
 
     def _next(self, now: float) -> None:
-        """Give the judge its next work."""
+        """Give the scorer its next work."""
         while not self.scoring:
             video = self.order[0] if self.machine.ordered and self.order else self.ready[0] if self.ready else None
             if video is not None and video in self.decoded:

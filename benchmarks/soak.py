@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Judge many videos, sound and damaged ones, and watch whether memory or open files grow.
+"""Predict many videos, sound and damaged ones, and measure whether memory or open files grow.
 
 python benchmarks/soak.py VIDEOS... --count 500 --picture soak.png
 
@@ -91,7 +91,7 @@ def decoded(jobs: Iterator[tuple[Path, int]], workers: int) -> Iterator[str]:
 
 
 def scored(paths: Iterator[Path], frames: int, workers: int) -> Iterator[str]:
-    """Judge them all by the shipped members; gives the statuses."""
+    """Predict them all by the shipped members; yields the statuses."""
     options = PredictOptions(frames=frames, decoders=workers)
     pipeline = make_pipeline(options, torch.device("cpu"), blend=load_blend())
     return (result.status for result in pipeline.run(list(paths)))

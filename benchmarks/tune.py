@@ -62,6 +62,7 @@ def peak() -> float:
 
 
 def large(videos: int, trials: int) -> None:
+    """Aggregate and tune seven members on this many videos, and print times and memory."""
     faces = make_faces(7, videos, 32, 0, two_people=0.1)
     print(f"{faces!r}: {faces.logit.nbytes / 1e9:.2f} GB of logits, {peak():.2f} GB with what made them")
     for name, rule in FRAME_RULES.items():
@@ -210,6 +211,7 @@ def _join(url: str, trials: int) -> None:
 
 
 def storage(trials: int) -> None:
+    """Tune in several processes that share a study in a database."""
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/study.db"
         began = time.perf_counter()

@@ -23,6 +23,7 @@ class ExploreGroup(TyperGroup):
     """
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Parse the arguments, with the default command put in front where no command is named."""
         if args and args[0] not in {*self.commands, *self.get_help_option_names(ctx)}:
             args = [DEFAULT, *args]
         return super().parse_args(ctx, args)
@@ -67,10 +68,10 @@ def page(
         Path | None, typer.Option(help="dlib's shape_predictor_68_face_landmarks.dat, to draw its points as well")
     ] = None,
 ) -> None:
-    """What `dfdc explore VIDEOS` does: all of it in one page, with tables and pictures beside it.
+    """Do all of it in one page, with tables and pictures beside it, as `dfdc explore VIDEOS` does.
 
-    Leaves index.html, metadata.csv and .parquet, the detectors' boxes, faces by their vote, and pairs.csv. A file that
-    cannot be read is a row with the reason. The page links the videos where they are: move both or neither.
+    It leaves index.html, metadata.csv and .parquet, the detectors' boxes, faces by their vote, and pairs.csv. A file
+    that cannot be read is a row with the reason. The page links the videos where they are: move both or neither.
     """
     from explore.run import ExploreOptions, find_media
     from explore.run import explore as run_explore
@@ -89,7 +90,7 @@ def frames_command(
     rate: Annotated[str, typer.Option(help="frames per second of video: 0.2, 1, 3 ...; or all")] = "1",
     image_format: Annotated[Literal["png", "jpg"], typer.Option("--format", help="lossless, or smaller")] = "png",
 ) -> None:
-    """Frames of each video as pictures, DIR/<video>/<frame number>.png; a stopped run goes on."""
+    """Write frames of each video as pictures, DIR/<video>/<frame number>.png; a stopped run goes on."""
     from explore.frames import extract_frames
     from explore.run import find_media
 
@@ -103,7 +104,7 @@ def audio_command(
     output: Annotated[Path, typer.Option("-o", "--output", help="a file per video is made there")],
     sound_format: Annotated[Literal["wav", "aac"], typer.Option("--format", help="decoded, or AAC as it is")] = "wav",
 ) -> None:
-    """The sound of each video, DIR/<video>.wav; a stopped run goes on."""
+    """Write the sound of each video, DIR/<video>.wav; a stopped run goes on."""
     from explore.audio import extract_audio
     from explore.run import find_media
 
@@ -136,7 +137,7 @@ def _bar(stage: str, total: int) -> Callable[[int], None]:
 
 
 def _tell(rows: pd.DataFrame, counted: str, output: Path) -> None:
-    """A line for each video, on stdout; on stderr how many there are."""
+    """Print a line for each video on stdout, and how many there are on stderr."""
     for row in rows.to_dict("records"):
         typer.echo(f"{row['status']:<10}  {row[counted]:>9}  {row['filename']}  {row['reason']}".rstrip())
     good = int((rows["status"] == "ok").sum())

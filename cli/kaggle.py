@@ -3,73 +3,47 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import MEMBERS_FOLDER, BlendFile, Members
+from cli.kaggle_options import (
+    DFDC,
+    LEDGER,
+    OUTPUT,
+    BuiltFolder,
+    Clips,
+    Competition,
+    DryRun,
+    Isolation,
+    Ledger,
+    MaxFallback,
+    MostPrior,
+    Output,
+    PerDay,
+    Sample,
+    Yes,
+    takes_build_options,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from kaggle_dataset.bundle.build import Built
     from kaggle_dataset.bundle.options import BuildOptions
     from kaggle_dataset.submit.kaggle_client import Kaggle
 
-OUTPUT = Path("build")
 LAST, STATE, DRY_RUN_REPORT = "last", "state", "rehearsal.json"  # in the output folder, and the last in a build's
 
-Output = Annotated[
-    Path, typer.Option("-o", "--output", help="folder of all builds, and of the records of what was sent")
-]
-BuiltFolder = Annotated[
-    Path | None, typer.Argument(help="a folder build/<id> (default: the last one built)", show_default=False)
-]
-Owner = Annotated[str, typer.Option(envvar="KAGGLE_USERNAME", help="name of the Kaggle account", show_default=False)]
-Slug = Annotated[str, typer.Option(help="slug of the dataset; the kernel has the same with -kernel")]
-Title = Annotated[str, typer.Option(help="title of the dataset (default: the words of the slug)", show_default=False)]
-License = Annotated[str, typer.Option("--license", help="license of the dataset, as Kaggle's client names it")]
-OpenVino = Annotated[bool, typer.Option(help="bundle OpenVINO: a session without a GPU is 4 times faster")]
-Others = Annotated[
-    list[str] | None, typer.Option("--other", help="another dataset that is attached: owner/slug=bytes; may repeat")
-]
-Clips = Annotated[Path, typer.Option(help="real videos for the dry run, and for the drift of fp16", show_default=False)]
-Competition = Annotated[str, typer.Option(help="the competition's name in its address")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="only say what the command would do; send and keep nothing")]
-Yes = Annotated[bool, typer.Option("--yes", help="do not ask before a submission is used up")]
-Ledger = Annotated[Path, typer.Option(help="CSV of all submissions: their kernel and members, their scores")]
-PerDay = Annotated[int, typer.Option(help="submissions that the competition allows a day (UTC)", min=1)]
-Sample = Annotated[Path | None, typer.Option(help="a sample_submission.csv whose rows the kernel's output must have")]
-MostPrior = Annotated[float, typer.Option(help="share of rows of that output that may be the prior", min=0, max=1)]
-DFDC = "deepfake-detection-challenge"
 
-
-def build(
-    owner: Owner,
-    slug: Slug = "dfdc-ensemble",
-    title: Title = "",
-    license_: License = "apache-2.0",
-    members: Members = MEMBERS_FOLDER,
-    blend: BlendFile = None,
-    videos: Annotated[Path | None, typer.Option(help="clips with faces, for members that are not fp16 yet")] = None,
-    openvino: OpenVino = True,
-    other: Others = None,
-    competition: Competition = DFDC,
-    output: Output = OUTPUT,
-    dry_run: DryRun = False,
-) -> None:
-    """Pack members, blend, detectors, code and the wheels that Kaggle lacks; refuse what Kaggle or the rules would.
+@takes_build_options
+def build(options: BuildOptions, output: Output = OUTPUT, dry_run: DryRun = False) -> None:
+    """Pack members, blend, detectors, code and the wheels that Kaggle lacks; refuse what Kaggle or the rules refuse.
 
     The same sources give the same bytes, in a folder named after its manifest's hash. Wheels are downloaded once.
     """
     import tempfile
 
-    from kaggle_dataset.bundle.options import BuildOptions
-
-    options = BuildOptions(
-        members, owner, slug, title=title, license=license_, competition=competition, blend=blend,
-        videos=_clips(videos), openvino=openvino, others=_sizes(other or ()), cache=output / "wheels",
-    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         into = Path(folder) if dry_run else output
         made = _build(options, into)
@@ -80,17 +54,15 @@ def dry_run_kernel(
     videos: Clips,
     built: BuiltFolder = None,
     output: Output = OUTPUT,
-    isolation: Annotated[
-        str, typer.Option(help="auto, namespaces (no network, real mounts) or hook (watched Python processes only)")
-    ] = "auto",
-    max_fallback: Annotated[float, typer.Option(help="share of videos that may get the prior", min=0, max=1)] = 0.1,
+    isolation: Isolation = "auto",
+    max_fallback: MaxFallback = 0.1,
     keep: Annotated[bool, typer.Option("--keep", help="leave the folders of the run for looking")] = False,
     json: Annotated[bool, typer.Option("--json", help="print JSON on stdout instead of a table")] = False,
 ) -> None:
-    """Run the built kernel as Kaggle would: fresh environment, read-only input in both layouts, no network.
+    """Run the built kernel as Kaggle does: in a fresh environment, with read-only input in both layouts, offline.
 
-    Any attempt to open a connection fails the run and is named. Says memory, disk, bytes, and the hours that 4,000 and
-    10,000 videos would take at the speed of this machine.
+    Any attempt to open a connection fails the run and is named. The report says memory, disk, bytes, and the hours that
+    4,000 and 10,000 videos would take at the speed of this machine.
     """
     folder = _chosen(built, output)
     result = _dry_run(folder, videos, isolation, max_fallback, keep)
@@ -100,8 +72,8 @@ def dry_run_kernel(
 def upload(built: BuiltFolder = None, output: Output = OUTPUT, dry_run: DryRun = False) -> None:
     """Make the built dataset the newest version on Kaggle, once, and read it back.
 
-    Whether to create or to add a version is decided by what Kaggle has. Killed or cut, the same command goes on; when
-    Kaggle has this manifest already it sends nothing.
+    What Kaggle has decides whether it creates the dataset or adds a version. After a kill or a lost connection the same
+    command goes on; when Kaggle has this manifest already it sends nothing.
     """
     _upload(_chosen(built, output), _kaggle(output), dry_run)
 
@@ -119,7 +91,7 @@ def push(
 ) -> None:
     """Push the kernel, wait until its session is complete, fetch its submission and validate it.
 
-    Killed, the same command goes on waiting and pushes nothing. A session that fails shows the end of its log.
+    After a kill the same command goes on waiting and pushes nothing. A session that fails shows the end of its log.
     """
     _push(_chosen(built, output), _kaggle(output), sample, most_prior, dry_run, adopt, anew)
 
@@ -128,50 +100,36 @@ def submit(
     built: BuiltFolder = None,
     output: Output = OUTPUT,
     competition: Competition = DFDC,
-    ledger: Ledger = Path("submissions.csv"),
+    ledger: Ledger = LEDGER,
     per_day: PerDay = 2,
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Submit the pushed kernel's version, once, and wait for its score; asks before.
+    """Ask, submit the pushed kernel's version once, and wait for its score.
 
     The ledger and Kaggle's own list are counted against the submissions of the day. DFDC takes no submissions any more.
     """
     _submit(_chosen(built, output), _kaggle(output), competition, ledger, per_day, yes, dry_run)
 
 
+@takes_build_options
 def ship(
-    owner: Owner,
+    options: BuildOptions,
     videos: Clips,
-    slug: Slug = "dfdc-ensemble",
-    title: Title = "",
-    license_: License = "apache-2.0",
-    members: Members = MEMBERS_FOLDER,
-    blend: BlendFile = None,
-    openvino: OpenVino = True,
-    other: Others = None,
     output: Output = OUTPUT,
-    max_fallback: Annotated[
-        float, typer.Option(help="share of the dry run's videos that may get the prior", min=0, max=1)
-    ] = 0.1,
+    max_fallback: MaxFallback = 0.1,
     sample: Sample = None,
     most_prior: MostPrior = 0.1,
     competition: Competition = DFDC,
-    ledger: Ledger = Path("submissions.csv"),
+    ledger: Ledger = LEDGER,
     per_day: PerDay = 2,
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> None:
-    """From members to a score: build, dry-run, upload, push, submit. Stops at the first doubt.
+    """Go from members to a score: build, dry-run, upload, push and submit; stop at the first doubt.
 
     Each step knows what was done before, so the same command goes on where it stopped.
     """
-    from kaggle_dataset.bundle.options import BuildOptions
-
-    options = BuildOptions(
-        members, owner, slug, title=title, license=license_, competition=competition, blend=blend,
-        videos=_clips(videos), openvino=openvino, others=_sizes(other or ()), cache=output / "wheels",
-    )  # fmt: skip
     made = _build(options, output)
     _print_built(made, False)
     folder, kaggle = made.dataset.parent, _kaggle(output)
@@ -182,12 +140,6 @@ def ship(
     _upload(folder, kaggle, dry_run)
     _push(folder, kaggle, sample, most_prior, dry_run)
     _submit(folder, kaggle, competition, ledger, per_day, yes, dry_run)
-
-
-def _clips(videos: Path | None) -> list[Path]:
-    from inference.videos import find_videos
-
-    return [] if videos is None else find_videos([videos])
 
 
 def _build(options: BuildOptions, into: Path) -> Built:
@@ -221,11 +173,11 @@ def _dry_run(folder: Path, videos: Path, isolation: str, max_fallback: float, ke
     from typing import cast
 
     from common.files import write_text
+    from kaggle_dataset.dry_run import sandbox
     from kaggle_dataset.dry_run.report import write_report
     from kaggle_dataset.dry_run.run import dry_run
-    from kaggle_dataset.dry_run.sandbox import Isolation
 
-    means = cast(Isolation, isolation)
+    means = cast("sandbox.Isolation", isolation)
     (folder / DRY_RUN_REPORT).unlink(missing_ok=True)  # one that was passed before says nothing if this one fails
     shown = dry_run(folder, videos, isolation=means, max_fallback=max_fallback, keep=keep, say=_say)
     write_text(folder / DRY_RUN_REPORT, json.dumps(shown.to_dict(), indent=1) + "\n")
@@ -297,17 +249,6 @@ def _chosen(built: Path | None, output: Path) -> Path:
     if not last.exists():
         raise ValueError(f"there is no build in {output}; first: dfdc build --owner NAME, or give build/<id>")
     return output / last.read_text(encoding="utf-8").strip()
-
-
-def _sizes(others: Sequence[str]) -> dict[str, int]:
-    """owner/slug=bytes of each; ValueError for another form."""
-    sizes = {}
-    for text in others:
-        ref, _, size = text.partition("=")
-        if ref.count("/") != 1 or not size.isdigit():
-            raise ValueError(f"--other {text!r} is not owner/slug=bytes")
-        sizes[ref] = int(size)
-    return sizes
 
 
 def _say(text: str) -> None:

@@ -10,6 +10,8 @@ import typer
 # models.checkpoint has it too, but imports torch, and the options must be there at once.
 MEMBERS_FOLDER = Path(__file__).resolve().parents[1] / "models" / "weights"
 
+EXIT_FAILED, EXIT_USAGE, EXIT_FALLBACKS = 1, 2, 3  # `dfdc --help` says what they mean
+
 Device = Annotated[str, typer.Option(help="cuda, cpu, or auto: cuda where there is one that works")]
 Members = Annotated[Path, typer.Option(help="folder of members (default: models/weights)", show_default=False)]
 BlendFile = Annotated[

@@ -24,7 +24,7 @@ Sender = Callable[[NDArray[np.uint8]], Pending]
 
 
 def pick_engine(device: torch.device) -> Engine:
-    """OpenVINO on the CPU where it is installed (5 to 6 times torch's speed there), torch everywhere else."""
+    """Pick OpenVINO on the CPU where it is installed (5 to 6 times torch's speed there), torch everywhere else."""
     return "openvino" if device.type == "cpu" and importlib.util.find_spec("openvino") else "torch"
 
 
@@ -47,11 +47,23 @@ def make_runner(
     threads: int = 0,
     batch: int = 0,
 ) -> Runner:
-    """Compile `module` for `device`; any number of images per call, in pieces of at most `batch`.
+    """Compile a network for a device.
 
-    size: side of the square input in pixels. threads: for OpenVINO, 0 is all cores. batch: 0 is 8 on the CPU, where
-    larger pieces leave the caches and cost up to twice as much per image, and 64 elsewhere. Raises ValueError for
-    OpenVINO on another device than the CPU.
+    Args:
+        module: takes (N, S, S, 3) uint8 and gives one output or a tuple of them, first axis N.
+        size: side of the square input in pixels.
+        device: where it runs.
+        precision: of the arithmetic.
+        engine: None: OpenVINO on the CPU where it is installed, else torch.
+        threads: for OpenVINO; 0 is all cores.
+        batch: images at a time. 0 is 8 on the CPU, where larger pieces leave the caches and cost up to twice as much
+            per image, and 64 elsewhere.
+
+    Returns:
+        A function of any number of images.
+
+    Raises:
+        ValueError: OpenVINO is asked for on another device than the CPU.
     """
     engine = engine or pick_engine(device)
     piece = batch or (8 if device.type == "cpu" else 64)
@@ -66,10 +78,16 @@ def make_runner(
 
 
 def in_pieces(send: Sender, piece: int) -> Runner:
-    """Any number of images per call, at most `piece` of them at a time, each sent before the one ahead is waited for.
+    """Make a function of any number of images of one that takes a few.
 
-    When the device's memory does not hold that many, half as many are tried, from then on; one that does not fit
-    raises torch's OutOfMemoryError.
+    When the device's memory does not hold a piece, half as many images are tried, from then on.
+
+    Args:
+        send: starts the work on a piece and returns what waits for it; the next piece is sent before.
+        piece: the most images at a time.
+
+    Raises:
+        torch.OutOfMemoryError: by the function returned, where a single image does not fit.
     """
 
     def call(images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:

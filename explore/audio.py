@@ -29,11 +29,20 @@ def extract_audio(
 ) -> pd.DataFrame:
     """Write the first sound track of each video to `output`/<stem>.<ending>.
 
-    wav: decoded to 16 bit PCM, rate and channels as they are. aac: the packets copied as they are, each with an ADTS
-    header (ISO/IEC 13818-7). A file that is there and carries the time of its video is passed over. progress: called
-    with 1 for each video. Returns a row per video: filename, status (ok | no_audio | not_aac | unreadable), reason,
-    codec of the video's sound, bytes written, file. Raises ValueError for another ending, or two videos that would
-    share a file; OSError when nothing can be written.
+    Args:
+        videos: files. One whose sound is there already, with the time of the video, is passed over.
+        output: the folder that is written to.
+        ending: "wav" decodes to 16 bit PCM, rate and channels as they are; "aac" copies the packets, each with an ADTS
+            header (ISO/IEC 13818-7).
+        progress: called with 1 for each video.
+
+    Returns:
+        A row per video: filename, status (ok | no_audio | not_aac | unreadable), reason, codec of the video's sound,
+        bytes written, file.
+
+    Raises:
+        ValueError: another ending, or two videos that would share a file.
+        OSError: nothing can be written.
     """
     if ending not in {"wav", "aac"}:
         raise ValueError(f"sound as {ending!r} is not known here; wav or aac")

@@ -44,10 +44,18 @@ class Picture:
 
 
 def draw_charts(table: pd.DataFrame, folder: Path) -> list[Picture]:
-    """Draw `metadata_table` into PNG files in `folder`: labels, distributions by label, fakes per original.
+    """Draw the distributions of a metadata table into PNG files; the same table gives the same bytes.
 
-    Distributions are of readable videos; a column without any value, and fakes per original where no original is known,
-    have no picture. The same table gives the same bytes. Raises ValueError for a table without rows.
+    Args:
+        table: of `metadata_table`. Distributions are of its readable videos.
+        folder: where the pictures are written.
+
+    Returns:
+        The pictures: labels, distributions by label, fakes per original. A column without any value has none, nor have
+        fakes per original where no original is known.
+
+    Raises:
+        ValueError: the table has no rows.
     """
     if table.empty:
         raise ValueError("there is no video to draw; give a folder that holds one")

@@ -144,11 +144,19 @@ def compare(
 ) -> Compared:
     """Run detectors over the same evenly spread frames of every video.
 
-    names: keys of DETECTORS. cache: a folder that keeps one file per video; what it has of these frames is not looked
-    at again. progress: called with 1 after each video. Times are wall clock on all cores, without decoding and without
-    a detector's first calls; ms_per_frame is the median over the videos. A score is on its detector's own scale. A
-    video that cannot be read is a row of `videos` with status "unreadable". Raises ValueError for an unknown name, no
-    name, frames below 1, and files of the same name.
+    Args:
+        videos: files of different names. One that cannot be read is a row of `videos` with the status "unreadable".
+        frames: frames per video.
+        names: keys of DETECTORS.
+        cache: a folder that keeps one file per video; frames that it knows are not looked at again.
+        progress: called with 1 after each video.
+
+    Returns:
+        Boxes in pixels with scores on the detector's own scale, and times: wall clock on all cores, without decoding
+        and without a detector's first calls; ms_per_frame is the median over the videos.
+
+    Raises:
+        ValueError: an unknown name, no name, frames below 1, or files of the same name.
     """
     if unknown := [name for name in names if name not in DETECTORS]:
         raise ValueError(ABSENT.get(unknown[0], f"no detector {unknown[0]!r}; known: {', '.join(DETECTORS)}"))

@@ -42,10 +42,17 @@ class Difference:
 
 
 def difference(original: Image, fake: Image) -> Difference:
-    """Compare two images (H, W, 3) of one size; ValueError when they are not.
+    """Compare two images of one size.
 
     A pixel is changed where any colour differs by more than CHANGED. The box is that of the largest region after
     closing gaps of a fiftieth of the short side, so that single specks of compression do not widen it.
+
+    Args:
+        original: (H, W, 3) uint8 RGB.
+        fake: of the same shape.
+
+    Raises:
+        ValueError: the images are not of one size.
     """
     if original.shape != fake.shape:
         raise ValueError(f"an original of {original.shape} and a fake of {fake.shape}: images of one size are needed")
@@ -64,10 +71,18 @@ def difference(original: Image, fake: Image) -> Difference:
 def draw_difference(
     fake: str, number: int, real: Image, made: Image, faces: NDArray[np.float32], folder: Path
 ) -> dict[str, str]:
-    """Two strips original | fake | difference: whole frames with the changed region marked, and a close view of it.
+    """Draw two strips original | fake | difference: whole frames with the changed region marked, and a close view.
 
-    faces: (N, 4) boxes in pixels, looked at closely where nothing is changed. Returns the names of the files written to
-    `folder`: {"whole": ..., "close": ...}.
+    Args:
+        fake: name of the fake, after which the files are named.
+        number: of the frame.
+        real: the original's frame, (H, W, 3) uint8 RGB.
+        made: the fake's frame, of the same shape.
+        faces: (N, 4) boxes in pixels; they are shown closely where nothing is changed.
+        folder: where the strips are written.
+
+    Returns:
+        The names of the files: {"whole": ..., "close": ...}.
     """
     found = difference(real, made)
     bright = np.asarray(cv2.convertScaleAbs(found.image, alpha=AMPLIFIED), dtype=np.uint8)

@@ -46,11 +46,15 @@ CELL = (320, 180)  # pixels, of a contact sheet
 
 
 def draw_boxes(image: Image, rows: pd.DataFrame, names: Sequence[str] | None = None) -> Image:
-    """The picture with boxes, and a legend below it with the number of boxes of each detector.
+    """Draw boxes on a picture, and below it a legend with the number of boxes of each detector.
 
-    image: (H, W, 3) uint8 RGB, not changed. rows: columns detector, x0, y0, x1, y1 in pixels; a column `note` is
-    written above its box. names: the detectors drawn and in the legend, those of the rows if not given. Returns
-    (H + legend, W, 3) uint8 RGB.
+    Args:
+        image: (H, W, 3) uint8 RGB; it is not changed.
+        rows: columns detector, x0, y0, x1, y1 in pixels; a column `note` is written above its box.
+        names: the detectors in picture and legend; None: those of the rows.
+
+    Returns:
+        (H + legend, W, 3) uint8 RGB.
     """
     names = list(dict.fromkeys(rows["detector"])) if names is None else names
     counts = rows["detector"].value_counts()
@@ -59,9 +63,17 @@ def draw_boxes(image: Image, rows: pd.DataFrame, names: Sequence[str] | None = N
 
 
 def draw_close(image: Image, rows: pd.DataFrame, box: Sequence[float], side: int = 240, times: float = 4) -> Image:
-    """What lies around one box, without a legend: a square of `side` pixels, `times` the box's own side.
+    """Draw what lies around one box, without a legend.
 
-    image: (H, W, 3) uint8 RGB, not changed. rows: as for `draw_boxes`. box: x0, y0, x1, y1 in pixels.
+    Args:
+        image: (H, W, 3) uint8 RGB; it is not changed.
+        rows: as for `draw_boxes`.
+        box: x0, y0, x1, y1 in pixels.
+        side: of the square picture, in pixels.
+        times: how many sides of the box the picture shows.
+
+    Returns:
+        (side, side, 3) uint8 RGB.
     """
     view, scale, corner = _close_up(image, box, side, (times - 1) / 2)
     moved = rows.copy()
@@ -80,10 +92,17 @@ def _close_up(image: Image, box: Sequence[float], side: int, margin: float) -> t
 def draw_points(
     image: Image, points: Mapping[str, NDArray[np.floating]], box: Sequence[float] | None = None, side: int = 480
 ) -> Image:
-    """The picture with sets of points: circles, or dots where a set is dense, and a legend below.
+    """Draw sets of points on a picture, as circles, or dots where a set is dense, and a legend below.
 
-    image: (H, W, 3) uint8 RGB, not changed. points: (N, 2) pixels by the name of the set. box: x0, y0, x1, y1; the
-    picture is then a square of `side` pixels around it, with 0.3 of the box on each side. Returns uint8 RGB.
+    Args:
+        image: (H, W, 3) uint8 RGB; it is not changed.
+        points: (N, 2) pixels by the name of the set.
+        box: x0, y0, x1, y1 in pixels: the picture is a square around it, with 0.3 of the box on each side. None: all of
+            the image.
+        side: of that square, in pixels.
+
+    Returns:
+        The picture with its legend, uint8 RGB.
     """
     out, scale, corner = (image.copy(), 1.0, (0, 0)) if box is None else _close_up(image, box, side, 0.3)
     unit = _unit(out)
@@ -99,9 +118,19 @@ def draw_points(
 def contact_sheet(
     images: Sequence[Image], captions: Sequence[str], columns: int = 4, cell: tuple[int, int] = CELL
 ) -> Image:
-    """Small pictures in rows, each whole in a cell of (width, height) pixels with its caption below.
+    """Put small pictures into rows, each whole in a cell with its caption below.
 
-    Returns (H, W, 3) uint8 RGB. Raises ValueError without pictures, and when the captions are not as many.
+    Args:
+        images: (H, W, 3) uint8 RGB each, of any size.
+        captions: one for each picture.
+        columns: pictures in a row.
+        cell: width and height of a cell in pixels.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: there are no pictures, or not as many captions.
     """
     if not images or len(images) != len(captions) or columns < 1:
         raise ValueError(f"a sheet of {len(images)} pictures, {len(captions)} captions and {columns} columns")

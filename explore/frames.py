@@ -36,11 +36,19 @@ def extract_frames(
 ) -> pd.DataFrame:
     """Write frames of each video to `output`/<stem>/<frame number, 5 digits>.<ending>, upright.
 
-    rate: frames per second of video, the first at or after each 1 / rate; None for all. A video whose folder is
-    complete, for the same rate, ending and file, is passed over; a folder appears when it is complete. progress: called
-    with 1 for each video. Returns a row per video: filename, status (ok | no_video | image | unreadable), reason,
-    frames written, folder. Raises ValueError for a rate that is not above 0, another ending, or two videos that would
-    share a folder; OSError when nothing can be written.
+    Args:
+        videos: files. One whose folder is complete, for the same rate, ending and file, is passed over.
+        output: where the folders are made; a folder appears when it is complete.
+        rate: frames per second of video, the first at or after each 1 / rate; None for all.
+        ending: png, or jpg.
+        progress: called with 1 for each video.
+
+    Returns:
+        A row per video: filename, status (ok | no_video | image | unreadable), reason, frames written, folder.
+
+    Raises:
+        ValueError: a rate that is not above 0, another ending, or two videos that would share a folder.
+        OSError: nothing can be written.
     """
     if rate is not None and not (math.isfinite(rate) and rate > 0):
         raise ValueError(f"cannot take {rate} frames per second; give a rate above 0, or none for all frames")

@@ -68,10 +68,18 @@ def draw_gallery(
     options: GalleryOptions,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Gallery:
-    """Draw into report/pictures; a picture that is there already, of the same file and boxes, is not drawn again.
+    """Draw what detectors saw into report/pictures; pictures that are no longer wanted are removed.
 
-    boxes, looked: of `detectors.compare`. faces, false: of `votes.vote` and `votes.false_boxes`. points: of
-    `landmarks.all_points`. progress: called with 1 for each video. Pictures that are no longer wanted are removed.
+    Args:
+        videos: the files that were looked at. A picture that is there already, of the same file and boxes, is kept.
+        boxes: of `detectors.compare`.
+        looked: of `detectors.compare`.
+        faces: of `votes.vote`.
+        false: of `votes.false_boxes`.
+        points: finds the points of a face, as `landmarks.all_points` does.
+        report: folder of the page.
+        options: how much is drawn.
+        progress: called with 1 for each video.
     """
     gallery, wanted = Gallery(), set()
     shown = _spread(false, options.false_boxes)

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from common.engine import Runner, make_runner
 from common.errors import DfdcError
 from common.files import sha256_of
-from faces.blazeface import decode_boxes, iou_one_to_many, load_blazeface, merge_groups, weighted_nms
+from faces.blazeface import decode_boxes, load_blazeface, merge_groups, weighted_nms
+from faces.boxes import iou_matrix
 from faces.crop import CropSpec, Image, cut, reach, square_around
 from faces.detect import LIKELY, MtcnnDetector
 from faces.tiles import focus, look
@@ -83,12 +84,20 @@ def absent(predictor: Path | None = None) -> dict[str, str]:
 def all_points(
     image: Image, box: Sequence[float], names: Sequence[str] | None = None, predictor: Path | None = None
 ) -> dict[str, Floats]:
-    """Every set of points of one face.
+    """Find every set of points of one face.
 
-    image: (H, W, 3) uint8 RGB. box: x0, y0, x1, y1 pixels, of any detector. names: of SETS, those that can be had here
-    if not given. predictor: dlib's model file. Returns (N, 2) pixels of the image by name; a set is left out when its
-    network finds no face there. Raises ValueError for an unknown name or a box without area, DfdcError when a set was
-    asked for that is not installed, or its file is not the expected one.
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        box: x0, y0, x1, y1 in pixels, of any detector.
+        names: of SETS; None: those that can be had here.
+        predictor: dlib's model file.
+
+    Returns:
+        (N, 2) pixels of the image by name. A set is left out when its network finds no face there.
+
+    Raises:
+        ValueError: an unknown name, or a box without area.
+        DfdcError: a set was asked for that is not installed, or its file is not the expected one.
     """
     missing = absent(predictor)
     names = [name for name in SETS if name not in missing] if names is None else names
@@ -111,7 +120,16 @@ def all_points(
 
 
 def blazeface_points(image: Image, box_xyxy: Floats) -> Floats | None:
-    """Right eye, left eye, nose, mouth, right ear, left ear (the person's right): (6, 2) pixels, None if not found."""
+    """Find the six points of BlazeFace.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        box_xyxy: (4,) pixels, of the face.
+
+    Returns:
+        (6, 2) pixels: right eye, left eye, nose, mouth, right ear, left ear, right being the person's; None if not
+        found.
+    """
     run, size = _blazeface()
     tile = focus(image.shape[1], image.shape[0], box_xyxy, size)[0]
     raw, logits = run(look(image, tile, size)[None])
@@ -125,7 +143,15 @@ def blazeface_points(image: Image, box_xyxy: Floats) -> Floats | None:
 
 
 def mtcnn_points(image: Image, box_xyxy: Floats) -> Floats | None:
-    """Right eye, left eye, nose, right and left mouth corner: (5, 2) pixels, None if not found."""
+    """Find the five points of MTCNN.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        box_xyxy: (4,) pixels, of the face.
+
+    Returns:
+        (5, 2) pixels: right eye, left eye, nose, right and left mouth corner; None if not found.
+    """
     x, y, side = square_around(box_xyxy, MTCNN_VIEW)
     corner, scale = np.array([x - side / 2, y - side / 2], dtype=np.float32), np.float32(side / MTCNN_VIEW.size)
     faces = _mtcnn()([cut(image, box_xyxy, MTCNN_VIEW)])[0]
@@ -134,10 +160,18 @@ def mtcnn_points(image: Image, box_xyxy: Floats) -> Floats | None:
 
 
 def mesh_points(image: Image, box_xyxy: Floats, eyes: Floats | None = None) -> Floats | None:
-    """The dense mesh: (468, 2) pixels, None where the network sees no face.
+    """Find the dense mesh of MediaPipe.
 
-    eyes: (2, 2) pixels, the person's right one first; the crop is turned until they lie level. Raises DfdcError when
-    the package is not installed or its file is not the expected one.
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        box_xyxy: (4,) pixels, of the face.
+        eyes: (2, 2) pixels, the person's right one first; the crop is turned until they lie level. None: not turned.
+
+    Returns:
+        (468, 2) pixels; None where the network sees no face.
+
+    Raises:
+        DfdcError: the package is not installed, or its file is not the expected one.
     """
     run = load_mesh()
     x, y, half = (float(v) for v in (*(box_xyxy[:2] + box_xyxy[2:]) / 2, (box_xyxy[2:] - box_xyxy[:2]).max() / 2))
@@ -157,9 +191,13 @@ def mesh_points(image: Image, box_xyxy: Floats, eyes: Floats | None = None) -> F
 
 @lru_cache(maxsize=1)
 def load_mesh() -> Any:
-    """The mesh network, compiled by OpenVINO for the CPU: (1, 192, 192, 3) float32 RGB in 0..1 in; points, logit out.
+    """Load the mesh network, compiled by OpenVINO for the CPU.
 
-    Raises DfdcError when the package is not installed, or its file is not the expected one.
+    Returns:
+        The network: (1, 192, 192, 3) float32 RGB from 0 to 1 goes in, points and logit come out.
+
+    Raises:
+        DfdcError: the package is not installed, or its file is not the expected one.
     """
     path = _mesh_path()
     if path is None or not path.is_file():
@@ -193,7 +231,7 @@ def _upright(eyes: Floats | None) -> NDArray[np.float64]:
 
 def _same_face(box_xyxy: Floats, found: Floats) -> int | None:
     """Which of the boxes found is the one that was given, None if none is."""
-    overlap = iou_one_to_many(box_xyxy.astype(np.float64), found.astype(np.float64))
+    overlap = iou_matrix(box_xyxy[None].astype(np.float64), found.astype(np.float64))[0]
     return int(overlap.argmax()) if len(found) and overlap.max() >= SAME else None
 
 

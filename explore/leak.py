@@ -51,16 +51,22 @@ def why_none(table: pd.DataFrame) -> str:
     real, fake = (known.loc[known["label"] == label, "group"].nunique() for label in ("REAL", "FAKE"))
     if min(real, fake) < LEAST:
         have = f"{real} groups with a real and {fake} with a fake"
-        return f"{have} among the readable videos; {LEAST} of each are needed to judge what metadata gives away"
+        return f"{have} among the readable videos; {LEAST} of each are needed to measure what metadata gives away"
     return "" if len(_features(known).columns) else "all readable videos have the same metadata"
 
 
 def leak(table: pd.DataFrame, seed: int = 0) -> Leak | None:
-    """Predict the label from the numbers and codecs of `metadata_table`, cross-validated by group.
+    """Predict the label from metadata alone, cross-validated by group.
 
-    Gradient boosted trees, which take missing values as they are (a missing sound track tells too); the width over the
-    height is one more column, since it is what gave away fakes of 2020's challenge, beside the time base of the sound.
-    The same table and seed give the same numbers. None where it cannot be judged: `why_none` says why.
+    Gradient boosted trees take missing values as they are (a missing sound track tells too). The width over the height
+    is one more column, since it gave away fakes of the challenge of 2020, beside the time base of the sound.
+
+    Args:
+        table: of `metadata_table`.
+        seed: the same table and seed give the same numbers.
+
+    Returns:
+        How well it works, or None where it cannot be measured; `why_none` says why.
     """
     if why_none(table):
         return None

@@ -46,12 +46,22 @@ def metadata_table(
     cache: Path,
     progress: Callable[[int], object] = lambda _: None,
 ) -> pd.DataFrame:
-    """One row per file of `videos`, in their order, with the columns COLUMNS; see `read_facts` for their meaning.
+    """Describe every file by what it says about itself, and by its label.
 
-    labels: of `read_labels`. cache: JSON lines; what is in it is not read again while path, size and time of change
-    are the same, so a run that was killed goes on. progress: called with 1 for each file. fakes_of_original: how many
-    fakes the labels name of this video's original (of itself, for a real); missing where labels name no original.
-    Missing numbers are NaN or NA, missing text is empty. Raises ValueError for two files of one name.
+    Args:
+        videos: files of different names.
+        labels: of `read_video_labels`.
+        cache: JSON lines. A file that is in it is not read again while its path, size and time of change are the same,
+            so a run that was killed goes on.
+        progress: called with 1 for each file.
+
+    Returns:
+        A row per file, in the order of `videos`, with the columns COLUMNS; `read_facts` says what they mean.
+        fakes_of_original counts the fakes that the labels name of this video's original (of itself, for a real); it is
+        missing where labels name no original. Missing numbers are NaN or NA, missing text is empty.
+
+    Raises:
+        ValueError: two files have one name.
     """
     names: dict[str, Path] = {}
     for video in videos:
@@ -81,9 +91,14 @@ def metadata_table(
 
 
 def write_table(table: pd.DataFrame, folder: Path) -> tuple[Path, Path]:
-    """Write metadata.csv and metadata.parquet into `folder`, each whole or not at all; returns their paths.
+    """Write metadata.csv and metadata.parquet, each whole or not at all; the same table gives the same bytes.
 
-    The same table gives the same bytes. Bytes of a filename that are not UTF-8 become question marks.
+    Args:
+        table: of `metadata_table`. Bytes of a filename that are not UTF-8 become question marks.
+        folder: where the files are written.
+
+    Returns:
+        The paths of both files.
     """
     texts = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
     clean = table.assign(**{n: table[n].map(lambda text: str(text).encode(errors="replace").decode()) for n in texts})
@@ -96,16 +111,22 @@ def write_table(table: pd.DataFrame, folder: Path) -> tuple[Path, Path]:
 
 
 def read_facts(path: Path) -> Facts:
-    """What one file says, never an exception: FIELDS, None or "" where it says nothing.
+    """Read what one file says about itself; a broken file is described and raises nothing.
 
-    status: ok; no_video (no video stream; cover art is none); image (a single picture); unreadable, with the reason,
-    also when the file ends before its last packet does. The first video and the first audio stream are described,
-    video_streams and audio_streams say how many there are.
+    Args:
+        path: the file.
 
-    width, height: pixels as stored, before `rotation`, the degrees clockwise that make the picture upright. frames: the
-    header's count where the file's index has an entry for each (mp4), else packets, counted by reading the file through
-    without decoding. fps: the average. bit_rate: bits per second of the stream, where known. duration, start_time:
-    seconds, of the stream, else of its packets. audio_frames: packets of audio, counted like frames.
+    Returns:
+        FIELDS, None or "" where the file says nothing. The first video and the first audio stream are described;
+        video_streams and audio_streams say how many there are.
+
+        - status: ok; no_video (no video stream; cover art is none); image (a single picture); unreadable, with the
+          reason, also when the file ends before its last packet does.
+        - width, height: pixels as stored, before `rotation`, the degrees clockwise that make the picture upright.
+        - frames: the header's count where the file's index has an entry for each (mp4), else packets, counted by
+          reading the file through without decoding. audio_frames: packets of audio, counted alike.
+        - fps: the average. bit_rate: bits per second of the stream, where known.
+        - duration, start_time: seconds, of the stream, else of its packets.
     """
     facts: Facts = dict.fromkeys(FIELDS) | dict.fromkeys(TEXT, "")
     try:

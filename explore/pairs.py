@@ -65,9 +65,17 @@ class PairOptions:
 
 @functools.lru_cache(maxsize=2)  # fakes of one original follow each other
 def frames_at(path: Path, numbers: Numbers) -> tuple[tuple[Image, ...], tuple[float, ...]]:
-    """The frames with these numbers, upright (H, W, 3) RGB, and their seconds, by decoding up to the last of them.
+    """Decode the frames with these numbers.
 
-    Fewer where the video ends sooner. VideoError for what is no video.
+    Args:
+        path: a video, decoded up to the last of them.
+        numbers: of the frames, from 0.
+
+    Returns:
+        The frames, upright (H, W, 3) uint8 RGB, and their seconds; fewer where the video ends sooner.
+
+    Raises:
+        VideoError: the file is no video.
     """
     images, seconds, wanted = [], [], set(numbers)
     with open_video(path, threads=0) as (container, stream):
@@ -81,10 +89,15 @@ def frames_at(path: Path, numbers: Numbers) -> tuple[tuple[Image, ...], tuple[fl
 
 
 def pair_up(table: pd.DataFrame, videos: Mapping[str, Path]) -> list[dict[str, str]]:
-    """For each fake of the table its original: {fake, original, found_by, reason}; `original` "" with a reason why.
+    """Find the original of each fake.
 
-    table: a row per video: filename, label, original, group, status, width, height, fps, frames. Where labels name no
-    original, it is the real video of the fake's group with frames of the same size that differs least from the fake.
+    Args:
+        table: a row per video: filename, label, original, group, status, width, height, fps, frames.
+        videos: the files by name.
+
+    Returns:
+        For each fake {fake, original, found_by, reason}; `original` is "" with a reason why. Where labels name none, it
+        is the real video of the fake's group with frames of the same size that differs least from the fake.
     """
     fakes = table[table["label"] == "FAKE"].sort_values("filename")
     rows = [_original_of(fake, table, videos) for fake in fakes.to_dict("records")]
@@ -115,7 +128,7 @@ def _original_of(fake: dict[str, Any], table: pd.DataFrame, videos: Mapping[str,
 
 
 def _words(value: Any) -> str:
-    """ "" for what is missing, also the NaN of a table."""
+    """The text, "" for what is missing, also for the NaN of a table."""
     return value if isinstance(value, str) else ""
 
 
@@ -138,12 +151,21 @@ def look_at_pairs(
     options: PairOptions | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Hold every fake against its original; strips of pictures go to `folder`, what is done is kept in `cache`.
+    """Compare every fake with its original, frame by frame.
 
-    detector: finds the face on the original, to say how much of the change lies on it. progress: called with 1 for
-    each fake. Returns a row per fake (FIELDS: shares 0..1 as means over frames, the box in pixels around the changed
-    regions of all frames; status ok, no_original, differ or unreadable with a reason) and a row per frame compared
-    (FRAME_FIELDS; whole and close name the strips original | fake | difference where one was drawn).
+    Args:
+        table: as for `pair_up`.
+        videos: the files by name.
+        folder: where strips of pictures are written.
+        cache: a folder that keeps what was compared.
+        detector: finds the face on the original, to say how much of the change lies on it.
+        options: how closely pairs are looked at.
+        progress: called with 1 for each fake.
+
+    Returns:
+        A row per fake (FIELDS: shares from 0 to 1 as means over frames; the box in pixels around the changed regions of
+        all frames; status ok, no_original, differ or unreadable with a reason), and a row per frame compared
+        (FRAME_FIELDS; whole and close name the strips original | fake | difference where one was drawn).
     """
     options = options or PairOptions()
     table = table.astype(dict.fromkeys(("width", "height", "fps", "frames"), "float64"))  # missing numbers become NaN

@@ -14,12 +14,12 @@ from explore import landmarks
 from explore.charts import draw_charts
 from explore.detectors import ABSENT, CPU, DETECTORS, compare
 from explore.gallery import GalleryOptions, draw_gallery
-from explore.labels import read_video_labels
 from explore.leak import leak, why_none
 from explore.metadata import metadata_table, write_table
 from explore.page import Findings, write_page
 from explore.page_faces import Detected
 from explore.pairs import FRAME_FIELDS, PairOptions, look_at_pairs
+from explore.video_labels import read_video_labels
 from explore.votes import agreement, false_boxes, summary, vote
 from faces.detect import BlazeDetector
 from faces.tiles import letterbox
@@ -46,9 +46,16 @@ class ExploreOptions:
 
 
 def find_media(inputs: Sequence[Path]) -> list[Path]:
-    """Files of `inputs`, sorted by name: a file as it is, of a folder all that end like media.
+    """List the files of `inputs` whose names end like media.
 
-    Raises ValueError for an input that does not exist, for a folder without media, and when nothing was given.
+    Args:
+        inputs: files, taken whatever their names are, and folders.
+
+    Returns:
+        The files, sorted by name.
+
+    Raises:
+        ValueError: an input does not exist, a folder holds no media, or nothing was given.
     """
     found = files_in(inputs, MEDIA_ENDINGS)
     if not found:
@@ -64,12 +71,23 @@ def explore(
     options: ExploreOptions | None = None,
     progress: Progress = lambda _stage, _total: lambda _done: None,
 ) -> Path:
-    """Look at `videos` and write output/index.html with its tables and pictures beside it; returns the page's path.
+    """Look at videos and write output/index.html, with its tables and pictures beside it.
 
-    videos: files, as of `find_media`. labels: metadata.json or a CSV; None takes the metadata.json beside the videos
-    where there is one. What is missing (labels, an extra package) is said in the page, a file that cannot be read is a
-    row with a reason. Run again, it goes on where it was stopped, and the same input gives the same page. Raises
-    ValueError for two files of one name, labels that cannot be read, and a detector that is not known.
+    Run again, it goes on where it was stopped, and the same input gives the same page. The page says what is missing
+    (labels, an extra package); a file that cannot be read is a row with a reason.
+
+    Args:
+        videos: files, as of `find_media`.
+        labels: a metadata.json or a CSV; None: the metadata.json beside the videos, where there is one.
+        output: folder of the page.
+        options: how much is looked at.
+        progress: called with a stage and its number of steps; what it returns is called with the steps done.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        ValueError: two files have one name, the labels cannot be read, or a detector is not known.
     """
     options = options or ExploreOptions()
     cache, paths = output / "cache", {video.name: video for video in videos}

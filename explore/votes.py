@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from faces.boxes import box_areas, iou_matrix, shared_areas
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
@@ -16,7 +18,7 @@ FACE_COLUMNS = ("filename", "frame", "face", *CORNERS, "votes", "detectors")
 
 # Detectors that share a vote: one network over other parts of the frame repeats its own errors.
 FAMILIES = {"blazeface_back_tiles": "blazeface_back"}
-# The cascade hands on what BlazeFace or MTCNN found: it is judged by the vote, but has none.
+# The cascade hands on what BlazeFace or MTCNN found: it is compared with the vote, but has none itself.
 VOTELESS = ("cascade",)
 
 NOBODY = -1
@@ -25,13 +27,23 @@ INSIDE = 0.7
 
 
 def vote(boxes: pd.DataFrame, looked: pd.DataFrame, least: int = 2, iou: float = 0.4) -> pd.DataFrame:
-    """The faces that at least `least` families of detectors agree on.
+    """Find the faces that at least `least` families of detectors agree on.
 
-    boxes, looked: of `detectors.compare`. iou: intersection over union from which on two boxes are of one face. Per
-    frame the box with the most votes (then the largest overlap with its supporters) is taken with all that overlap it,
-    again and again. Returns FACE_COLUMNS, a row per face: its number in the frame, the box that was taken in pixels,
-    the number of families and the detectors' names. Raises ValueError for `least` below 1, an iou outside 0..1, and
-    a box in a frame that nobody looked at.
+    Per frame the box with the most votes (then with the largest overlap with its supporters) is taken together with all
+    that overlap it, again and again.
+
+    Args:
+        boxes: of `detectors.compare`.
+        looked: of `detectors.compare`.
+        least: families that must agree.
+        iou: intersection over union from which on two boxes are of one face.
+
+    Returns:
+        FACE_COLUMNS, a row per face: its number in the frame, the box that was taken in pixels, the number of families
+        and the detectors' names.
+
+    Raises:
+        ValueError: `least` is below 1, an iou outside 0..1, or a box lies in a frame that nobody looked at.
     """
     if least < 1 or not 0 < iou <= 1:
         raise ValueError(f"a vote of {least} detectors at iou {iou}: at least 1 is needed, and an iou in 0..1")
@@ -67,10 +79,18 @@ def _agreed(boxes: Floats, names: NDArray[np.object_], least: int, iou: float) -
 
 
 def matched(boxes: pd.DataFrame, faces: pd.DataFrame, iou: float = 0.4) -> pd.Series:
-    """The number of the face that each box is of, NOBODY for a false box; index as in `boxes`.
+    """Say which face each box is of.
 
-    A face is given to one box of each detector, the pairs with the largest overlap first, so that a second box over
-    the same face is false.
+    A face is given to one box of each detector, the pairs with the largest overlap first, so that a second box over the
+    same face is false.
+
+    Args:
+        boxes: of `detectors.compare`.
+        faces: of `vote`.
+        iou: intersection over union from which on a box is of a face.
+
+    Returns:
+        The number of the face, NOBODY for a false box; indexed as `boxes`.
     """
     answer = np.full(len(boxes), NOBODY, dtype=np.int64)
     corners, theirs, numbers = _corners(boxes), _corners(faces), faces["face"].to_numpy(dtype=np.int64)
@@ -85,16 +105,25 @@ def matched(boxes: pd.DataFrame, faces: pd.DataFrame, iou: float = 0.4) -> pd.Se
 def summary(
     boxes: pd.DataFrame, looked: pd.DataFrame, timing: pd.DataFrame, faces: pd.DataFrame, iou: float = 0.4
 ) -> pd.DataFrame:
-    """How each detector did, a row per detector in the order of `timing`.
+    """Sum up how each detector did.
 
-    Columns: detector, frames, frames_with_face and videos_with_face (where it gave a box), boxes, faces_per_frame,
-    faces_per_video (frames added up), median_side (pixels, the root of a box's area), median_score (on the detector's
-    own scale), ms_per_frame; and by the vote found, missed, false, missed_largest (frames whose largest face
-    was missed), precision = found / boxes and recall = found / faces, NaN where nothing is divided.
+    Args:
+        boxes: of `detectors.compare`.
+        looked: of `detectors.compare`.
+        timing: of `detectors.compare`.
+        faces: of `vote`.
+        iou: as for `matched`.
+
+    Returns:
+        A row per detector in the order of `timing`: detector, frames, frames_with_face and videos_with_face (where it
+        gave a box), boxes, faces_per_frame, faces_per_video (frames added up), median_side (pixels, the root of a box's
+        area), median_score (on the detector's own scale), ms_per_frame; and by the vote found, missed, false,
+        missed_largest (frames whose largest face was missed), precision = found / boxes and recall = found / faces, NaN
+        where nothing is divided.
     """
     of = matched(boxes, faces, iou)
     hits = set(zip(boxes["filename"], boxes["frame"], of, boxes["detector"], strict=True))
-    area = pd.Series(_area(_corners(faces)), index=faces.index)
+    area = pd.Series(box_areas(_corners(faces)), index=faces.index)
     largest = faces.loc[area.groupby([faces["filename"], faces["frame"]]).idxmax()]
     first = list(zip(largest["filename"], largest["frame"], largest["face"], strict=True))
     videos = looked["filename"].nunique()
@@ -119,10 +148,17 @@ def summary(
 
 
 def agreement(boxes: pd.DataFrame, names: Sequence[str], iou: float = 0.4) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """How far detectors see the same, two tables with a row and a column per name.
+    """Measure how far detectors see the same.
 
-    The first: the share of the row's boxes that have a partner among the column's, one each, at `iou` or more. The
-    second: the mean intersection over union of those pairs. NaN where there is no box, or no pair.
+    Args:
+        boxes: of `detectors.compare`.
+        names: the detectors.
+        iou: as for `matched`.
+
+    Returns:
+        Two tables with a row and a column per name. The first: the share of the row's boxes that have a partner among
+        the column's, one each. The second: the mean intersection over union of those pairs. NaN where there is no box
+        or pair.
     """
     pairs, total = np.zeros((len(names), len(names))), np.zeros((len(names), len(names)))
     everything, detector = _corners(boxes), boxes["detector"].to_numpy()
@@ -141,11 +177,17 @@ def agreement(boxes: pd.DataFrame, names: Sequence[str], iou: float = 0.4) -> tu
 
 
 def false_boxes(boxes: pd.DataFrame, faces: pd.DataFrame, iou: float = 0.4) -> pd.DataFrame:
-    """The boxes that the vote does not bear out, to be looked at: rows of `boxes` with a column `kind`.
+    """List the boxes that are of no face by the vote.
 
-    kind: "double" over a face that another box of the detector is of, "inside a face", "around a face", "beside a
-    face" where they overlap otherwise, "elsewhere" where no face is near: on a shirt, on a board, or a face that one
-    detector alone saw.
+    Args:
+        boxes: of `detectors.compare`.
+        faces: of `vote`.
+        iou: as for `matched`.
+
+    Returns:
+        Rows of `boxes` with a column `kind`: "double" over a face that another box of the detector is of, "inside a
+        face", "around a face", "beside a face" where they overlap otherwise, "elsewhere" where no face is near: on a
+        shirt, on a board, or a face that one detector alone saw.
     """
     wrong = boxes[matched(boxes, faces, iou) == NOBODY].copy()
     known = dict(iter(faces.groupby(["filename", "frame"])))
@@ -159,9 +201,16 @@ def false_boxes(boxes: pd.DataFrame, faces: pd.DataFrame, iou: float = 0.4) -> p
 
 
 def missed_faces(boxes: pd.DataFrame, faces: pd.DataFrame, names: Sequence[str], iou: float = 0.4) -> pd.DataFrame:
-    """The faces that a detector did not find, to be looked at: rows of `faces` with the detector's name in `missed_by`.
+    """List the faces that a detector did not find.
 
-    names: the detectors that looked.
+    Args:
+        boxes: of `detectors.compare`.
+        faces: of `vote`.
+        names: the detectors that looked.
+        iou: as for `matched`.
+
+    Returns:
+        Rows of `faces` with the detector's name in `missed_by`.
     """
     of = matched(boxes, faces, iou)
     hits = set(zip(boxes["filename"], boxes["frame"], of, boxes["detector"], strict=True))
@@ -169,24 +218,6 @@ def missed_faces(boxes: pd.DataFrame, faces: pd.DataFrame, names: Sequence[str],
     gone = {name: np.array([(*key, name) not in hits for key in keys], dtype=bool) for name in names}
     parts = [faces[rows].assign(missed_by=name) for name, rows in gone.items()]
     return pd.concat(parts, ignore_index=True).sort_values(["filename", "frame", "face"], kind="stable")
-
-
-def iou_matrix(one: Floats, other: Floats) -> Floats:
-    """Intersection over union of boxes (N, 4) with boxes (M, 4): (N, M), 0 where the union has no area."""
-    shared = _shared(one, other)
-    union = _area(one)[:, None] + _area(other) - shared
-    return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))
-
-
-def _shared(one: Floats, other: Floats) -> Floats:
-    """Pixels that boxes (N, 4) and (M, 4) have in common, (N, M)."""
-    low = np.maximum(one[:, None, :2], other[None, :, :2])
-    high = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    return np.asarray(np.prod(np.maximum(high - low, 0), axis=2))
-
-
-def _area(boxes: Floats) -> Floats:
-    return np.asarray((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
 
 
 def _pairs(overlap: Floats, iou: float) -> tuple[Ints, Ints]:
@@ -202,13 +233,13 @@ def _pairs(overlap: Floats, iou: float) -> tuple[Ints, Ints]:
 
 
 def _kind(box: Floats, faces: Floats, iou: float) -> str:
-    shared = _shared(box, faces)[0]
+    shared = shared_areas(box, faces)[0]
     near = int(shared.argmax())
     if shared[near] <= 0:
         return "elsewhere"
     if iou_matrix(box, faces).max() >= iou:
         return "double"
-    area, face = float(_area(box)[0]), float(_area(faces)[near])
+    area, face = float(box_areas(box)[0]), float(box_areas(faces)[near])
     if shared[near] < INSIDE * min(area, face):
         return "beside a face"
     return "inside a face" if area < face else "around a face"

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from common.errors import DfdcError
 from common.files import sha256_of
+from faces.boxes import iou_matrix
 
 WEIGHTS_DIR = Path(__file__).resolve().parent / "weights"
 POINTS = 6  # right eye, left eye, nose, mouth, right ear, left ear (the person's right)
@@ -163,7 +164,7 @@ def weighted_nms(
     order = order[np.argsort(-scores[order], kind="stable")]
     number = 0
     while len(order):
-        close = iou_one_to_many(boxes[order[0]], boxes[order]) > overlap
+        close = iou_matrix(boxes[order[:1]], boxes[order])[0] > overlap
         close[0] = True
         group[order[close]] = number
         order, number = order[~close], number + 1
@@ -186,14 +187,3 @@ def merge_groups(
     best = np.zeros(count, dtype=np.float32)
     np.maximum.at(best, group[kept], scores[kept])
     return (merged / total[:, None]).astype(np.float32), best
-
-
-def iou_one_to_many(box: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union of one box (4,) with boxes (N, 4); 0 where the union has no area."""
-    width = np.minimum(box[2], boxes[:, 2]) - np.maximum(box[0], boxes[:, 0])
-    height = np.minimum(box[3], boxes[:, 3]) - np.maximum(box[1], boxes[:, 1])
-    shared = np.maximum(width, 0) * np.maximum(height, 0)
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    union = (box[2] - box[0]) * (box[3] - box[1]) + areas - shared
-    ratio: NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    return ratio

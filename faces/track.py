@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from faces.boxes import iou_matrix
 from faces.detect import SURE, FrameFaces
 
 Floats = NDArray[np.float64]
@@ -64,23 +65,22 @@ def _assign(expected: list[Floats], boxes: Floats) -> dict[int, int]:
     """Face -> track, the pairing with the greatest total affinity (Kuhn 1955); pairs too far apart are left out."""
     if not expected or not len(boxes):
         return {}
-    affinity = np.array([[_affinity(old, new) for new in boxes] for old in expected])
+    overlap = iou_matrix(np.stack(expected), boxes)
+    affinity = np.array(
+        [[_affinity(old, new, overlap[t, n]) for n, new in enumerate(boxes)] for t, old in enumerate(expected)]
+    )
     rows, columns = linear_sum_assignment(-affinity)
     return {int(c): int(r) for r, c in zip(rows, columns, strict=True) if affinity[r, c] > 0}
 
 
-def _affinity(old: Floats, new: Floats) -> float:
+def _affinity(old: Floats, new: Floats, iou: float) -> float:
     """IoU, and where boxes of like size no longer overlap a little credit for being near; 0 is a stranger.
 
     Judged frames lie a third of a second apart, so that a walking person's boxes may just miss each other.
     """
-    width = min(old[2], new[2]) - max(old[0], new[0])
-    height = min(old[3], new[3]) - max(old[1], new[1])
     area_old, area_new = _area(old), _area(new)
     if not (area_old > 0 and area_new > 0):
         return 0.0
-    shared = max(width, 0.0) * max(height, 0.0)
-    iou = shared / (area_old + area_new - shared)
     side = np.sqrt(max(area_old, area_new))
     near = 1 - float(np.linalg.norm(_centre(old) - _centre(new))) / side
     alike = min(area_old, area_new) / max(area_old, area_new)

@@ -1,1 +1,1 @@
-"""The post office: packs code and members, proves the kernel offline, sends it, fetches what it is worth."""
+"""Packaging and submission: packs code and members, runs the kernel offline, uploads, pushes and submits it."""

@@ -65,7 +65,7 @@ def read_weights(model: Path) -> Weights:
 
 
 def build_folded(weights: Weights) -> nn.Module:
-    """timm's mobilenetv1_100 without a classifier, batch norms as identities that add the folded biases."""
+    """Build timm's mobilenetv1_100 without a classifier, batch norms as identities that add the folded biases."""
     network = timm.create_model("mobilenetv1_100", pretrained=False, num_classes=0)
     # The network was trained on BGR and ours see RGB: the stem's input channels change places.
     stem = weights["conv1/convolution/merged_input"][:, :, ::-1]

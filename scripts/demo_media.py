@@ -67,7 +67,7 @@ LABELS = [
     *((name, "REAL", note) for name, note in REAL_CLIPS.items()),
     ("five_people.mp4", "REAL", "pan over a picture of five people"),
     ("swapped.mp4", "FAKE", f"made on the spot: the face of {FACE_CLIP} blended onto the person of {PERSON_CLIP}"),
-    ("no_face.mp4", "", "a cartoon without faces: nothing to judge"),
+    ("no_face.mp4", "", "a cartoon without faces: nothing to score"),
     ("broken.mp4", "", "damaged on purpose: cannot be read"),
 ]
 
@@ -229,7 +229,7 @@ def write_broken(target: Path) -> None:
 
 
 def write_labels(target: Path) -> None:
-    """filename,label,note of every video; the label is empty where there is nothing to judge."""
+    """filename,label,note of every video; the label is empty where there is nothing to score."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([("filename", "label", "note"), *LABELS])
     write_text(target, text.getvalue())

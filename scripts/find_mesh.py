@@ -56,6 +56,7 @@ def _numbers(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.float32]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Find the meshes of all faces and write them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", nargs="+", type=Path, help="folders or uncompressed tars of face crops")
     parser.add_argument("--labels", required=True, type=Path, help="CSV with a column face; boxes and points if known")

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from faces.blazeface import iou_one_to_many
+from faces.boxes import iou_matrix
 from faces.crop import CropSpec, Image, cut
 from faces.detect import SURE, BlazeDetector, MtcnnDetector
 from faces.store import CropStore
@@ -42,7 +42,7 @@ def from_videos(videos: list[Path], frames: int) -> Iterator[tuple[float, float]
     for images in readable(videos, frames):
         for ours, theirs in zip(blaze(images), mtcnn(images), strict=True):
             for box in theirs.boxes_xyxy.astype(np.float64):
-                overlap = iou_one_to_many(box, ours.boxes_xyxy.astype(np.float64))
+                overlap = iou_matrix(box[None], ours.boxes_xyxy.astype(np.float64))[0]
                 if not len(overlap) or overlap.max() < 0.4 or ours.scores[overlap.argmax()] < SURE:
                     continue
                 width, height = box[2] - box[0], box[3] - box[1]

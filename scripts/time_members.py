@@ -27,6 +27,7 @@ CROPS = 32
 
 
 def main(folder: Path, device: str, rounds: int) -> None:
+    """Time the members of a folder side by side and write the seconds into their cards."""
     loaded_members = load_members(pick_device(device), folder)
     rng = np.random.default_rng(0)
     sizes = {p.card.name: p.card.crop.size for p in loaded_members}

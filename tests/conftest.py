@@ -1,4 +1,4 @@
-"""What many tests share: the sample media, and a small member that judges quickly."""
+"""What many tests share: the sample media, and a small member that predicts quickly."""
 
 import importlib.util
 import os
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from faces.crop import CropSpec
 from models.backend import LoadedMember, load_members
@@ -14,6 +15,10 @@ from models.registry import build_backbone
 
 os.environ.setdefault("TQDM_DISABLE", "1")  # bars of captured runs are noise in a failure
 
+
+# On a busy machine hypothesis takes the slowness of the machine for that of the data.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 SLOW = os.environ.get("DFDC_SLOW") == "1"
 

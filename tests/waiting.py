@@ -34,6 +34,22 @@ def wait_until(condition: Callable[[], object], what: str, limit: float = LIMIT)
         time.sleep(PAUSE)
 
 
+class StoppedClock:
+    """Stands in for the module `time` where a short limit is tested: it runs only while something goes on.
+
+    So the limit is not reached before or afterwards, however long a busy machine takes.
+    """
+
+    def __init__(self, begun: Callable[[], bool], over: Callable[[], bool] = lambda: False) -> None:
+        self.begun, self.over, self.start = begun, over, 0.0
+
+    def monotonic(self) -> float:
+        """Seconds since `begun` was first seen to be true; 0 before, and when it is over."""
+        if not self.start and self.begun():
+            self.start = time.monotonic()
+        return time.monotonic() - self.start if self.start and not self.over() else 0.0
+
+
 def in_time(call: Callable[[], Value], what: str, limit: float = LIMIT) -> Value:
     """The value of a call that might never end.
 

@@ -15,14 +15,14 @@ from typing import Any
 
 from common.errors import DfdcError
 from common.files import sha256_of
-from kaggle_dataset.bundle.gate import (
+from kaggle_dataset.bundle.checks import (
     BLEND,
     DATASET_METADATA,
     KERNEL_METADATA,
     MANIFEST,
     WHEEL,
     Report,
-    gate,
+    check_dataset,
     name_problems,
 )
 from kaggle_dataset.bundle.members import measure_drift, stage_members, summary
@@ -73,11 +73,11 @@ def build(options: BuildOptions, output: Path, say: Callable[[str], None] = lamb
         say: is told each step.
 
     Returns:
-        The folders, the manifest and the gate's report; `fresh` is False where the same content was there already.
+        The folders, the manifest and the report of the checks; `fresh` is False where this content was there already.
 
     Raises:
         ValueError: when members must be stored anew in fp16 and there are no videos to measure what that changes.
-        DfdcError: for what the gate refuses, and when a folder of this id was changed after it was built.
+        DfdcError: for what the checks refuse, and when a folder of this id was changed after it was built.
     """
     address, others = options.address, options.others
     output.mkdir(parents=True, exist_ok=True)
@@ -93,8 +93,8 @@ def build(options: BuildOptions, output: Path, say: Callable[[str], None] = lamb
         data = _json(manifest)
         identity = hashlib.sha256(data).hexdigest()
         staged = _write(work / "staged", entries, data, address, _kernel_files(address, others, identity))
-        say("gate")
-        report = gate(staged / "dataset", others).refuse()
+        say("checks")
+        report = check_dataset(staged / "dataset", others).refuse()
         target = output / identity[:ID_DIGITS]
         fresh = _place(staged, target)
     return Built(target.name, target / "dataset", target / "kernel", manifest, report, fresh, tuple(converted), drift)

@@ -19,15 +19,25 @@ if TYPE_CHECKING:
     from models.checkpoint import Card
 
 BLEND_ROW = "blend"  # in a table of drifts, beside the members
-DRIFT_FRAMES = 8  # judged per video to measure drift
+DRIFT_FRAMES = 8  # of each video, on which drift is measured
 
 
 def stage_members(source: Path, target: Path, blend_file: Path | None = None) -> tuple[Blend, list[str]]:
     """Put the members of a blend into `target`, fp16 safetensors and cards, and the blend beside them.
 
-    blend_file: default is the one beside the members, else equal weights. A member whose tensors are stored as
-    `compress` stores them stays byte for byte; of any other the card and the blend get the new hash. Returns the blend
-    and the names of the members that were stored anew. Raises DfdcError when a file is missing or not its card's.
+    A member whose tensors are stored as `compress` stores them stays byte for byte; of any other the card and the blend
+    get the new hash.
+
+    Args:
+        source: folder of the members.
+        target: folder that is filled.
+        blend_file: None: the one beside the members, else equal weights.
+
+    Returns:
+        The blend, and the names of the members that were stored anew.
+
+    Raises:
+        DfdcError: a file is missing, or is not its card's.
     """
     from ensemble.blend import FILE
     from inference.pipeline import load_blend
@@ -81,10 +91,19 @@ def _stage(card: Card, source: Path, target: Path) -> Card:
 
 
 def measure_drift(source: Path, target: Path, blend: Blend, videos: Sequence[Path]) -> dict[str, float]:
-    """How far the staged members move from the source's: max |difference of prob_fake| over the faces of videos.
+    """Measure how far the staged members move from the source's, on the CPU and all the way from video to probability.
 
-    Both go the whole way from video to probability on the CPU. Returns a value per member, and one for the blend.
-    Raises ValueError when the videos show no face.
+    Args:
+        source: folder of the members.
+        target: folder of the staged ones.
+        blend: of these members.
+        videos: clips with faces.
+
+    Returns:
+        The largest |difference of prob_fake| over the faces, per member and for the blend.
+
+    Raises:
+        ValueError: the videos show no face.
     """
     before, after = _predict(source, blend, videos), _predict(target, blend, videos)
     if not len(before[BLEND_ROW]):
@@ -106,7 +125,12 @@ def _predict(folder: Path, blend: Blend, videos: Sequence[Path]) -> Mapping[str,
 
 
 def summary(folder: Path, blend: Blend) -> dict[str, object]:
-    """What a manifest says of the blend and its members. folder: where they are staged."""
+    """Describe the blend and its members as a manifest does.
+
+    Args:
+        folder: where the members are staged.
+        blend: of these members.
+    """
     cards = {name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in blend.members}
     told = ("backbone", "bytes", "dtype", "max_drift", "parameters", "sha256")
     return {

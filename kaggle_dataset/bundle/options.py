@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kaggle_dataset.bundle.gate import LICENSES, slug_problems
+from kaggle_dataset.bundle.checks import LICENSES, slug_problems
 
 COMPETITION = "deepfake-detection-challenge"
 

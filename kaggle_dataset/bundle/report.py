@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common.files import write_text
 from common.html import Cell, Table, number, render
-from kaggle_dataset.bundle.gate import LIMIT_BYTES, LIMIT_FILES, Report
+from kaggle_dataset.bundle.checks import LIMIT_BYTES, LIMIT_FILES, Report
 
 
 def write_report(path: Path, identity: str, report: Report, drift: Mapping[str, float | None]) -> None:
@@ -17,7 +17,7 @@ def write_report(path: Path, identity: str, report: Report, drift: Mapping[str, 
     Args:
         path: the file.
         identity: name of the built folder.
-        report: of the gate, which the build passed.
+        report: of the checks that the build passed.
         drift: member -> by how much prob_fake of a face moved at most when stored in fp16; None: not measured.
 
     Raises:

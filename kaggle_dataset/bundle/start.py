@@ -87,8 +87,15 @@ def is_ours(data: bytes) -> bool:
 def lay_out(manifest: Path, tree: Path) -> list[str]:
     """Copy every file to its place below `tree`, verified on the way, and unpack the source.
 
-    Returns the requirements that the bundled wheels fulfil, such as av==18.1.0. Raises StartError that names every
-    file which is missing or differs.
+    Args:
+        manifest: the dataset's manifest.json.
+        tree: the folder that becomes the working tree.
+
+    Returns:
+        The requirements that the bundled wheels fulfil, such as av==18.1.0.
+
+    Raises:
+        StartError: files are missing or differ; all of them are named.
     """
     values = json.loads(manifest.read_bytes())
     wrong, text = [], "{}"
@@ -109,7 +116,11 @@ def lay_out(manifest: Path, tree: Path) -> list[str]:
 
 
 def inside(tree: Path, name: str) -> Path:
-    """Where `name` goes; StartError when that is not below the tree."""
+    """Return where `name` goes below `tree`.
+
+    Raises:
+        StartError: that is not below the tree.
+    """
     pure = PurePosixPath(name)
     if not pure.parts or pure.is_absolute() or ".." in pure.parts or "\\" in name:
         raise StartError(f"the dataset has a file for {name!r}, which is not below the tree; do not run it")
@@ -117,7 +128,16 @@ def inside(tree: Path, name: str) -> Path:
 
 
 def fetch(where: Path, target: Path, entry: dict[str, Any]) -> str:
-    """Copy a file and hash what is copied; returns what is wrong with it, or "" after it was found right."""
+    """Copy a file and hash what is copied.
+
+    Args:
+        where: folder of the dataset.
+        target: the copy.
+        entry: the file's entry in the manifest.
+
+    Returns:
+        What is wrong with the file; "" after it was found right.
+    """
     if not where.is_file():
         return "missing"
     if (size := where.stat().st_size) != entry["bytes"]:
@@ -133,7 +153,13 @@ def fetch(where: Path, target: Path, entry: dict[str, Any]) -> str:
 
 
 def install(wheels: list[str], tree: Path, libraries: Path) -> None:
-    """Install the bundled wheels beside the tree; pip takes of each the one for this Python."""
+    """Install the bundled wheels beside the tree; pip takes of each the one for this Python.
+
+    Args:
+        wheels: requirements, such as av==18.1.0.
+        tree: the working tree, which holds the wheels.
+        libraries: the folder that they are installed into.
+    """
     if not wheels:
         return
     command = [
@@ -171,7 +197,7 @@ def environment(libraries: Path) -> dict[str, str]:
 
 
 def listing(folder: Path, limit: int = 200) -> str:
-    """Files below `folder` and their sizes, at most `limit` of them."""
+    """List the files below `folder` and their sizes, at most `limit` of them, a line each."""
     lines = []
     for place, inner, names in os.walk(folder):
         inner.sort()

@@ -119,16 +119,30 @@ def read_pins(path: Path = REQUIREMENTS) -> dict[str, str]:
 
 
 def lacking(image: Image, pins: dict[str, str], without: Collection[str] = ()) -> list[str]:
-    """The needed distributions that the image lacks, or has in a version that is neither pinned nor accepted."""
+    """Name the needed distributions that the image lacks, or has in a version that is neither pinned nor accepted.
+
+    Args:
+        image: what Kaggle's image has.
+        pins: version by distribution, of requirements.txt.
+        without: distributions to leave out.
+    """
     wanted = sorted(set(NEEDED.values()) - set(without))
     return [n for n in wanted if not image.has(n, image.accepted.get(n) or SpecifierSet(f"=={pins[n]}"))]
 
 
 def gather(cache: Path, without: Collection[str] = (), image: Image | None = None) -> list[Wheel]:
-    """Every wheel that the image lacks, with what these wheels ask for in turn; sorted by file name.
+    """Collect every wheel that the image lacks, with what these wheels ask for in turn.
 
-    cache: folder where they are kept; with all of them there no network is needed. without: distributions to leave
-    out. Raises DfdcError when one cannot be had, or asks for something that neither the image nor a pin gives.
+    Args:
+        cache: folder where they are kept; with all of them there no network is needed.
+        without: distributions to leave out.
+        image: what Kaggle's image has; None: as kaggle_dataset/image.toml says.
+
+    Returns:
+        The wheels, sorted by file name.
+
+    Raises:
+        DfdcError: a wheel cannot be had, or asks for something that neither the image nor a pin gives.
     """
     image, pins = image or read_image(), read_pins()
     todo, wheels = lacking(image, pins, without), dict[str, list[Wheel]]()
@@ -145,7 +159,18 @@ def gather(cache: Path, without: Collection[str] = (), image: Image | None = Non
 
 
 def fetch(name: str, version: str, python: str, image: Image, cache: Path) -> Path:
-    """The wheel of a distribution for one Python of the image: from the cache, else downloaded into it."""
+    """Return the wheel of a distribution for one Python of the image, from the cache or downloaded into it.
+
+    Args:
+        name: of the distribution.
+        version: the pinned one.
+        python: such as 3.11.
+        image: what Kaggle's image has.
+        cache: folder where wheels are kept.
+
+    Raises:
+        DfdcError: there is no such wheel, or no network to fetch it.
+    """
     if found := _cached(name, version, python, image, cache):
         return found
     cache.mkdir(parents=True, exist_ok=True)

@@ -34,11 +34,15 @@ class SessionEnvironment:
 
 
 def make_environment(folder: Path, names: Iterable[str], connections: Path) -> SessionEnvironment:
-    """Make a virtual environment with the distributions `names`, in the versions that this one has, and their needs.
+    """Make a virtual environment that has no more than Kaggle's image is said to have, and a guard of connections.
 
-    The guard is in it: every Python process
-    writes the connections that it tries into `connections`. Raises DfdcError when a distribution does not say which
-    files it has.
+    Args:
+        folder: where it is made.
+        names: the distributions it has, in the versions of this environment, and what they need.
+        connections: a file into which every Python process writes the connections that it tries.
+
+    Raises:
+        DfdcError: a distribution does not say which files it has.
     """
     venv.EnvBuilder(symlinks=True, with_pip=False).create(folder)
     site = next((folder / "lib").glob("python*/site-packages"))
@@ -60,10 +64,15 @@ def make_environment(folder: Path, names: Iterable[str], connections: Path) -> S
 
 
 def link_files(distribution: importlib.metadata.Distribution, site: Path, foreign: Collection[str]) -> Path:
-    """Link the files of a distribution, and what Python has compiled of them, to their places in `site`.
+    """Link the files of a distribution, and what Python has compiled of them, to their places in another environment.
 
-    foreign: folders, relative, with files of distributions that stay out; any other folder is one link. Returns the
-    folder that the distribution lies in. Its programs, which lie outside of that, are left out.
+    Args:
+        distribution: whose programs, which lie outside of its folder, are left out.
+        site: the other environment's site-packages.
+        foreign: folders, relative, with files of distributions that stay out; any other folder is one link.
+
+    Returns:
+        The folder that the distribution lies in.
     """
     origin = Path(str(distribution.locate_file("")))
     for file in _files(distribution):

@@ -22,7 +22,11 @@ KEPT = {os.ST_NOSUID: NOSUID, os.ST_NODEV: NODEV, os.ST_NOEXEC: NOEXEC, os.ST_NO
 
 
 def mount(source: str, target: Path, kind: str = "", flags: int = 0) -> None:
-    """mount(2); OSError that names the target."""
+    """Attach a file system to the tree, as mount in section 2 of the manual.
+
+    Raises:
+        OSError: it fails; the error names the target.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mount(source.encode(), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), None):
         number = ctypes.get_errno()
@@ -44,7 +48,12 @@ def bind(source: Path, target: Path, writable: bool) -> None:
 
 
 def build(root: Path, mounts: list[tuple[str, str, bool]]) -> None:
-    """Below `root`: this machine's folders, but new ones where `mounts` says so, and only our processes in /proc."""
+    """Lay out the root of a session and show only its own processes in /proc.
+
+    Args:
+        root: an empty folder.
+        mounts: (source, target, writable) of what lies elsewhere than on this machine.
+    """
     mount("tmpfs", root, "tmpfs", NOSUID | NODEV)
     replaced = {"proc", *(Path(target).parts[1] for _, target, _ in mounts if len(Path(target).parts) == 2)}
     replaced.add("kaggle")

@@ -11,7 +11,7 @@ from typing import Any
 from common.files import write_text
 from common.html import Cell, Table, render
 from inference.schedule.duration import clock
-from kaggle_dataset.bundle.gate import LIMIT_BYTES
+from kaggle_dataset.bundle.checks import LIMIT_BYTES
 
 HOURS = 9 * 3600.0  # of a submission's run, in the competition's rules
 PLANNED = 4000  # videos of the test set that those hours are for
@@ -62,7 +62,7 @@ class DryRunReport:
     passages: tuple[RunResult, ...]
 
     def forecast(self, videos: int) -> float:
-        """Seconds for that many videos on this machine, by the slower passage."""
+        """Seconds for that many videos on this machine, by the slower run."""
         return max(result.forecast(videos) for result in self.passages)
 
     def to_dict(self) -> dict[str, Any]:

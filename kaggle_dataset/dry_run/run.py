@@ -1,4 +1,4 @@
-"""A dress rehearsal: the kernel as it will be pushed, run on real clips in a place like a Kaggle session."""
+"""The dry run: the kernel as it will be pushed runs on real clips, in a place like a Kaggle session."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from common.errors import DfdcError
 from inference.videos import find_videos, journal_of
-from kaggle_dataset.bundle.gate import DATASET_METADATA, LIMIT_BYTES, gate
+from kaggle_dataset.bundle.checks import DATASET_METADATA, LIMIT_BYTES, check_dataset
 from kaggle_dataset.bundle.wheels import IMAGE, read_image
 from kaggle_dataset.dry_run.environment import SessionEnvironment, make_environment
 from kaggle_dataset.dry_run.report import DISK, HOURS, MEMORY, PLANNED, DryRunReport, RunResult
@@ -66,25 +66,35 @@ def dry_run(
     keep: bool = False,
     say: Say = lambda _: None,
 ) -> DryRunReport:
-    """Run the kernel of `built`, a folder build/<id>, on `videos` once per layout, and look at all that it does.
+    """Run the kernel of a build on videos, once per layout, and look at all that it does.
 
-    image: the list of what Kaggle's image has; the kernel finds that, and the wheels that it installs itself. budget:
-    seconds, default the videos' share of 9 hours. keep: leave the folder of the run for looking; it is named by `say`.
-    Raises ValueError for what is no built folder, no video or no layout. Raises DfdcError, with the end of the kernel's
-    log, when the kernel fails or is late, tries to open a connection, writes into its input, leaves a submission with
-    another row than one per video inside the clip, falls back for more than `max_fallback` of them, or needs more
-    memory, disk or data than Kaggle gives.
+    Args:
+        built: a folder build/<id>.
+        videos: a folder of real clips.
+        layouts: of /kaggle/input, as Kaggle has them.
+        isolation: auto, namespaces or hook.
+        image: the list of what Kaggle's image has; the kernel finds that, and the wheels that it installs itself.
+        max_fallback: share of videos that may get the prior.
+        budget: seconds; None: the videos' share of 9 hours.
+        keep: leave the folder of the run for looking; `say` names it.
+        say: is given news.
+
+    Raises:
+        ValueError: `built` is no such folder, or there is no video or no layout.
+        DfdcError: with the end of its log, the kernel fails or is late, tries to open a connection, writes into its
+            input, leaves a submission with another row than one per video inside the clip, falls back for more than
+            `max_fallback` of them, or needs more memory, disk or data than Kaggle gives.
     """
     if unknown := [name for name in layouts if name not in LAYOUTS] or not layouts:
         raise ValueError(f"layouts {unknown if layouts else 'are none'}: give some of {', '.join(LAYOUTS)}")
     program, clips = read_built(built), find_videos([videos])
-    external = gate(program.folder / "dataset", program.manifest.get("others")).total
+    external = check_dataset(program.folder / "dataset", program.manifest.get("others")).total
     if external > LIMIT_BYTES:
         raise DfdcError(f"{built} and what is attached with it has {external:,} bytes, {LIMIT_BYTES:,} are allowed")
     names, means = read_image(image).distributions, find_means(isolation)
     seconds = budget or scaled_budget(len(clips))
     say(f"kept apart by: {means}")
-    passages = []
+    results = []
     for layout in layouts:
         with scratch(keep, say) as folder:
             sandbox = Sandbox(folder / "session", means)
@@ -92,14 +102,14 @@ def dry_run(
             place = furnish(sandbox, program, clips, layout)
             say(f"the kernel runs on {len(clips)} videos for at most {seconds:g} s, the dataset at {place}")
             ended = run_kernel(sandbox, program, fresh, seconds, say)
-            passages.append(Judgement(sandbox, program, ended, seconds).result(str(place), clips, max_fallback))
+            results.append(Checked(sandbox, program, ended, seconds).result(str(place), clips, max_fallback))
     parts = fresh.linked, fresh.below, fresh.absent, tuple(program.manifest.get("wheels", ()))
-    return DryRunReport(built.name, str(means), platform.python_version(), *parts, external, seconds, tuple(passages))
+    return DryRunReport(built.name, str(means), platform.python_version(), *parts, external, seconds, tuple(results))
 
 
 @contextlib.contextmanager
 def scratch(keep: bool, say: Say) -> Iterator[Path]:
-    """A temporary folder, gone however the block ends, unless it is kept."""
+    """Yield a temporary folder, which is gone however the block ends, unless it is kept."""
     folder = Path(tempfile.mkdtemp(prefix="dfdc-dry-run-"))
     try:
         yield folder
@@ -135,7 +145,7 @@ def _read(path: Path) -> Any:
 
 
 def furnish(sandbox: Sandbox, program: Program, clips: Sequence[Path], layout: Layout) -> Path:
-    """Lay out /kaggle/input: the dataset, and the competition's data; returns where the kernel finds the dataset."""
+    """Lay out /kaggle/input, the dataset and the competition's data; return where the kernel finds the dataset."""
     dataset, competition = (
         sandbox.input / part.format(owner=program.owner, slug=program.slug, competition=program.competition)
         for part in LAYOUTS[layout]
@@ -164,7 +174,10 @@ def _link(source: Path, target: Path) -> None:
 
 
 def run_kernel(sandbox: Sandbox, program: Program, fresh: SessionEnvironment, budget: float, say: Say) -> Ended:
-    """Run the script as Kaggle does, from the working folder; only the budget is said to it, and to report as JSON."""
+    """Run the script as Kaggle does, from the working folder, for at most `budget` + GRACE seconds.
+
+    It is told only its budget, and to report as JSON.
+    """
     arguments = ["--budget", f"{budget:g}s", "--reserve", f"{max(1.0, budget * RESERVE):g}s", "--json"]
     environment = {"DFDC_ARGUMENTS": shlex.join(arguments)}
     if not sandbox.means.namespaces:
@@ -175,7 +188,7 @@ def run_kernel(sandbox: Sandbox, program: Program, fresh: SessionEnvironment, bu
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Checked:
     """A run that ended, and whether it may be trusted."""
 
     sandbox: Sandbox
@@ -184,7 +197,16 @@ class Judgement:
     budget: float
 
     def result(self, dataset: str, clips: Sequence[Path], max_fallback: float) -> RunResult:
-        """What it took; DfdcError for the first thing that is wrong."""
+        """Check the run and say what it took.
+
+        Args:
+            dataset: where the kernel found the dataset.
+            clips: the videos.
+            max_fallback: share of them that may get the prior.
+
+        Raises:
+            DfdcError: for the first thing that is wrong.
+        """
         self._behaved()
         self._ended_well()
         self._fits()
@@ -196,7 +218,7 @@ class Judgement:
         self._check_submission([path.name for path in clips], {v["filename"]: v["status"] for v in run["videos"]})
         if result.fallbacks > max_fallback * result.videos:
             bad = [f"  {v['filename']}: {v['status']}: {v['reason']}" for v in run["videos"] if v["status"] != "ok"]
-            share = f"{result.fallbacks} of {result.videos} videos were not judged, more than {max_fallback:.0%}"
+            share = f"{result.fallbacks} of {result.videos} videos were not scored, more than {max_fallback:.0%}"
             raise DfdcError("\n".join([share, *bad[:LINES]]))
         return result
 
@@ -239,7 +261,7 @@ class Judgement:
             raise self._failed(f"it wrote {self.ended.disk / 1e9:.1f} GB; a session has {DISK / 1e9:g} GB")
 
     def _scored(self, videos: int) -> dict[str, Any]:
-        """What judging reported on stdout. Without a report it did not come to its end."""
+        """What predicting reported on stdout; without a report it did not come to its end."""
         out = self.sandbox.out.read_text(encoding="utf-8", errors="replace")
         try:
             run = json.JSONDecoder().raw_decode(out[re.search(r"^\{", out, re.MULTILINE).start() :])[0]  # type: ignore[union-attr]
@@ -251,7 +273,7 @@ class Judgement:
         from inference.journal import results_of
 
         done = len(results_of(journal)) if journal.exists() else 0
-        raise self._failed(f"judging did not come to its end: {done} of {videos} videos in its journal, and no report")
+        raise self._failed(f"predicting did not come to its end: {done} of {videos} videos journalled, and no report")
 
     def _check_submission(self, names: list[str], statuses: dict[str, str]) -> None:
         """Every row once, in the order of the sample, finite; inside the clip unless it is the prior."""

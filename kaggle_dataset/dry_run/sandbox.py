@@ -157,10 +157,14 @@ class Sandbox:
         visible: Sequence[Path] = (),
         say: Say = lambda _: None,
     ) -> Ended:
-        """Run a command in the working folder, for at most `seconds`; afterwards nothing of it runs on.
+        """Run a command in the working folder; afterwards nothing of it runs on. What it prints is in `out` and `err`.
 
-        environment: besides HOME, PATH and the language, all that it has. visible: folders that it needs, and cannot
-        write. What it prints is in `out` and `err`.
+        Args:
+            command: the program and its arguments.
+            environment: besides HOME, PATH and the language, all that it has.
+            seconds: after which it is ended.
+            visible: folders that it needs, and cannot write.
+            say: is given news.
         """
         before = _snapshot(self.input)
         if self.means.tracer:
@@ -192,7 +196,12 @@ class Sandbox:
         return Ended(code, took, monitor.memory, monitor.disk, self._attempts(), changed)
 
     def boxed(self, command: Sequence[str], visible: Sequence[Path]) -> list[str]:
-        """The command inside namespaces that look like a Kaggle session."""
+        """Return the command that runs another one inside namespaces that look like a Kaggle session.
+
+        Args:
+            command: the program and its arguments.
+            visible: folders that it needs, and cannot write.
+        """
         mounts: list[tuple[str, str, bool]] = [(str(self.temporary), TEMPORARY, True)]
         mounts += [(str(path), str(path), False) for path in (Path(sys.base_prefix), *visible)]
         mounts.append((str(self.host), str(self.host), True))
@@ -252,7 +261,7 @@ class Sandbox:
 
 
 def last_lines(path: Path, count: int) -> str:
-    """The end of a log; of a progress bar, which writes over its line, what stood there last."""
+    """Return the last `count` lines of a log; of a progress bar, which writes over its line, what stood there last."""
     with path.open("rb") as handle:
         handle.seek(max(0, path.stat().st_size - (1 << 16)))
         lines = handle.read().decode(errors="replace").split("\n")

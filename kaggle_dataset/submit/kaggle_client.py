@@ -108,7 +108,7 @@ class Kaggle:
         """
         temporary = self.state / scope
         temporary.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Unbuffered: its lines are judged while it works.
+        # Unbuffered: its lines are read while it works.
         environment = {**self._environment, "TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"}
         try:
             process = subprocess.Popen(
@@ -250,7 +250,7 @@ class _Reader:
         return bool(data)
 
     def _stops(self, stream: IO[bytes]) -> bool:
-        """Show the lines that have become complete. A progress bar goes back with \\r instead of ending its line."""
+        """Show the lines that have become complete; a progress bar ends none, it goes back to the start of its line."""
         if self._stop is None:
             return False
         text = self._read[stream]

@@ -85,7 +85,7 @@ def read_ledger(path: Path) -> list[Entry]:
 
 
 def record(path: Path, entry: Entry) -> None:
-    """Append an entry, or put it in the place of the one with the same message; the others stay as they are."""
+    """Append an entry to the ledger, or put it in the place of the one with the same message."""
     entries = read_ledger(path)
     places = [i for i, other in enumerate(entries) if other.message == entry.message]
     if places:

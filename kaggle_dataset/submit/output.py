@@ -18,9 +18,21 @@ ONLY = rf"^{SUBMISSION.replace('.', '[.]')}$"  # the working folder of a kernel 
 
 
 def fetch(ref: str, output: Path, kaggle: Kaggle, timer: Timer, sample: Path | None, most_prior: float) -> Path:
-    """Put submission.csv and the log of a kernel's latest session into `output`; returns the submission.
+    """Put submission.csv and the log of a kernel's latest session into a folder.
 
-    An older submission there is replaced by a valid one only. Raises DfdcError saying what is wrong with the new one.
+    Args:
+        ref: of the kernel, owner/slug.
+        output: the folder. An older submission there is replaced by a valid one only.
+        kaggle: the client.
+        timer: the deadline, and the pauses between two tries.
+        sample: a sample_submission.csv whose rows it must have.
+        most_prior: share of rows that may be the prior.
+
+    Returns:
+        The submission.
+
+    Raises:
+        DfdcError: says what is wrong with the new submission.
     """
     folder = _empty(output)
     try:
@@ -39,7 +51,16 @@ def fetch(ref: str, output: Path, kaggle: Kaggle, timer: Timer, sample: Path | N
 
 
 def check(path: Path, sample: Path | None, most_prior: float) -> None:
-    """DfdcError unless this is a submission that judges. The client saves an error page under that name as well."""
+    """Check that a file is a submission with predictions; the client saves an error page under that name as well.
+
+    Args:
+        path: the file.
+        sample: a sample_submission.csv whose rows it must have.
+        most_prior: share of rows that may be the prior.
+
+    Raises:
+        DfdcError: says what is wrong with it.
+    """
     from inference.submission import read_sample, refuse_unscored, validate_submission
 
     with path.open("rb") as handle:
@@ -54,7 +75,11 @@ def check(path: Path, sample: Path | None, most_prior: float) -> None:
 
 
 def fetch_log(ref: str, output: Path, kaggle: Kaggle) -> str:
-    """The last lines of the log, which is put into `output`; why there are none where it cannot be had."""
+    """Put the log of a kernel's latest session into `output`.
+
+    Returns:
+        Its last lines, or why there are none where it cannot be had.
+    """
     folder = _empty(output)
     try:
         # No file is wanted, and none has a name without a character.

@@ -40,7 +40,15 @@ class Timer:
         self._end = self._began + seconds
 
     def pause(self, news: str, failures: int = 0) -> None:
-        """Say what is known and sleep; DfdcError at the deadline. failures: in a row, until now."""
+        """Say what is known and sleep.
+
+        Args:
+            news: what is known.
+            failures: in a row, until now.
+
+        Raises:
+            DfdcError: the deadline has come.
+        """
         now = time.monotonic()
         self.say(f"{clock(now - self._began)} {news}")
         if now >= self._end:
@@ -52,8 +60,17 @@ class Timer:
 def ask(kaggle: Kaggle, timer: Timer, *arguments: str) -> Answer:
     """Run a command that changes nothing until it succeeds.
 
-    What may pass (5xx, 429, no connection, no answer) is tried again until the timer's deadline, then DfdcError. What
-    stays is not: NotSignedIn, and Refused when there is no permission or no such thing.
+    What may pass (5xx, 429, no connection, no answer) is tried again; what stays is not.
+
+    Args:
+        kaggle: the client.
+        timer: the deadline, and the pauses between two tries.
+        *arguments: of the command.
+
+    Raises:
+        DfdcError: the deadline has come.
+        NotSignedIn: the credentials are not accepted.
+        Refused: there is no permission, or no such thing.
     """
     failures = 0
     while True:
@@ -83,7 +100,12 @@ def stays(answer: Answer) -> bool:
 
 
 def refusal(what: str, answer: Answer) -> Refused | NotSignedIn:
-    """The error of something that Kaggle refused, with what the user can do."""
+    """Make the error of something that Kaggle refused, with what the user can do.
+
+    Args:
+        what: was asked for.
+        answer: of the client.
+    """
     why = reason(answer)
     if SIGNED_OUT.search(why):
         return NotSignedIn(f"{what}: {why}; make a new token at https://www.kaggle.com/settings/api")
@@ -95,7 +117,15 @@ def refusal(what: str, answer: Answer) -> Refused | NotSignedIn:
 
 @contextlib.contextmanager
 def alone(folder: Path, wait: bool = False) -> Iterator[None]:
-    """Hold `folder` for this process, however it ends; DfdcError while another one has it, or wait for that."""
+    """Hold `folder` for this process, however it ends.
+
+    Args:
+        folder: that no two processes may work in.
+        wait: for the process that has it.
+
+    Raises:
+        DfdcError: another process has it, without `wait`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from common.errors import DfdcError
 from common.files import sha256_of, write_text
-from kaggle_dataset.bundle.gate import KERNEL_METADATA
+from kaggle_dataset.bundle.checks import KERNEL_METADATA
 from kaggle_dataset.submit.kaggle_client import Answer, Kaggle, KaggleTimeout, NotSignedIn
 from kaggle_dataset.submit.output import SUBMISSION, fetch, fetch_log
 from kaggle_dataset.submit.polling import CALL, Refused, Say, Timer, alone, ask, reason, refusal, stays
@@ -72,12 +72,26 @@ def push(
 ) -> Pushed:
     """Push the kernel in a folder, wait until its session is complete, put its submission and log into `output`.
 
-    Every push makes a version and runs a session, so it is sent once: after a lost answer or a kill the same call
-    looks what Kaggle has, and goes on waiting where this content was pushed. sample: a sample_submission.csv whose
-    rows it must have. most_prior: share of videos that may have the prior. adopt: the version that Kaggle's page
-    shows, after a push whose answer was lost. anew: make another version though this content was pushed. deadline,
-    poll: seconds. Nothing but the log is put into `output` before it is validated. Raises ValueError for metadata that
-    must not be pushed, DfdcError for all that Kaggle does.
+    Every push makes a version and runs a session, so it is sent once: after a lost answer or a kill the same call looks
+    what Kaggle has, and goes on waiting where this content was pushed. Nothing but the log is put into `output` before
+    it is validated.
+
+    Args:
+        kernel: folder of the script and its kernel-metadata.json.
+        output: folder of the submission and the log.
+        kaggle: the client.
+        sample: a sample_submission.csv whose rows the submission must have.
+        most_prior: share of its rows that may be the prior.
+        adopt: the version that Kaggle's page shows, after a push whose answer was lost.
+        anew: make another version though this content was pushed.
+        dry_run: only say what would be done.
+        deadline: seconds for everything.
+        poll: seconds between two looks.
+        say: is given news.
+
+    Raises:
+        ValueError: metadata that must not be pushed.
+        DfdcError: whatever Kaggle refuses or fails at, and the deadline.
     """
     ref = check_metadata(kernel)
     if dry_run:

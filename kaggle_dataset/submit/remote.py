@@ -63,7 +63,7 @@ class Remote:
             page = ("--page-token", token[1])
 
     def read(self, version: int, name: str) -> bytes | None:
-        """The bytes of a file; None: Kaggle does not hand it out."""
+        """Return the bytes of a file of a version; None where Kaggle does not hand it out."""
         with tempfile.TemporaryDirectory(prefix="kaggle-") as folder:
             target = ("-f", name, "-p", folder, "-o", "-q")
             try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common.errors import DfdcError
 from common.files import sha256_of
-from kaggle_dataset.bundle.gate import DATASET_METADATA, MANIFEST, gate
+from kaggle_dataset.bundle.checks import DATASET_METADATA, MANIFEST, check_dataset
 
 # The client keeps its place in an upload in a file named after the whole path; file systems end at 255 bytes.
 LONGEST_PATH = 255 - len(".json")
@@ -36,7 +36,7 @@ class Staged:
 
 
 def read_staged(dataset: Path) -> Staged:
-    """Check the folder by the gate and by SHA-256; DfdcError for what is wrong, ValueError when it is no dataset."""
+    """Check a folder as a build does, and by SHA-256; DfdcError for what is wrong, ValueError for no dataset."""
     folder = dataset.resolve()
     try:
         manifest = (folder / MANIFEST).read_bytes()
@@ -46,7 +46,7 @@ def read_staged(dataset: Path) -> Staged:
         others = dict(values.get("others", {}))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{dataset} is no built dataset ({error!r}); give the folder that dfdc build wrote") from error
-    files = gate(folder, others).refuse().files
+    files = check_dataset(folder, others).refuse().files
     for name, sha256 in entries.items():
         if (actual := sha256_of(folder / name)) != sha256:
             raise DfdcError(

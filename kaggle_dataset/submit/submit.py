@@ -68,14 +68,32 @@ def submit(
     say: Say = lambda _: None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Entry:
-    """Submit a version of a kernel to a competition and wait for its score; returns the ledger's entry.
+    """Submit a version of a kernel to a competition and wait for its score.
 
-    It is sent once: the message names manifest, kernel and version, and by that it is looked for in Kaggle's list
-    before anything is sent. manifest: manifest.json in the folder of the dataset that the kernel runs. confirm: asked
-    before sending, unless `yes`. dry_run: asks and sends nothing, and returns the entry as it would be written before
-    sending. per_day: submissions a day (UTC), counted in the ledger and in Kaggle's list. deadline, poll: seconds.
-    Raises ValueError for a manifest or kernel that is none, DfdcError when it was not sent, ended in an error, or has
-    no score at the deadline.
+    It is sent once: before, it is looked for in Kaggle's list by its message, which names manifest, kernel and version.
+
+    Args:
+        manifest: manifest.json in the folder of the dataset that the kernel runs.
+        kernel: owner/slug.
+        version: of the kernel.
+        kaggle: the client.
+        ledger: CSV of all submissions.
+        confirm: asked before sending, unless `yes`.
+        competition: its name in its address.
+        yes: do not ask.
+        dry_run: ask and send nothing.
+        per_day: submissions a day (UTC), counted in the ledger and in Kaggle's list.
+        deadline: seconds for everything.
+        poll: seconds between two looks.
+        say: is given news.
+        now: the clock, in UTC.
+
+    Returns:
+        The ledger's entry; with `dry_run` as it would be written before sending.
+
+    Raises:
+        ValueError: a manifest or kernel that is none.
+        DfdcError: it was not sent, ended in an error, or has no score at the deadline.
     """
     entry = describe(manifest, kernel, version, competition, now())
     timer = Timer(deadline, poll, say, f"the score of {kernel} version {version}", "the same command goes on waiting")
@@ -102,7 +120,7 @@ def submit(
 
 
 def describe(manifest: Path, kernel: str, version: int, competition: str, when: datetime) -> Entry:
-    """The ledger's entry of a submission that is to be sent; ValueError for a manifest or a version that is none."""
+    """Make the ledger's entry of a submission; ValueError for a manifest or a version that is none."""
     if version < 1 or kernel.count("/") != 1:
         raise ValueError(f"{kernel} version {version} is not owner/slug and a version from 1 on; first: dfdc push")
     try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import DfdcError
-from kaggle_dataset.bundle.gate import MANIFEST
+from kaggle_dataset.bundle.checks import MANIFEST
 from kaggle_dataset.submit.kaggle_client import Answer, Kaggle, KaggleTimeout
 from kaggle_dataset.submit.polling import Refused, Say, Timer, reason, refusal, stays
 from kaggle_dataset.submit.remote import Remote, RemoteState
@@ -51,18 +51,29 @@ def upload(
     say: Say = lambda _: None,
     timing: UploadTiming | None = None,
 ) -> Uploaded:
-    """Make this folder the newest version of the dataset that it names, unless it is that already.
+    """Make a folder the newest version of the dataset that it names, unless it is that already.
 
-    Done is: the client's success line, the dataset ready, its version one more than before, names and sizes of all its
-    files as staged, and its manifest.json, downloaded, the same bytes. Kaggle tells no hashes: that the other files
-    have the bytes that the manifest says is for the kernel to check, which does so at its start. The same reading back
-    tells that nothing is to be sent. Where Kaggle does not hand out the manifest, our own record of what was sent
-    counts in its place.
+    It is done when the client says so, the dataset is ready, its version is one more than before, names and sizes of
+    all its files are as staged, and its manifest.json, downloaded, has the same bytes. Kaggle tells no hashes: the
+    kernel checks at its start that the other files have the bytes that the manifest says. The same reading back tells
+    that nothing is to be sent. Where Kaggle does not hand out the manifest, our own record of what was sent counts in
+    its place.
 
-    Killed at any time, the same call goes on: uploads are resumed, and it looks what has arrived before it sends again.
-    dry_run: nothing is sent; the version is the one it would become. deadline: seconds for everything. ValueError or
-    DfdcError for a folder that must not be sent, NotSignedIn, Refused for Kaggle's no, DfdcError for a doubt and at the
-    deadline.
+    Killed at any time, the same call goes on: it resumes uploads, and looks what has arrived before it sends again.
+
+    Args:
+        dataset: the staged folder.
+        kaggle: the client.
+        dry_run: nothing is sent; the version is the one that it would become.
+        deadline: seconds for everything.
+        say: is given news.
+        timing: pauses and patience.
+
+    Raises:
+        ValueError: a folder that must not be sent.
+        NotSignedIn: the credentials are not accepted.
+        Refused: Kaggle says no.
+        DfdcError: a doubt about what has arrived, and the deadline.
     """
     staged, timing = read_staged(dataset), timing or UploadTiming()
     timer = Timer(deadline, timing.poll, say, f"{staged.ref} on Kaggle", AGAIN)

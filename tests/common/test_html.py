@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from common.html import Cell, Table, number, render
-from kaggle_dataset.bundle.gate import Report
+from kaggle_dataset.bundle.checks import Report
 from kaggle_dataset.bundle.report import write_report as write_build
 from kaggle_dataset.dry_run.report import DryRunReport, RunResult
 from kaggle_dataset.dry_run.report import write_report as write_dry_run

@@ -11,7 +11,7 @@ import pytest
 from common.errors import DfdcError
 from explore import detectors
 from explore.detectors import ABSENT, BOX_COLUMNS, DETECTORS, LOOKED_COLUMNS, DlibDetector, compare
-from explore.votes import iou_matrix
+from faces.boxes import iou_matrix
 from faces.detect import NO_FACES, SURE, FrameFaces
 from faces.video import decode
 from tests.media import truncate, write_video

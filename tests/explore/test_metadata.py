@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from explore.labels import read_video_labels, unmatched
 from explore.metadata import COLUMNS, metadata_table, read_facts, write_table
+from explore.video_labels import read_video_labels, unmatched
 from tests.media import claim_frames, truncate, write_audio, write_video
 
 
@@ -82,11 +82,12 @@ def test_without_any_labels_they_are_empty(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("a.csv", "name,label\nx,FAKE\n", "needs a column 'filename'"),
-        ("a.csv", "filename,label\nx,FAKE\nx,REAL\n", "different things of 'x'"),
-        ("a.json", "[1]", "holds no labels"),
+        ("a.csv", "name,label\nx,FAKE\n", "needs a column 'label' and 'filename'"),
+        ("a.csv", "filename,label\nx,FAKE\nx,REAL\n", "REAL and FAKE of 'x'"),
+        ("a.csv", "filename,label,original\nx,FAKE,y\nx,FAKE,z\n", "different things of 'x'"),
+        ("a.json", "[1]", "holds a list"),
         ("a.json", "{", "cannot be read as JSON"),
-        ("none.csv", None, "cannot be read as CSV"),
+        ("none.csv", None, "cannot be read"),
     ],
 )
 def test_labels_that_cannot_be_used_are_refused(tmp_path, name, text, says):

@@ -3,11 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from explore.detectors import BOX_COLUMNS, LOOKED_COLUMNS
-from explore.votes import NOBODY, agreement, false_boxes, iou_matrix, matched, missed_faces, summary, vote
+from explore.votes import NOBODY, agreement, false_boxes, matched, missed_faces, summary, vote
 
 FACE, OTHER = (100, 100, 200, 200), (400, 100, 460, 160)
 
@@ -160,17 +158,3 @@ def test_impossible_votes_are_refused(options, words):
 def test_a_box_in_a_frame_nobody_looked_at_is_refused():
     with pytest.raises(ValueError, match=r"a\.mp4 frame 10"):
         vote(BOXES, looked_at(0))
-
-
-sides = st.floats(1, 50)
-boxes_of = st.lists(st.tuples(st.floats(0, 50), st.floats(0, 50), sides, sides), min_size=1, max_size=6)
-
-
-@settings(max_examples=30, deadline=None)
-@given(boxes_of, boxes_of)
-def test_overlaps_are_symmetric_and_within_bounds(one, other):
-    a, b = ([(x, y, x + w, y + h) for x, y, w, h in some] for some in (one, other))
-    overlap = iou_matrix(np.array(a), np.array(b))
-    assert ((overlap >= 0) & (overlap <= 1 + 1e-9)).all()
-    np.testing.assert_allclose(overlap, iou_matrix(np.array(b), np.array(a)).T)
-    np.testing.assert_allclose(np.diag(iou_matrix(np.array(a), np.array(a))), 1)

@@ -20,7 +20,6 @@ from faces.blazeface import (
     BlazeFace,
     anchors,
     decode_boxes,
-    iou_one_to_many,
     load_blazeface,
     merge_groups,
     weighted_nms,
@@ -304,10 +303,3 @@ def test_merging_a_score_of_zero_is_finite() -> None:
     merged, best = merge_groups(rows, np.zeros(2, np.float32), np.array([0, 0]))
     assert merged[0, :4] == pytest.approx([1, 0, 11, 10])
     assert best.tolist() == [0]
-
-
-def test_iou_by_hand() -> None:
-    box = np.array([0.0, 0, 10, 10])
-    others = np.array([[0.0, 0, 10, 10], [5, 0, 15, 10], [10, 0, 20, 10], [2, 2, 4, 4], [30, 30, 40, 40]])
-    assert iou_one_to_many(box, others) == pytest.approx([1, 1 / 3, 0, 0.04, 0])
-    assert iou_one_to_many(np.zeros(4), np.zeros((1, 4))).tolist() == [0]

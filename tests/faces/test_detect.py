@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from common.errors import DfdcError
 from faces import detect
-from faces.blazeface import ANCHORS, anchors, iou_one_to_many
+from faces.blazeface import ANCHORS, anchors
+from faces.boxes import iou_matrix
 from faces.detect import (
     LIKELY,
     NO_FACES,
@@ -244,7 +245,7 @@ def test_mtcnn_finds_the_five_people_where_blazeface_does(back, mtcnn, five_peop
     assert len(theirs) == 5 and theirs.detector == "mtcnn"
     (boxes, points), (blaze_boxes, blaze_points) = by_x(theirs), by_x(ours)
     for box, blaze in zip(boxes.astype(float), blaze_boxes.astype(float), strict=True):
-        assert iou_one_to_many(box, blaze[None])[0] > 0.4
+        assert iou_matrix(box[None], blaze[None]).item() > 0.4
     # The same point at the same place, so the same order: right eye, left eye, nose, right and left mouth corner.
     width = (blaze_boxes[:, 2] - blaze_boxes[:, 0])[:, None]
     assert (np.linalg.norm(points - blaze_points, axis=2) / width).max() < 0.25

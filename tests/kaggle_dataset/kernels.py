@@ -23,7 +23,7 @@ def write_kernel(folder, **changes):
         "competition_sources": ["deepfake-detection-challenge"],
     }
     (folder / "kernel-metadata.json").write_text(json.dumps({**values, **changes}))
-    (folder / "start.py").write_text("print('judging')\n")
+    (folder / "start.py").write_text("print('predicting')\n")
     return folder
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import threading
+import time
 import zipfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -38,6 +39,12 @@ class Fault:
     after: bool = False  # first act on the request, then fail: the answer is lost
     cut_after: int | None = None  # uploads: close the connection after so many bytes
     stall_after: int | None = None  # uploads: wait `delay` seconds after so many bytes
+    begun: threading.Event = field(default_factory=threading.Event)  # set when the delay begins
+
+    def wait(self) -> None:
+        """Let the delay pass."""
+        self.begun.set()
+        time.sleep(self.delay)
 
 
 @dataclass

@@ -129,7 +129,8 @@ class Handler(BaseHTTPRequestHandler):
         blob["have"] = start + len(data)
         blob["done"] = blob["have"] == blob["size"]
         if limit is not None:
-            time.sleep(fault.delay if fault else 0)
+            if fault:
+                fault.wait()
             raise CutError
 
     def _send_progress(self, blob: dict) -> None:
@@ -142,7 +143,7 @@ class Handler(BaseHTTPRequestHandler):
         """Let the fault happen; False where the request goes on."""
         if fault is None:
             return False
-        time.sleep(fault.delay)
+        fault.wait()
         if fault.drop:
             raise CutError
         if not fault.status:

@@ -100,9 +100,9 @@ def test_each_step_by_itself(desk):
 
 
 def test_a_dry_run_of_each_step_sends_nothing(desk, tmp_path):
-    rehearsal = desk.run("build", *desk.common[:4], "--dry-run")
-    assert rehearsal.exit_code == 0, rehearsal.output
-    assert "would be" in rehearsal.output
+    preview = desk.run("build", *desk.common[:4], "--dry-run")
+    assert preview.exit_code == 0, preview.output
+    assert "would be" in preview.output
     assert not (tmp_path / "build" / cli.kaggle.LAST).exists()
     done = desk.run("ship", *desk.common, "--dry-run")
     assert done.exit_code == 0, done.output

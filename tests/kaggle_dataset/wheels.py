@@ -5,11 +5,11 @@ import json
 import zipfile
 from pathlib import Path
 
-from kaggle_dataset.bundle.gate import DATASET_METADATA, WHEEL
+from kaggle_dataset.bundle.checks import DATASET_METADATA, WHEEL
 from kaggle_dataset.bundle.wheels import Wheel
 
 KERNEL = """import argparse, os, pathlib, sys
-import tiny_parcel
+import tiny_package
 parser = argparse.ArgumentParser()
 parser.add_argument("--input")
 parser.add_argument("--tree", type=pathlib.Path)
@@ -18,15 +18,15 @@ parser.add_argument("--output")
 options, rest = parser.parse_known_args()
 root = pathlib.Path(__file__).resolve().parent.parent
 assert options.tree == root
-print("arguments", rest, "started", os.environ["DFDC_STARTED"], tiny_parcel.__file__)
+print("arguments", rest, "started", os.environ["DFDC_STARTED"], tiny_package.__file__)
 weights = (root / "models" / "weights" / "one.safetensors").read_bytes()
-pathlib.Path(options.output).write_text(f"{tiny_parcel.GREETING} {len(weights)} {root}")
+pathlib.Path(options.output).write_text(f"{tiny_package.GREETING} {len(weights)} {root}")
 sys.exit(3 if rest == ["--fail"] else 0)
 """
 
 
-def make_wheel(folder, name="tiny_parcel", version="1.0", tag="py3-none-any", requires=()):
-    """A wheel with one module, tiny_parcel.GREETING == "hello"."""
+def make_wheel(folder, name="tiny_package", version="1.0", tag="py3-none-any", requires=()):
+    """A wheel with one module, tiny_package.GREETING == "hello"."""
     path = folder / f"{name}-{version}-{tag}.whl"
     info = f"{name}-{version}.dist-info"
     asked = "".join(f"Requires-Dist: {requirement}\n" for requirement in requires)
@@ -45,7 +45,7 @@ def make_wheel(folder, name="tiny_parcel", version="1.0", tag="py3-none-any", re
 
 def as_wheel(path):
     """What `gather` says of such a file."""
-    return Wheel("tiny-parcel", "1.0", path, hashlib.sha256(path.read_bytes()).hexdigest())
+    return Wheel("tiny-package", "1.0", path, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def write_safetensors(path, size):
@@ -81,4 +81,4 @@ def write_dataset(folder, sources=None, places=None, **changes):
     (folder / "source.json").write_text(json.dumps(sources or {"inference/kernel.py": KERNEL}))
     wheel = make_wheel(folder)
     wheel.rename(wheel.with_name(wheel.name + ".bin"))
-    return write_manifest(folder, places, **{"wheels": ["tiny-parcel==1.0"], **changes})
+    return write_manifest(folder, places, **{"wheels": ["tiny-package==1.0"], **changes})

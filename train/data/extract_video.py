@@ -107,7 +107,7 @@ def extract_video(
     if video.path is None:
         return _ended(out, "missing", "the metadata names it, but no file is there")
     if not video.known:
-        return _ended(out, "unlabelled", "the file is there, but no metadata names it")
+        return _ended(out, "unlabelled", "the file is there, but has no label")
     try:
         out.row["md5"] = md5_of(video.path)
         frames = decode(video.path, _wanted(video.path, options), threads=1)

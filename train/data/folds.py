@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from common.files import write_text
-from common.labels import read_labels
+from common.labels import read_label_table
 from train.data.families import components
 from train.data.metadata import is_numbered, part_name
 from train.data.table import HOLDOUT
@@ -78,10 +78,7 @@ def read_tables(inputs: Sequence[Path]) -> pd.DataFrame:
     """Read the rows of all tables as text, in order; what a table lacks is empty. ValueError as for `make_folds`."""
     parts = []
     for path in inputs:
-        read_labels(path)  # for its errors
-        part = pd.read_csv(path, dtype=str, keep_default_na=False)
-        if "filename" not in part:
-            raise ValueError(f"{path} needs a column 'filename', the video; it has {list(part.columns)}")
+        part = read_label_table(path, "filename")
         if dealt := sorted({"group", "fold"} & set(part.columns)):
             raise ValueError(f"{path} has a column {dealt[0]!r} already; give the table without it, or use --audit")
         parts.append(part)
@@ -99,8 +96,8 @@ def video_table(table: pd.DataFrame) -> pd.DataFrame:
     """
     videos = table.groupby("filename", sort=True).agg(label=("label", "first"), faces=("label", "size"))
     videos["part"] = table.groupby("filename")["part"].first().map(part_name) if "part" in table else ""
-    videos["fake"] = videos["label"].str.upper() == "FAKE"
-    videos["real"] = videos["label"].str.upper() == "REAL"
+    videos["fake"] = videos["label"] == "FAKE"
+    videos["real"] = videos["label"] == "REAL"
     return videos.assign(name=videos.index)
 
 

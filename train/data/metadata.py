@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from common.files import VIDEO_ENDINGS
-from common.labels import VIDEO_METADATA, read_labels, text_of
+from common.labels import GROUPS, VIDEO_METADATA, read_label_table
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ def read_videos(inputs: Sequence[Path], labels: Path | None = None) -> list[Vide
     that cannot be read, and when nothing is known of any video.
     """
     folders, files = _find(inputs)
-    facts = _facts_of_csv(labels) if labels else _facts_of_parts(folders)
+    facts = _facts_of_labels(labels) if labels else _facts_of_parts(folders)
     paths = _by_name([*files, *(p for folder in folders for p in _videos_in(folder))])
     videos = [_video(name, paths.get(name), facts.get(name)) for name in sorted(paths.keys() | facts.keys())]
     if not any(video.known and video.path for video in videos):
@@ -114,13 +112,13 @@ def _video(name: str, path: Path | None, facts: dict[str, str] | None) -> Video:
     if facts is None:
         part = part_name(path.parent.name) if path else ""
         return Video(name, path, "", group=name, part=part)
-    original = text_of(facts.get("original"))
+    original = facts.get("original", "")
     return Video(
         filename=name,
         path=path,
-        label=facts["label"].strip().upper(),
+        label=facts["label"],
         original=original,
-        group=facts.get("group", "").strip() or original or name,
+        group=facts.get("group", "") or original or name,
         part=part_name(facts.get("part", "").strip()),
         split=facts.get("split", "").strip(),
     )
@@ -132,44 +130,19 @@ def _facts_of_parts(folders: Sequence[Path]) -> dict[str, dict[str, str]]:
     for path in (folder / VIDEO_METADATA for folder in folders):
         if path.is_file():
             part = part_name(path.parent.resolve().name)
-            for name, entry in _read_json(path).items():
-                if name in facts:
-                    raise ValueError(f"{path} names {name!r}, which is in part {facts[name]['part']!r} too")
-                facts[name] = _facts_of_entry(path, name, entry) | {"part": part}
+            for row in read_label_table(path, "filename").to_dict("records"):
+                if row["filename"] in facts:
+                    other = facts[row["filename"]]["part"]
+                    raise ValueError(f"{path} names {row['filename']!r}, which is in part {other!r} too")
+                facts[row["filename"]] = row | {"part": part}
     return facts
 
 
-def _facts_of_entry(path: Path, name: str, entry: Any) -> dict[str, str]:
-    if not isinstance(entry, dict) or not isinstance(entry.get("label"), str) or not entry["label"].strip():
-        raise ValueError(f"{path}: {name!r} has no label; expected {{'label': 'FAKE', 'split': ..., 'original': ...}}")
-    return {
-        "label": entry["label"],
-        "original": text_of(entry.get("original")),
-        "split": str(entry.get("split") or ""),
-    }
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as JSON: {error}; fetch the part again") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}; expected an object with one entry per video")
-    return content
-
-
-def _facts_of_csv(path: Path) -> dict[str, dict[str, str]]:
-    """What a CSV of labels says, by filename."""
-    table = read_labels(path)
-    if "filename" not in table:
-        raise ValueError(f"{path} needs a column 'filename', the name of the video; it has {list(table.columns)}")
-    if empty := sorted(table.loc[table["label"].str.strip() == "", "filename"]):
-        raise ValueError(f"{path}: {len(empty)} rows have no label, the first is {empty[0]!r}")
-    # Where the table has no group, `read_labels` gives each row its own.
-    table["group"] = table["group"].where(
-        (table["group"] != table.get("face")) & (table["group"] != table["filename"]), ""
-    )
+def _facts_of_labels(path: Path) -> dict[str, dict[str, str]]:
+    """What a table of labels says, by filename."""
+    table = read_label_table(path, "filename")
+    if group := next((name for name in GROUPS if name in table), None):
+        table = table.rename(columns={group: "group"})
     columns = [c for c in ("filename", "label", "original", "group", "part", "split") if c in table]
     # A table of faces has several rows of one video; what it says of the video must be one thing.
     unique: pd.DataFrame = table[columns].drop_duplicates()

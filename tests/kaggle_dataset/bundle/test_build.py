@@ -55,8 +55,8 @@ def test_a_build_is_complete_and_named_after_its_manifest(tmp_path, blended, tin
         assert (path.stat().st_size, sha256_of(path)) == (entry["bytes"], entry["sha256"])
     places = {entry["path"] for entry in built.manifest["files"]}
     assert {f"models/weights/{name}" for name in ("first.safetensors", "first.json", "blend.json")} <= places
-    assert {"faces/weights/blazeface_back.safetensors", "wheels/tiny_parcel-1.0-py3-none-any.whl", ""} <= places
-    assert built.manifest["wheels"] == ["tiny-parcel==1.0"]
+    assert {"faces/weights/blazeface_back.safetensors", "wheels/tiny_package-1.0-py3-none-any.whl", ""} <= places
+    assert built.manifest["wheels"] == ["tiny-package==1.0"]
     assert built.manifest["blend"]["members"] == ["first", "second"]
     assert all(not p.stat().st_mode & 0o222 for p in built.dataset.parent.glob("*/*"))
     assert [p.name for p in (tmp_path / "build").iterdir()] == [built.id], "something is left behind"
@@ -89,7 +89,7 @@ print(module.build(BuildOptions(Path(sys.argv[1]), "someone"), Path(sys.argv[2])
 
 def test_built_twice_it_has_the_same_bytes(tmp_path, blended, tiny):
     first = build(BuildOptions(blended, "someone"), tmp_path / "a")
-    wheel = tmp_path / "cache" / "tiny_parcel-1.0-py3-none-any.whl"
+    wheel = tmp_path / "cache" / "tiny_package-1.0-py3-none-any.whl"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
     done = subprocess.run(
         [sys.executable, "-c", TWICE, str(blended), str(tmp_path / "b"), str(wheel)],

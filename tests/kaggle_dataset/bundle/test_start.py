@@ -71,10 +71,10 @@ def test_a_shorter_file_is_named(tmp_path):
 
 
 def test_a_wheel_that_is_not_there_is_named(tmp_path):
-    write_dataset(tmp_path / "input" / "d", wheels=["tiny-parcel==1.0", "gone-parcel==2.0"])
+    write_dataset(tmp_path / "input" / "d", wheels=["tiny-package==1.0", "gone-package==2.0"])
     done = start(tmp_path)
     assert done.returncode == 1
-    assert "gone-parcel==2.0" in done.stderr
+    assert "gone-package==2.0" in done.stderr
     assert "image.toml" in done.stderr
 
 

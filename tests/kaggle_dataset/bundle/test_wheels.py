@@ -65,8 +65,8 @@ def test_without_bounds_only_the_pinned_version_will_do():
 
 @pytest.fixture
 def only_tiny(monkeypatch):
-    monkeypatch.setattr("kaggle_dataset.bundle.wheels.NEEDED", {"tiny_parcel": "tiny-parcel"})
-    pins = {"tiny-parcel": "1.0", "sub-parcel": "2.0"}
+    monkeypatch.setattr("kaggle_dataset.bundle.wheels.NEEDED", {"tiny_package": "tiny-package"})
+    pins = {"tiny-package": "1.0", "sub-package": "2.0"}
     monkeypatch.setattr("kaggle_dataset.bundle.wheels.read_pins", lambda: pins)
     monkeypatch.setattr(
         "kaggle_dataset.bundle.wheels.subprocess.run", lambda *_, **__: pytest.fail("asked the network")
@@ -79,7 +79,7 @@ def test_from_a_filled_cache_no_network_is_needed(tmp_path, only_tiny):
     make_wheel(tmp_path, version="0.9")
     wheels = gather(tmp_path, image=image(("3.11", "3.12")))
     assert [wheel.path.name.split("-")[2] for wheel in wheels] == ["cp311", "cp312"]
-    assert {wheel.requirement for wheel in wheels} == {"tiny-parcel==1.0"}
+    assert {wheel.requirement for wheel in wheels} == {"tiny-package==1.0"}
     assert all(len(wheel.sha256) == 64 for wheel in wheels)
 
 
@@ -90,17 +90,17 @@ def test_one_file_for_two_pythons_comes_once(tmp_path, only_tiny):
 
 def test_what_a_wheel_asks_for_comes_too_unless_the_image_has_it(tmp_path, only_tiny):
     asks = [
-        "sub-parcel>=1.5",
+        "sub-package>=1.5",
         "numpy<2.6",
         "openvino-telemetry",
         'colorama; sys_platform == "win32"',
         'x; extra == "y"',
     ]
     make_wheel(tmp_path, requires=asks)
-    make_wheel(tmp_path, "sub_parcel", "2.0")
+    make_wheel(tmp_path, "sub_package", "2.0")
     assert [wheel.distribution for wheel in gather(tmp_path, image=image(numpy="2.4.6"))] == [
-        "sub-parcel",
-        "tiny-parcel",
+        "sub-package",
+        "tiny-package",
     ]
 
 
@@ -108,8 +108,8 @@ def test_what_nobody_has_is_named(tmp_path, only_tiny):
     make_wheel(tmp_path / "a", requires=["numpy<2"])
     with pytest.raises(DfdcError, match="numpy is in no list"):
         gather(tmp_path / "a", image=image(numpy="2.4.6"))
-    make_wheel(tmp_path / "b", requires=["sub-parcel<2"])
-    with pytest.raises(DfdcError, match=r"asks for sub-parcel<2, and requirements.txt pins 2.0"):
+    make_wheel(tmp_path / "b", requires=["sub-package<2"])
+    with pytest.raises(DfdcError, match=r"asks for sub-package<2, and requirements.txt pins 2.0"):
         gather(tmp_path / "b", image=image(numpy="2.4.6"))
 
 
@@ -126,12 +126,12 @@ def test_pip_fetches_what_the_cache_lacks(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "shop"))
     make_wheel(tmp_path / "shop", tag="cp312-cp312-manylinux_2_34_x86_64")
-    got = fetch("tiny-parcel", "1.0", "3.12", image(), tmp_path / "cache")
+    got = fetch("tiny-package", "1.0", "3.12", image(), tmp_path / "cache")
     assert got.parent == tmp_path / "cache"
     assert [path.name for path in sorted(got.parent.iterdir())] == [got.name, f"{got.name}.sha256"]
-    with pytest.raises(DfdcError, match=r"no wheel of tiny-parcel==1.0 for Python 3.11 .*copy it into"):
-        fetch("tiny-parcel", "1.0", "3.11", image(), tmp_path / "cache")
-    assert fetch("tiny-parcel", "1.0", "3.12", image(), tmp_path / "cache") == got
+    with pytest.raises(DfdcError, match=r"no wheel of tiny-package==1.0 for Python 3.11 .*copy it into"):
+        fetch("tiny-package", "1.0", "3.11", image(), tmp_path / "cache")
+    assert fetch("tiny-package", "1.0", "3.12", image(), tmp_path / "cache") == got
 
 
 def test_a_file_that_is_no_list_is_named(tmp_path):

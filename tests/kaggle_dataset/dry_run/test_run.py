@@ -1,4 +1,4 @@
-"""The dress rehearsal on kernels of a few lines: what passes, and what each fault is called."""
+"""The dry run on kernels of a few lines: what passes, and what each fault is called."""
 
 import importlib.metadata
 import json
@@ -15,9 +15,10 @@ from kaggle_dataset.bundle.build import build
 from kaggle_dataset.bundle.options import BuildOptions
 from kaggle_dataset.dry_run.report import RunResult
 from kaggle_dataset.dry_run.run import dry_run, scaled_budget
+from tests.kaggle_dataset.dry_run.marks import WAIT_FOR_LOOK, mark_looks
 
 IMAGE = 'python = ["3.11"]\nglibc = "2.35"\n[distributions]\npackaging = "26.0"\n[accepted]\n'
-# What a kernel does, but for judging. Lines of a test stand where PLANTED is.
+# What a kernel does, without predicting. Lines of a test stand where PLANTED is.
 KERNEL = """
 import json, os, subprocess, sys
 from pathlib import Path
@@ -104,16 +105,16 @@ def test_both_layouts_pass(stage, isolation):
         ("os.kill(os.getpid(), 9)", "failed with exit code"),
         ("label = '0.990000'", r"a.mp4 has 0.99, outside the blend's clip \[0.02, 0.97\]"),
         ("label = 'nan'", "has the probability nan"),
-        ("names = names[:1]", "0 of 2 videos in its journal, and no report"),
-        ("report = False", "judging did not come to its end"),
+        ("names = names[:1]", "0 of 2 videos journalled, and no report"),
+        ("report = False", "predicting did not come to its end"),
         ("status = 'unreadable'\nlabel = '0.5'", r"2 of 2 videos .* than 10%\n  a.mp4: unreadable: why"),
         ("output = output.with_name('other.csv')", "left no /kaggle/working/submission.csv"),
-        ("import time; time.sleep(300)", "was ended"),
+        ("import signal; signal.pause()", "was ended"),
     ],
 )  # fmt: skip
 def test_each_fault_is_named(stage, monkeypatch, planted, says):
     monkeypatch.setattr("kaggle_dataset.dry_run.run.GRACE", 0.5)
-    options = {"budget": 2.0} if "sleep" in planted else {}
+    options = {"budget": 2.0} if "pause" in planted else {}
     with pytest.raises(DfdcError, match=f"(?s){says}"):
         stage(planted, **options)
 
@@ -121,8 +122,9 @@ def test_each_fault_is_named(stage, monkeypatch, planted, says):
 @pytest.mark.parametrize(("limit", "says"), [("MEMORY", "of memory; a session has"), ("DISK", "GB; a session has")])
 def test_more_than_a_session_has(stage, monkeypatch, limit, says):
     monkeypatch.setattr(f"kaggle_dataset.dry_run.run.{limit}", 1_000_000)
+    mark_looks(monkeypatch)
     with pytest.raises(DfdcError, match=says):
-        stage("output.with_name('big').write_bytes(b'x' * 2_000_000); import time; time.sleep(1)")
+        stage(f"output.with_name('big').write_bytes(b'x' * 2_000_000)\n{WAIT_FOR_LOOK}")
 
 
 def test_writing_into_the_input_is_named_without_namespaces(stage):

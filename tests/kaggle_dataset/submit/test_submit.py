@@ -13,8 +13,8 @@ from kaggle_dataset.submit.ledger import read_ledger, record
 from kaggle_dataset.submit.polling import Refused
 from kaggle_dataset.submit.push import last_push, push
 from kaggle_dataset.submit.submit import COMPETITION, SETTLE, describe, submit
-from tests.kaggle_dataset.fake_kaggle import fake_kaggle  # noqa: F401
 from tests.kaggle_dataset.kernels import OUTPUT, QUICK, REF, write_kernel, write_manifest
+from tests.waiting import LIMIT
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +22,7 @@ EVENING = datetime(2026, 11, 23, 22, 30, tzinfo=UTC)
 
 
 @pytest.fixture
-def desk(fake_kaggle, tmp_path):  # noqa: F811
+def desk(fake_kaggle, tmp_path):
     """The stand-in with three versions of a kernel, and what a submission is given."""
     fake_kaggle.service.kernels[REF] = {"versions": [{}] * 3, "script": ["COMPLETE"]}
     fake_kaggle.set(submission_polls=0)
@@ -43,7 +43,7 @@ def add(desk, message, when=None, **changes):
     desk.service.submissions.append({**about, "description": message, **changes})
 
 
-def test_from_a_push_to_a_score(fake_kaggle, tmp_path):  # noqa: F811
+def test_from_a_push_to_a_score(fake_kaggle, tmp_path):
     fake_kaggle.service.outputs = {"submission.csv": OUTPUT}
     kernel, manifest = write_kernel(tmp_path / "build" / "kernel"), write_manifest(tmp_path / "dataset")
     push(kernel, tmp_path / "output", fake_kaggle.kaggle, **QUICK)
@@ -121,7 +121,7 @@ def test_killed_while_sending_it_is_found_again(desk):
 
 def test_a_stalled_submission_is_looked_for(desk, monkeypatch):
     monkeypatch.setattr("kaggle_dataset.submit.submit.CALL", 2.0)
-    desk.fault("CreateCodeSubmission", delay=10, drop=True)
+    desk.fault("CreateCodeSubmission", delay=LIMIT, drop=True)
     with pytest.raises(DfdcError, match=r"arrived is not known: .* was not done after 2 s"):
         desk.submit()
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,11 +16,13 @@ from kaggle_dataset.submit.kaggle_client import NotSignedIn
 from kaggle_dataset.submit.polling import Refused
 from kaggle_dataset.submit.upload import Uploaded, UploadTiming, upload
 from tests.kaggle_dataset.staging import REF, files_of
+from tests.waiting import LIMIT, StoppedClock, wait_until
 
 pytestmark = pytest.mark.slow
 
 MAKES = "CreateDatasetVersion$"
-QUICK = UploadTiming(poll=0.1, settle=0.3, idle=20)
+QUICK = UploadTiming(poll=0.1, settle=0.3, idle=120)
+STALLS = {"skip": 2, "stall_after": 5, "delay": LIMIT}  # of the third upload; the client is killed meanwhile
 
 
 class Desk:
@@ -39,7 +40,7 @@ class Desk:
 
         try:
             return upload(
-                self.dataset, self.fake_kaggle.kaggle, **{"deadline": 60, "say": say, "timing": timing, **options}
+                self.dataset, self.fake_kaggle.kaggle, **{"deadline": LIMIT, "say": say, "timing": timing, **options}
             )
         except DfdcError as error:
             print(f"{type(error).__name__}: {error}")
@@ -155,7 +156,7 @@ def test_429_is_obeyed(second):
 def test_a_file_that_fails_is_never_left_out(second):
     """The client would make a version without it, and exit with 0."""
     second.fake_kaggle.fault("PUT /upload", status=500)
-    second.fake_kaggle.fault("StartBlobUpload", skip=1, delay=9)  # there is no race to win here
+    second.fake_kaggle.fault("StartBlobUpload", skip=1, delay=LIMIT)  # there is no race to win here
     second.hooks["attempt 1"] = second.fake_kaggle.service.faults.clear
     assert second() == Uploaded(REF, 2, True)
     assert any("did not arrive; the client would have gone on without it" in line for line in second.said)
@@ -180,19 +181,26 @@ def test_a_cut_in_the_middle(second):
     assert second.versions()[1:] == [second.staged()]
 
 
-def test_a_server_that_stalls(second):
-    second.fake_kaggle.fault("PUT /upload", skip=2, stall_after=5, delay=9)
-    assert second(timing=UploadTiming(0.1, 0.3, idle=3)) == Uploaded(REF, 2, True)
+@pytest.fixture
+def stalls(second, monkeypatch):
+    """The third upload stalls, which alone takes time; what is given to `second` so that it waits three seconds."""
+    fault = second.fake_kaggle.fault("PUT /upload", **STALLS)
+    ended = lambda: any("was ended" in line for line in second.said)  # noqa: E731
+    monkeypatch.setattr("kaggle_dataset.submit.kaggle_client.time", StoppedClock(fault.begun.is_set, ended))
+    return UploadTiming(QUICK.poll, QUICK.settle, idle=3)
+
+
+def test_a_server_that_stalls(second, stalls):
+    assert second(timing=stalls) == Uploaded(REF, 2, True)
     assert any("said nothing for 3 s and was ended" in line for line in second.said)
     assert second.versions()[1:] == [second.staged()]
     assert len(second.fake_kaggle.asked("StartBlobUpload")) == 5  # went on where it was
 
 
-def test_a_session_that_expired(second):
-    second.fake_kaggle.fault("PUT /upload", skip=2, stall_after=5, delay=9)
+def test_a_session_that_expired(second, stalls):
     second.hooks["attempt 1"] = interrupt
     with pytest.raises(KeyboardInterrupt):
-        second(timing=UploadTiming(0.1, 0.3, idle=3))
+        second(timing=stalls)
     second.fake_kaggle.service.blobs.clear()
     assert second() == Uploaded(REF, 2, True)
     assert len([line for line in second.said if "did not arrive" in line]) == 1  # then all are started anew
@@ -255,7 +263,7 @@ def test_processing_that_is_not_waited_for_or_fails(second):
 
 def test_a_kill_in_the_middle(second, tmp_path):
     """Ours dies without a word, and its client with it; the same command goes on with the files that arrived."""
-    second.fake_kaggle.fault("PUT /upload", skip=2, stall_after=5, delay=9)
+    second.fake_kaggle.fault("PUT /upload", **STALLS)
     code = (
         "import sys; from pathlib import Path; from kaggle_dataset.submit.kaggle_client import Kaggle\n"
         "from kaggle_dataset.submit.upload import upload\n"
@@ -264,8 +272,8 @@ def test_a_kill_in_the_middle(second, tmp_path):
     command = [sys.executable, "-c", code, str(second.dataset), str(second.fake_kaggle.kaggle.state)]
     environment = {**second.fake_kaggle.environment, "PYTHONPATH": str(Path.cwd())}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
-        while len([r for r in second.fake_kaggle.service.log if r["method"] == "PUT"]) < 3:
-            time.sleep(0.02)
+        log = second.fake_kaggle.service.log
+        wait_until(lambda: len([r for r in log if r["method"] == "PUT"]) >= 3, "the third upload has begun")
         process.send_signal(signal.SIGKILL)
     assert second() == Uploaded(REF, 2, True)
     assert second.versions()[1:] == [second.staged()]
@@ -277,9 +285,11 @@ def test_two_runs_do_not_send_side_by_side(second):
     second.fake_kaggle.kaggle.state.mkdir()
     handle = os.open(second.fake_kaggle.kaggle.state / "upload-alice+dfdc-ensemble.lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(handle, fcntl.LOCK_EX)
-    with subprocess.Popen(["sleep", "60"], pass_fds=[handle]) as heir:
+    with subprocess.Popen(["sleep", "infinity"], pass_fds=[handle]) as heir:
         os.close(handle)
-        with pytest.raises(DfdcError, match="or a kaggle process that one left behind, is still at work"):
-            second(deadline=0.3)
-        heir.kill()
+        try:
+            with pytest.raises(DfdcError, match="or a kaggle process that one left behind, is still at work"):
+                second(deadline=0.3)
+        finally:
+            heir.kill()
     assert second() == Uploaded(REF, 2, True)

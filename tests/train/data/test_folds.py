@@ -7,7 +7,7 @@ import pytest
 from common.errors import DfdcError
 from train.data.audit import audit_folds
 from train.data.families import components
-from train.data.folds import FoldOptions, make_folds
+from train.data.folds import FoldOptions, make_folds, read_tables, video_table
 
 
 def dataset(parts: int = 50, families: int = 4, fakes: int = 3) -> pd.DataFrame:
@@ -181,3 +181,10 @@ def test_components_against_repeated_merging():
         found = components(ties).tolist()
         assert found == [sorted(set(expected)).index(e) for e in expected]
     assert components([]).tolist() == []
+
+
+def test_labels_of_0_and_1_with_spaces_are_counted_as_reals_and_fakes(tmp_path):
+    table = tmp_path / "index.csv"
+    table.write_text("filename,label,part\na.mp4, 1,3\nb.mp4,real,4\n")
+    videos = video_table(read_tables([table]))
+    assert videos[["fake", "real"]].to_numpy().tolist() == [[True, False], [False, True]]

@@ -59,13 +59,31 @@ def test_a_csv_instead(tmp_path):
     assert found["d.mp4"].path is None and not found["c.mp4"].known
 
 
+def test_metadata_json_by_its_path_and_labels_of_0_and_1(tmp_path):
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes(b"x")
+    labels = tmp_path / "labels.json"
+    labels.write_text(json.dumps({"a.mp4": {"label": 1, "original": "b.mp4"}, "b.mp4": {"label": 0}}))
+    found = [(v.filename, v.label, v.group) for v in read_videos([tmp_path], labels)]
+    assert found == [("a.mp4", "FAKE", "b.mp4"), ("b.mp4", "REAL", "b.mp4")]
+
+
+def test_a_video_without_a_label_is_counted_and_the_others_are_read(tmp_path, capsys):
+    part = make_part(tmp_path / "p_1", {"a.mp4": REAL, "b.mp4": {"split": "train"}}, ["a.mp4", "b.mp4"])
+    assert [(v.filename, v.known) for v in read_videos([part])] == [("a.mp4", True), ("b.mp4", False)]
+    assert "1 of 2 labels are neither REAL nor FAKE: empty 1" in capsys.readouterr().err
+
+
 def test_a_table_of_faces_says_one_thing_per_video(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"x")
     labels = tmp_path / "labels.csv"
     labels.write_text("face,filename,label\na_1.jpg,a.mp4,REAL\na_2.jpg,a.mp4,REAL\n")
     assert [v.group for v in read_videos([tmp_path], labels)] == ["a.mp4"]
-    labels.write_text("face,filename,label\na_1.jpg,a.mp4,REAL\na_2.jpg,a.mp4,FAKE\n")
+    labels.write_text("face,filename,label,split\na_1.jpg,a.mp4,REAL,val\na_2.jpg,a.mp4,REAL,train\n")
     with pytest.raises(ValueError, match=r"different things of 'a.mp4'"):
+        read_videos([tmp_path], labels)
+    labels.write_text("face,filename,label\na_1.jpg,a.mp4,REAL\na_2.jpg,a.mp4,FAKE\n")
+    with pytest.raises(ValueError, match=r"REAL and FAKE of 'a.mp4'"):
         read_videos([tmp_path], labels)
 
 
@@ -74,8 +92,8 @@ def test_a_table_of_faces_says_one_thing_per_video(tmp_path):
     [
         ("{", "cannot be read as JSON"),
         ("[1]", "holds a list"),
-        ('{"a.mp4": {"split": "train"}}', "'a.mp4' has no label"),
-        ('{"a.mp4": "FAKE"}', "'a.mp4' has no label"),
+        ('{"a.mp4": {"split": "train"}}', "nothing is known of the 1 videos"),
+        ('{"a.mp4": "FAKE"}', "'a.mp4' has no facts"),
         ("{}", "nothing is known of the 1 videos"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The gate at its limits, and everything that it must not let through."""
+"""The checks of a dataset at their limits, and everything that they must refuse."""
 
 import json
 import os
@@ -7,11 +7,11 @@ import pickle
 import pytest
 
 from common.errors import DfdcError
-from kaggle_dataset.bundle.gate import (
+from kaggle_dataset.bundle.checks import (
     DATASET_METADATA,
     LIMIT_BYTES,
     LIMIT_FILES,
-    gate,
+    check_dataset,
     metadata_problems,
     name_problems,
     slugify,
@@ -39,11 +39,11 @@ def to_total(folder, total):
         rest = sum(p.stat().st_size for p in folder.iterdir() if p not in (weight, folder / DATASET_METADATA))
         write_safetensors(weight, total - rest)
         write_manifest(folder)
-    return gate(folder)
+    return check_dataset(folder)
 
 
 def test_a_good_dataset_passes_and_is_told_by_bytes(tmp_path):
-    report = gate(fill(tmp_path)).refuse()
+    report = check_dataset(fill(tmp_path)).refuse()
     assert report.problems == ()
     assert report.total == sum(p.stat().st_size for p in tmp_path.iterdir() if p.name != DATASET_METADATA)
     assert DATASET_METADATA not in report.files
@@ -63,9 +63,9 @@ def test_at_the_limit_it_passes_and_one_byte_more_is_refused(tmp_path):
 
 def test_other_attached_data_counts(tmp_path):
     folder = fill(tmp_path)
-    total = gate(folder).total
-    assert not gate(folder, {"someone/else": LIMIT_BYTES - total}).problems
-    assert "1 more than" in gate(folder, {"someone/else": LIMIT_BYTES - total + 1}).problems[0]
+    total = check_dataset(folder).total
+    assert not check_dataset(folder, {"someone/else": LIMIT_BYTES - total}).problems
+    assert "1 more than" in check_dataset(folder, {"someone/else": LIMIT_BYTES - total + 1}).problems[0]
 
 
 def test_what_to_drop_first_is_openvino_then_down_the_ladder(tmp_path):
@@ -74,7 +74,7 @@ def test_what_to_drop_first_is_openvino_then_down_the_ladder(tmp_path):
     wheel = make_wheel(folder, "openvino", "1.0")
     wheel.rename(folder / f"{wheel.name}.bin")
     write_manifest(folder)
-    report = gate(folder)
+    report = check_dataset(folder)
     assert [drop.split(": ")[1].split(",")[0].split(";")[0] for drop in report.drops] == [
         "OpenVINO",
         "member three",
@@ -106,7 +106,7 @@ def test_names_that_are_refused(tmp_path, name, says):
     folder = fill(tmp_path)
     (folder / name).write_bytes(b"{}")
     write_manifest(folder)
-    (problem,) = gate(folder).problems
+    (problem,) = check_dataset(folder).problems
     assert name in problem
     assert says in problem
 
@@ -123,7 +123,7 @@ def test_links_and_folders_are_refused(tmp_path):
     write_safetensors(tmp_path.parent / "elsewhere.safetensors", 300)
     (folder / "two.safetensors").symlink_to(tmp_path.parent / "elsewhere.safetensors")
     (folder / "weights.json").mkdir()
-    problems = " | ".join(gate(folder).problems)
+    problems = " | ".join(check_dataset(folder).problems)
     assert "two.safetensors is a link" in problems
     assert "weights.json is a folder" in problems
 
@@ -131,7 +131,7 @@ def test_links_and_folders_are_refused(tmp_path):
 def test_a_link_to_nowhere_is_a_problem_and_no_crash(tmp_path):
     folder = fill(tmp_path)
     (folder / "two.safetensors").symlink_to("/nowhere")
-    assert "two.safetensors is a link" in " ".join(gate(folder).problems)
+    assert "two.safetensors is a link" in " ".join(check_dataset(folder).problems)
 
 
 class Evil:
@@ -144,13 +144,13 @@ def test_a_pickle_with_code_is_refused_whatever_it_is_called(tmp_path):
     (folder / "one.safetensors").write_bytes(pickle.dumps(Evil()))
     write_manifest(folder)
     with pytest.raises(DfdcError, match=r"one\.safetensors is no safetensors file .*it may run code"):
-        gate(folder).refuse()
+        check_dataset(folder).refuse()
 
 
 def test_a_weight_that_was_cut_is_refused(tmp_path):
     folder = fill(tmp_path)
     os.truncate(folder / "one.safetensors", 4999)
-    problems = " ".join(gate(folder).problems)
+    problems = " ".join(check_dataset(folder).problems)
     assert "one.safetensors is no safetensors file" in problems
     assert "has 4999 bytes, manifest.json says 5000" in problems
 
@@ -160,7 +160,7 @@ def test_what_is_no_wheel_and_no_json_is_refused(tmp_path):
     (folder / "av-1.0.whl.bin").write_bytes(b"no zip")
     (folder / "card.json").write_text("{")
     write_manifest(folder)
-    assert gate(folder).problems == ("av-1.0.whl.bin is no wheel", "card.json is no JSON")
+    assert check_dataset(folder).problems == ("av-1.0.whl.bin is no wheel", "card.json is no JSON")
 
 
 def test_fifty_files_pass_and_one_more_does_not(tmp_path):
@@ -168,22 +168,22 @@ def test_fifty_files_pass_and_one_more_does_not(tmp_path):
     for number in range(LIMIT_FILES - 3):
         (folder / f"card{number}.json").write_text("{}")
     write_manifest(folder)
-    assert gate(folder).problems == ()
+    assert check_dataset(folder).problems == ()
     (folder / "card.json").write_text("{}")
     write_manifest(folder)
-    assert gate(folder).problems == ("51 files at the top level, Kaggle takes 50",)
+    assert check_dataset(folder).problems == ("51 files at the top level, Kaggle takes 50",)
 
 
 def test_the_folder_and_its_manifest_must_agree(tmp_path):
     folder = fill(tmp_path)
     (folder / "more.json").write_text("{}")
     (folder / "one.safetensors").unlink()
-    assert gate(folder).problems == (
+    assert check_dataset(folder).problems == (
         "more.json is not in manifest.json; remove it",
         "one.safetensors is missing; build the dataset again",
     )
     (folder / "manifest.json").unlink()
-    assert "lists no files" in gate(folder).problems[0]
+    assert "lists no files" in check_dataset(folder).problems[0]
 
 
 @pytest.mark.parametrize(

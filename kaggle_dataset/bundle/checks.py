@@ -1,4 +1,4 @@
-"""The gate: what Kaggle and the competition would refuse, found before anything is sent."""
+"""Checks of a staged dataset: what Kaggle and the competition would refuse, found before anything is sent."""
 
 from __future__ import annotations
 
@@ -80,10 +80,15 @@ class Report:
         return "\n".join(lines)
 
 
-def gate(dataset: Path, others: Mapping[str, int] | None = None) -> Report:
-    """Look at a staged dataset; nothing is changed, and what is wrong is in the report's `problems`.
+def check_dataset(dataset: Path, others: Mapping[str, int] | None = None) -> Report:
+    """Look for all that Kaggle or the rules would refuse in a staged dataset; nothing is changed.
 
-    others: other external data attached to the kernel -> bytes, which count against the same limit.
+    Args:
+        dataset: its folder.
+        others: other external data attached to the kernel, owner/slug -> bytes, which count against the same limit.
+
+    Returns:
+        The report; what is wrong is in its `problems`.
     """
     entries = sorted(dataset.iterdir())
     uploaded = [path for path in entries if path.name != DATASET_METADATA]
@@ -103,7 +108,12 @@ def gate(dataset: Path, others: Mapping[str, int] | None = None) -> Report:
 
 
 def kind_of(name: str, path: str) -> str:
-    """What a file is, by its flat name and its place in the tree: member, detector, wheel, source or text."""
+    """Tell the kind of a file: member, detector, wheel, source or text.
+
+    Args:
+        name: its flat name in the dataset.
+        path: its place in the tree.
+    """
     if name.endswith(WHEEL):
         return "wheel"
     if name.endswith(".safetensors"):
@@ -145,7 +155,13 @@ def metadata_problems(metadata: Mapping[str, Any]) -> list[str]:
 
 
 def slug_problems(owner: str, slug: str, title: str) -> list[str]:
-    """What is wrong with the address owner/slug and the title, from which Kaggle makes the slug anew."""
+    """Say what is wrong with an address on Kaggle; nothing where all is well.
+
+    Args:
+        owner: name of the account.
+        slug: of the dataset.
+        title: from which Kaggle makes the slug anew.
+    """
     problems = []
     if not OWNER.fullmatch(owner):
         problems.append(f"the owner is {owner!r}; give the name of the Kaggle account")
@@ -220,7 +236,7 @@ def _is_json(path: Path) -> bool:
 
 
 def _drops(dataset: Path, files: Mapping[str, int], kinds: Mapping[str, str]) -> Iterator[str]:
-    """What can go, the least loss first: wheels that only speed up the CPU, then members down the blend's ladder."""
+    """What can go, the least loss first: wheels that only speed up the CPU, then members by the blend's fallbacks."""
     if sizes := [size for name, size in files.items() if kinds[name] == "wheel" and name.startswith("openvino")]:
         yield f"{sum(sizes):,} bytes: OpenVINO; a CPU session becomes 4 times slower, a GPU session stays as it is"
     blend = _read(dataset / BLEND)
