@@ -7,7 +7,7 @@ import torch
 
 from common.errors import DfdcError
 from tests.train.data.test_dataset import make_faces
-from tests.train.test_loop import CONFIG, TINY, run
+from tests.train.running import CONFIG, run
 from train.checkpoint import TENSORS, RunState, read_checkpoint, write_checkpoint
 from train.data.load import load_data
 from train.data.table import SPLITS
@@ -19,11 +19,6 @@ OLD_KEYS = (
     "seconds", "best", "history",
 )  # fmt: skip
 SHORT = dataclasses.replace(CONFIG, epochs=2, small_epochs=0)
-
-
-@pytest.fixture(autouse=True)
-def tiny_member(monkeypatch):
-    monkeypatch.setattr("models.registry.MEMBERS", TINY)
 
 
 @pytest.fixture
