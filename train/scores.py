@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ensemble.calibrate import cross_fit
-from ensemble.metrics import Floats, auc, log_loss_balanced, sigmoid
+from ensemble.metrics import Floats, Names, auc, log_loss_balanced, sigmoid
 
 MEAN = "mean of logits"
 FEWEST = 20  # groups of either class, to fit a calibration on four fifths of them
@@ -58,14 +57,14 @@ def summarise(rows: pd.DataFrame) -> ScoreSummary:
     scores = {name: _score(label, values, group) for name, values in columns.items()}
     if len(columns) > 1:
         scores[MEAN] = _score(label, mean, group)
-    fold = facts["fold"].to_numpy(dtype=str)
+    fold = facts["fold"].astype(str).to_numpy(dtype=object)
     names = sorted(set(fold.tolist()))
     here = {name: fold == name for name in names}
     by_fold = {n: _score(label[h], mean[h], group[h]) for n, h in here.items()} if len(names) > 1 else {}
     return ScoreSummary(scores, by_fold, logits.corr())
 
 
-def _score(label: Floats, logit: Floats, group: NDArray[np.str_]) -> Score:
+def _score(label: Floats, logit: Floats, group: Names) -> Score:
     prob_fake = sigmoid(logit)
     enough = all(len(set(group[label == kind].tolist())) >= FEWEST for kind in (0, 1))
     calibrated = log_loss_balanced(label, sigmoid(cross_fit(logit, label, group))) if enough else math.nan
