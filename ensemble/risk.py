@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from ensemble.metrics import Floats
 from ensemble.truth import Truth
 
-# 0.0001 to 0.2 in steps of a quarter: the scorer's own bound costs 34.5 for one confident error, 0.01 costs 4.6.
-BOUNDS = tuple(float(f"{bound:.2g}") for bound in np.geomspace(1e-4, 0.2, 35))
 # No clip is wider than this, whatever the table shows: a table without a single sure error cannot price one. A clip
 # tuned on 500 clean, sure videos lost .184 nats where 3 % of the fresh ones look like the other class, with this floor
 # .151; .463 and .365 at 8 %; and .016 and .022 where none do (python benchmarks/tune.py clip --seeds 20).
 FLOOR = 0.01
+# 0.0001 to 0.2 in steps of a quarter: the scorer's own bound costs 34.5 for one confident error, 0.01 costs 4.6.
+BOUNDS = tuple(sorted({FLOOR, *(float(f"{bound:.2g}") for bound in np.geomspace(1e-4, 0.2, 35))}))
 # Of bounds that the worst fold cannot tell apart by more than this many nats the widest is taken: an error that it has
 # not shown is dearer on the other side.
 TOLERANCE = 1e-4
