@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+"""What a Kaggler would do instead of `dfdc tune`, side by side on the same folds, with intervals.
+
+python benchmarks/rivals.py holdout.csv [--labels labels.csv]
+python benchmarks/rivals.py dfdc=holdout.csv ffpp=clips.csv --labels ffpp=clips_labels.csv
+
+Every rival is fitted on four outer folds and scored on the fifth, groups whole; sources weigh the same, classes half.
+All see a video's logits as `dfdc tune` does before a study: the mean over faces, the person most probably fake.
+LightGBM takes part where it is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+
+from common.labels import read_labels
+from ensemble.aggregate import PLAIN, aggregate
+from ensemble.convex import mix_logit
+from ensemble.folds import OUTER, best_of, choose_ridge, group_folds
+from ensemble.metrics import Floats, auc, sigmoid
+from ensemble.sources import merge, named
+from ensemble.table import Faces, read_faces
+from ensemble.truth import Truth
+from ensemble.validate import compare, equal_mix
+
+# (training logits, their truth, logits to predict) -> P(fake)
+Rival = Callable[[Floats, Truth, Floats], Floats]
+CLIP = (0.01, 0.99)
+OURS = "simplex, shrunk (dfdc tune)"
+
+
+def simplex(values: Floats, truth: Truth, held: Floats) -> Floats:
+    """The convex optimum with the shrinkage that inner folds choose."""
+    return sigmoid(mix_logit(held, best_of(choose_ridge(values, truth, 0))(values, truth), "logit"))
+
+
+def equal_votes(values: Floats, truth: Truth, held: Floats) -> Floats:
+    """Each member calibrated by itself, their mean once more."""
+    return sigmoid(mix_logit(held, equal_mix(values, truth), "logit"))
+
+
+def as_they_are(values: Floats, truth: Truth, held: Floats) -> Floats:
+    """The mean of the logits."""
+    return sigmoid(held.mean(axis=1))
+
+
+def logistic(values: Floats, truth: Truth, held: Floats) -> Floats:
+    """Logistic regression on the logits (Wolpert's stacking), L2 as scikit-learn has it by default."""
+    fitted = LogisticRegression(max_iter=1000).fit(values, truth.label, sample_weight=truth.weight * len(truth))
+    return np.asarray(fitted.predict_proba(held)[:, 1])
+
+
+def hill_climbing(values: Floats, truth: Truth, held: Floats, rounds: int = 50) -> Floats:
+    """Caruana et al. 2004: add the member whose probability helps the mean most, with replacement."""
+    prob, total, chosen = sigmoid(values), np.zeros(len(values)), []
+    for count in range(1, rounds + 1):
+        losses = [truth.loss((total + prob[:, m]) / count) for m in range(values.shape[1])]
+        chosen.append(int(np.argmin(losses)))
+        total += prob[:, chosen[-1]]
+    return np.asarray(sigmoid(held)[:, chosen].mean(axis=1))
+
+
+def ranks(values: Floats, truth: Truth, held: Floats) -> Floats:
+    """The mean of ranks among the training videos, made a probability by an isotonic fit."""
+
+    def rank(of: Floats) -> Floats:
+        own = np.sort(values, axis=0)
+        places = [np.searchsorted(own[:, m], of[:, m]) / len(own) for m in range(of.shape[1])]
+        return np.asarray(np.mean(places, axis=0))
+
+    return _isotonic(rank(values), truth, rank(held))
+
+
+def isotonic(values: Floats, truth: Truth, held: Floats) -> Floats:
+    """The mean of the logits, made a probability by an isotonic fit (Zadrozny and Elkan 2002)."""
+    return _isotonic(values.mean(axis=1), truth, held.mean(axis=1))
+
+
+def _isotonic(score: Floats, truth: Truth, held: Floats) -> Floats:
+    fitted = IsotonicRegression(out_of_bounds="clip").fit(rankdata(score), truth.label, sample_weight=truth.weight)
+    places = np.interp(held, np.sort(score), np.arange(1, len(score) + 1))
+    return np.asarray(fitted.predict(places))
+
+
+def beta(values: Floats, truth: Truth, held: Floats) -> Floats:
+    """Beta calibration (Kull et al. 2017) of the mean probability: logistic in ln p and -ln(1 - p)."""
+
+    def both(of: Floats) -> Floats:
+        prob = np.clip(sigmoid(of).mean(axis=1), 1e-6, 1 - 1e-6)
+        return np.column_stack([np.log(prob), -np.log1p(-prob)])
+
+    return logistic(both(values), truth, both(held))
+
+
+def boosted_trees(values: Floats, truth: Truth, held: Floats) -> Floats:
+    """LightGBM on the logits, small trees."""
+    from lightgbm import LGBMClassifier
+
+    fitted = LGBMClassifier(
+        n_estimators=100, learning_rate=0.05, num_leaves=7, min_child_samples=20, verbose=-1, random_state=0
+    )
+    fitted.fit(values, truth.label, sample_weight=truth.weight * len(truth))
+    return np.asarray(fitted.predict_proba(held)[:, 1])
+
+
+RIVALS: dict[str, Rival] = {
+    OURS: simplex,
+    "equal votes (dfdc tune)": equal_votes,
+    "mean of logits as they are": as_they_are,
+    "logistic stacking": logistic,
+    "hill climbing (Caruana)": hill_climbing,
+    "rank average, isotonic": ranks,
+    "mean, isotonic": isotonic,
+    "mean, beta calibration": beta,
+    "LightGBM": boosted_trees,
+}
+
+
+def run(faces: Faces) -> None:
+    """Print the log loss, the AUC and the paired difference of every rival."""
+    truth = faces.known()
+    values = aggregate(faces.logit, faces.layout, PLAIN)
+    rivals = {n: r for n, r in RIVALS.items() if r is not boosted_trees or importlib.util.find_spec("lightgbm")}
+    prob = {name: np.zeros(len(truth)) for name in rivals}
+    for train, held in group_folds(truth, OUTER, 0):
+        for name, rival in rivals.items():
+            prob[name][held] = np.clip(rival(values[train], truth[train], values[held]), *CLIP)
+    losses = compare(truth, prob, [(name, OURS) for name in rivals if name != OURS])
+    rows = []
+    for name, loss in losses.of.items():
+        row = {"": name, "log loss": f"{loss.value:.4f} [{loss.low:.4f}, {loss.high:.4f}]"}
+        row |= {source: f"{own[name]:.4f}" for source, own in losses.by_source.items()}
+        row["AUC"] = f"{auc(truth.label, prob[name], truth.weight):.4f}"
+        gain = losses.difference.get((name, OURS))
+        row["minus ours"] = "" if gain is None else f"{gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
+        rows.append(row)
+    print(f"{faces!r}\n{pd.DataFrame(rows).to_string(index=False)}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tables", nargs="+", help="tables of held-out probabilities; NAME=TABLE for several sources")
+    parser.add_argument("--labels", action="append", default=[], help="CSV for tables without labels; NAME=CSV")
+    options = parser.parse_args()
+    labels = named(options.labels)
+    tables = {}
+    for source, paths in named(options.tables).items():
+        own = labels.get(source) or labels.get("")
+        tables[source] = read_faces(paths, read_labels(own[0]) if own else None)
+    run(merge(tables))
