@@ -34,9 +34,9 @@ demo: $(STAMP) ## predict real clips, one fake made on the spot and one broken f
 
 test: $(STAMP) check ## format, lint, types, tests: what CI runs
 	# One thread for each process: on shared cores that is far quicker than all threads for one.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore=tests/train/test_loop.py -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore=tests/train/loop -n auto --maxprocesses 4 --dist loadfile
 	# In a process of its own: torch's training in one in which OpenVINO has run was seen to crash (openvino 2026.4).
-	$(BIN)/python -m pytest tests/train/test_loop.py
+	$(BIN)/python -m pytest tests/train/loop
 
 check: $(STAMP) ## format, lint and types only
 	$(BIN)/ruff format --check .

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from train.augment.photometric import MOVED_BY_GEOMETRY
@@ -57,6 +60,7 @@ class TrainConfig:
     ema_decay: float = 0.998  # of the weights that are validated and kept; 0: the last weights themselves
     amp: Literal["auto", "bf16", "fp16", "off"] = "auto"  # auto on CUDA: bf16 from sm_80 on, else fp16; off on CPU
     sync_bn: bool = False  # batch statistics over all processes (CUDA)
+    init: str = ""  # the .safetensors of a member to start from, instead of `start`
     val_share: float = 0.0  # of the groups, validated on where the table has neither a split nor a fold
     seed: int = 0
 
@@ -82,6 +86,37 @@ class TrainConfig:
                 f"lr {self.lr} above 0"
             )
 
+    def changed(self, changes: Sequence[str]) -> TrainConfig:
+        """Return a config with some options changed.
+
+        Args:
+            changes: `key=value`, as a user types them.
+
+        Raises:
+            ValueError: there is no such option, or the value is none of its kind.
+        """
+        hints, new = get_type_hints(TrainConfig), {}
+        for change in changes:
+            key, equals, text = change.partition("=")
+            if key not in hints or not equals:
+                raise ValueError(f"--set {change!r}: needs key=value with one of {', '.join(hints)}")
+            new[key] = _parse(key, text, hints[key])
+        return replace(self, **new)
+
+
+def _parse(key: str, text: str, kind: Any) -> Any:
+    """The value that a text stands for."""
+    if kind is bool:
+        if text.lower() not in ("true", "false", "1", "0"):
+            raise ValueError(f"--set {key}={text}: true or false is needed")
+        return text.lower() in ("true", "1")
+    if kind not in (int, float):
+        return text  # a word; the config checks which
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise ValueError(f"--set {key}={text}: a number ({kind.__name__}) is needed") from error
+
 
 def _choices() -> dict[str, tuple[Any, ...]]:
     """The fields that take one of a few words, and the words."""
@@ -97,8 +132,39 @@ def experiment_names() -> list[str]:
 
 
 def load_experiment(name: str) -> TrainConfig:
-    """Return the config of one experiment; ValueError with the known names for an unknown one."""
+    """Return the config of one experiment.
+
+    Args:
+        name: of a file in train/experiments, or the path of a file like those, ending in .py. It has a `CONFIG` and may
+            have a `MEMBER` (models.registry.Member), which is then known under its name.
+
+    Raises:
+        ValueError: there is no such experiment, or the file lacks a CONFIG.
+    """
+    if name.endswith(".py"):
+        return _load_file(Path(name))
     if name not in experiment_names():
-        raise ValueError(f"no experiment is called {name!r}; known: {', '.join(experiment_names())}")
+        raise ValueError(
+            f"no experiment is called {name!r}; known: {', '.join(experiment_names())}, or the path of a .py file"
+        )
     config: TrainConfig = importlib.import_module(f"train.experiments.{name}").CONFIG
+    return config
+
+
+def _load_file(path: Path) -> TrainConfig:
+    """The CONFIG of a file anywhere; its MEMBER is added to those that are known."""
+    from models import registry
+
+    spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ValueError(f"{path} is no file with an experiment; it holds a CONFIG, and a MEMBER where that is new")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config, member = getattr(module, "CONFIG", None), getattr(module, "MEMBER", None)
+    if not isinstance(config, TrainConfig):
+        raise ValueError(f"{path} has no CONFIG = TrainConfig(...); train/experiments has examples")
+    if isinstance(member, registry.Member):
+        if registry.MEMBERS.get(member.name, member) != member:
+            raise ValueError(f"{path}: a member called {member.name!r} exists already; give MEMBER another name")
+        registry.MEMBERS[member.name] = member
     return config

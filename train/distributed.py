@@ -6,11 +6,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch import distributed, nn
+
+if TYPE_CHECKING:
+    from train.mirror import Mirror
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Team:
 
     rank: int = 0  # from 0
     world: int = 1  # how many there are
+    here: int = 1  # how many of them run on this machine
 
     @property
     def leads(self) -> bool:
@@ -33,23 +37,41 @@ class Team:
         distributed.all_gather_object(values, value)
         return values
 
-    def any(self, flag: bool, device: torch.device) -> bool:
+    def any(self, flag: bool) -> bool:
         """Return whether the flag is up in any process: they must leave a loop together.
 
-        Args:
-            flag: of this process.
-            device: where the processes exchange it.
+        The processes exchange it on the CPU, so that no GPU is waited for. Every process must call it.
         """
         if self.world == 1:
             return flag
-        raised = torch.tensor(int(flag), device=device)
+        raised = torch.tensor(int(flag))
         distributed.all_reduce(raised, op=distributed.ReduceOp.MAX)
         return bool(raised.item())
 
     def wait(self) -> None:
         """Wait until every process is here."""
-        if self.world > 1:
-            distributed.barrier()
+        self.any(False)
+
+    @torch.no_grad()
+    def average_buffers(self, module: nn.Module) -> None:
+        """Replace the floating-point buffers of a module (a batch norm's statistics) by their means over all processes.
+
+        Each process has seen other faces, so its statistics are its own. Averages of averages do not depend on when
+        they are taken: doing this for every checkpoint changes what comes out at the end by rounding only. Every
+        process must call it.
+        """
+        if self.world == 1:
+            return
+        weights = {name for name, _ in module.named_parameters()}
+        state = module.state_dict()
+        mine = [value for key, value in state.items() if key not in weights and value.is_floating_point()]
+        if not mine:
+            return
+        flat = torch.cat([value.flatten() for value in mine])
+        distributed.all_reduce(flat)
+        flat /= self.world
+        for value, part in zip(mine, flat.split([value.numel() for value in mine]), strict=True):
+            value.copy_(part.view_as(value))
 
 
 @dataclass(frozen=True)
@@ -60,6 +82,9 @@ class Machine:
     workers: int = 1  # loader processes
     checkpoint_every: int = 200  # steps
     until: int | None = None  # the epoch after which the run pauses
+    extend: bool = False  # a checkpoint of other options or another number of processes is gone on from
+    compile: bool = False  # torch.compile the network that is trained
+    mirror: Mirror | None = None  # where checkpoints are copied to, away from this machine
     team: Team = field(default_factory=Team)
 
 
@@ -98,8 +123,8 @@ def join_team(device: torch.device) -> Iterator[tuple[Team, torch.device]]:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
-        yield Team(distributed.get_rank(), world), device
+        yield Team(distributed.get_rank(), world, int(os.environ.get("LOCAL_WORLD_SIZE", world))), device
     finally:
         distributed.destroy_process_group()

@@ -1,34 +1,71 @@
-"""How a training is asked to stop."""
+"""How a training is asked to stop: SIGTERM, what a spot machine gets, or Ctrl-C."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from common.errors import DfdcError
 
+# sysexits.h calls it EX_TEMPFAIL: "the user is invited to retry". Schedulers can tell it from 0 (done) and 1 (failed).
+EXIT_GO_ON = 75
+GO_ON = "run the same command to go on"
+
 
 class StoppedError(DfdcError):
-    """The run was asked to stop (SIGTERM, Ctrl-C, or a pause) and has written its checkpoint."""
+    """The run was asked to stop (SIGTERM, Ctrl-C, or a pause); the same command goes on from its checkpoint."""
+
+
+class Stops:
+    """Whether somebody has asked this process to stop.
+
+    A request is a StoppedError where the program is at that moment, so that it is acted on at once; inside `held` it
+    is only noted, and the code there asks `asked` at its own moments.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._holds = 0
+
+    def ask(self, *_: object) -> None:
+        """Note a request; the signal handler. Raises StoppedError unless requests are held."""
+        self.asked = True
+        if not self._holds:
+            raise StoppedError(f"stopped; {GO_ON}")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Only note requests that come inside."""
+        self._holds += 1
+        try:
+            yield
+        finally:
+            self._holds -= 1
+
+    @contextmanager
+    def released(self) -> Iterator[None]:
+        """Let requests raise again inside, also one that has come before: for waits that may be long."""
+        holds, self._holds = self._holds, 0
+        try:
+            if self.asked:
+                raise StoppedError(f"stopped; {GO_ON}")
+            yield
+        finally:
+            self._holds = holds
 
 
 @contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Take SIGTERM and SIGINT as requests, so that the step in hand can end and a checkpoint be written.
+def stop_requests() -> Iterator[Stops]:
+    """Take SIGTERM and SIGINT as requests to stop. The handlers of before are put back at the end.
 
     Yields:
-        A call that tells whether one has come. The handlers of before are put back at the end.
+        Where requests are noted.
     """
-    asked = False
-
-    def ask(*_: object) -> None:
-        nonlocal asked
-        asked = True
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    stops = Stops()
+    before = {number: signal.signal(number, stops.ask) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield lambda: asked
+        yield stops
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

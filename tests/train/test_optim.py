@@ -10,7 +10,7 @@ from common.engine import half_precision
 from models.backend import load_members
 from models.checkpoint import Card, save_member
 from models.registry import build_backbone
-from tests.train.test_loop import SMALL
+from tests.train.running import SMALL
 from train.config import TrainConfig
 from train.optim import pick_dtype
 

@@ -16,7 +16,29 @@ from faces.crop import CropSpec
 from faces.store import CropStore
 from models.registry import TIGHT
 from train.augment.mesh import Meshes
+from train.data.array_index import compact
 from train.data.table import HOLDOUT, SPLITS, groups_sha256
+
+MAX_DROPPED = 0.1  # as --max-fallback of `dfdc predict`: what is silently lost beyond it is a mistake, not an accident
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Rows of the labels that a run does not use, by the reason."""
+
+    rows: int  # of the table
+    unlabelled: int  # their label is none
+    missing: int  # their crop is not among the sources
+    first: tuple[str, str] = ("", "")  # of either kind: the label, the face
+
+    def __str__(self) -> str:
+        kept = self.rows - self.unlabelled - self.missing
+        reasons = []
+        if self.unlabelled:
+            reasons.append(f"{self.unlabelled} with a label that is not REAL or FAKE, the first is {self.first[0]!r}")
+        if self.missing:
+            reasons.append(f"{self.missing} whose crop is in none of the sources, the first is {self.first[1]!r}")
+        return f"{kept} of {self.rows} rows kept" + (f"; dropped: {'; '.join(reasons)}" if reasons else "")
 
 
 @dataclass(frozen=True)
@@ -30,6 +52,7 @@ class TrainData:
     fold: int | str = "val"  # which fold, or split, `val` is
     meshes: Meshes | None = None  # of the training faces, where fakes are made of them
     val_meshes: Meshes | None = None  # of the validation faces
+    dropped: Dropped = Dropped(0, 0, 0)  # rows of the labels that neither side has
 
     def fingerprint(self) -> dict[str, Any]:
         """What tells this data from other data: the fold, and of either side the rows and three hashes.
@@ -62,6 +85,7 @@ def load_data(
     seed: int = 0,
     mesh: Path | None = None,
     made_fakes: bool = False,
+    max_dropped: float = MAX_DROPPED,
 ) -> TrainData:
     """Read crops and labels, and cut them into what is trained on and what is validated on.
 
@@ -74,18 +98,19 @@ def load_data(
         seed: draws those groups.
         mesh: the meshes of the real faces (scripts/find_mesh.py).
         made_fakes: the fakes are made from meshes, and those of the table are left out.
+        max_dropped: the share of the rows that may have no label or no crop, from 0 to 1.
 
     Returns:
         Both sides; no group stands on both.
 
     Raises:
-        ValueError: a column is missing, a split has an unknown name, a side is empty, a group stands on both sides (a
-            leak), or meshes are needed and not given.
+        ValueError: a column is missing, too many rows are dropped, a split has an unknown name, a side is empty, a
+            group stands on both sides (a leak), or meshes are needed and not given.
     """
-    store, table = CropStore(crops), read_labels(labels)
+    store, table = compact(CropStore(crops)), read_labels(labels)
     if "face" not in table:
         raise ValueError(f"{labels} needs a column 'face' for training; it has {list(table.columns)}")
-    table = table[table["target"].notna() & table["face"].isin(store.index.keys())]
+    table, dropped = _usable(table, store, labels, max_dropped)
     is_val, is_out, held_out = _held_out(table, labels, fold, val_share, seed)
     train, val = table[~is_val & ~is_out].reset_index(drop=True), table[is_val].reset_index(drop=True)
     if train.empty or val.empty:
@@ -100,7 +125,23 @@ def load_data(
         if meshes is None or val_meshes is None:
             raise ValueError("this experiment makes its fakes from meshes; give --mesh (scripts/find_mesh.py makes it)")
         train, val = with_made_fakes(train, meshes), with_made_fakes(val, val_meshes)
-    return TrainData(store, train, val, cut_as=TIGHT, fold=held_out, meshes=meshes, val_meshes=val_meshes)
+    return TrainData(
+        store, train, val, cut_as=TIGHT, fold=held_out, meshes=meshes, val_meshes=val_meshes, dropped=dropped
+    )
+
+
+def _usable(table: pd.DataFrame, store: CropStore, labels: Path, most: float) -> tuple[pd.DataFrame, Dropped]:
+    """The rows with a label and a crop, and what was dropped; ValueError where that is more than a share."""
+    labelled, there = table["target"].notna(), table["face"].isin(store.index.keys())
+    missing = labelled & ~there
+    first = (*table["label"][~labelled][:1], "")[0], (*table["face"][missing][:1], "")[0]
+    dropped = Dropped(len(table), int((~labelled).sum()), int(missing.sum()), first)
+    if dropped.unlabelled + dropped.missing > most * len(table):
+        raise ValueError(
+            f"{labels}: {dropped}. That is more than a share of {most:g}: correct the labels, give all --crops, or say "
+            "--max-dropped"
+        )
+    return table[labelled & there], dropped
 
 
 def with_made_fakes(table: pd.DataFrame, meshes: Meshes) -> pd.DataFrame:

@@ -71,14 +71,15 @@ class PairedSampler(Sampler[list[int]]):
         self.epoch, self.start = 0, 0
         self._families = self._by_original(table) if sampling == "originals" else []
         if not len(self):
-            raise ValueError(f"{self._pairs} pairs do not fill one batch of {batch} in {world} processes")
+            raise ValueError(f"{self.pairs} pairs do not fill one batch of {batch} in {world} processes")
 
     @property
-    def _pairs(self) -> int:
+    def pairs(self) -> int:
+        """Pairs of an epoch, those that fill no batch too."""
         return len(self._families) if self.sampling == "originals" else len(self.fakes)
 
     def __len__(self) -> int:
-        return self._pairs // (self.half * self.world)
+        return self.pairs // (self.half * self.world)
 
     def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng((self.seed, self.epoch))

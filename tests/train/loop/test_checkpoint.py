@@ -1,29 +1,34 @@
 """The checkpoint file: what older versions wrote is read, what belongs to another run is refused."""
 
 import dataclasses
+import errno
+import shutil
 
 import pytest
 import torch
 
 from common.errors import DfdcError
 from tests.train.data.test_dataset import make_faces
-from tests.train.test_loop import CONFIG, TINY, run
-from train.checkpoint import TENSORS, RunState, read_checkpoint, write_checkpoint
+from tests.train.running import CONFIG, run
+from train.checkpoint import (
+    TENSORS,
+    RunState,
+    read_checkpoint,
+    read_latest,
+    remove_leftovers,
+    write_checkpoint,
+)
 from train.data.load import load_data
 from train.data.table import SPLITS
 from train.distributed import Machine
 from train.loop import Trainer
+from train.state import take_state
 
 OLD_KEYS = (
     "config", "world", "model", "ema", "optimizer", "scaler", "rng", "cuda_rng", "loss_sum", "epoch", "step",
     "seconds", "best", "history",
 )  # fmt: skip
 SHORT = dataclasses.replace(CONFIG, epochs=2, small_epochs=0)
-
-
-@pytest.fixture(autouse=True)
-def tiny_member(monkeypatch):
-    monkeypatch.setattr("models.registry.MEMBERS", TINY)
 
 
 @pytest.fixture
@@ -72,9 +77,9 @@ def test_a_checkpoint_of_an_older_version_is_gone_on_from(tmp_path, table, monke
 
 def test_the_file_keeps_its_layout_and_comes_back_as_it_was(tmp_path, table):
     trainer = Trainer(SHORT, load(tmp_path, table), tmp_path / "run", Machine(torch.device("cpu"), 0))
-    state = trainer._state()
+    state = take_state(trainer)
     write_checkpoint(tmp_path / "last.pt", state)
-    assert set(torch.load(tmp_path / "last.pt", weights_only=True)) == {*OLD_KEYS, "data", "seams"}
+    assert set(torch.load(tmp_path / "last.pt", weights_only=True)) == {*OLD_KEYS, "data", "seams", "extended"}
     back = read_checkpoint(tmp_path / "last.pt")
     assert back.facts == state.facts
     assert set(back.tensors) == set(TENSORS)
@@ -141,3 +146,69 @@ def test_another_split_is_refused_with_what_was_found(tmp_path, table, name):
     split = table["split"].where(table.index >= 2, name)
     with pytest.raises(ValueError, match=rf"'split' of .*'{name}' \(2 faces\).*may hold {', '.join(SPLITS)}"):
         load(tmp_path, table.assign(split=split))
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, table, capsys):
+    """One byte of the last file is another: the run goes on from the older one and ends as undisturbed."""
+    data = load(tmp_path, table)
+    whole = run(data, tmp_path / "whole", SHORT)
+    assert run(data, tmp_path / "run", SHORT, until=1, checkpoint_every=1) is None
+    content = bytearray((tmp_path / "run/last.pt").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "run/last.pt").write_bytes(content)
+    assert run(data, tmp_path / "run", SHORT).sha256 == whole.sha256
+    told = capsys.readouterr().err
+    assert "last.pt is damaged" in told
+    assert "going on from" in told and "previous.pt, which is older" in told
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_does_not_start_again(tmp_path):
+    for name in ("last.pt", "previous.pt"):
+        (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(DfdcError, match=r"all checkpoints in .* are damaged"):
+        read_latest(tmp_path)
+    assert read_latest(tmp_path / "empty") is None
+
+
+def state(value):
+    return RunState({key: {"weight": torch.full((1000,), value)} for key in TENSORS}, {"step": int(value)})
+
+
+def test_a_kill_between_the_two_renames_leaves_the_older_checkpoint(tmp_path):
+    write_checkpoint(tmp_path / "last.pt", state(1.0))
+    write_checkpoint(tmp_path / "last.pt", state(2.0))
+    assert read_latest(tmp_path).facts["step"] == 2
+    (tmp_path / "last.pt").unlink()
+    assert read_latest(tmp_path).facts["step"] == 1
+
+
+def test_what_a_killed_save_left_is_removed(tmp_path):
+    write_checkpoint(tmp_path / "last.pt", state(1.0))
+    (tmp_path / ".last.pt.abc.tmp").write_bytes(b"half")
+    (tmp_path / ".export.abc").mkdir()
+    (tmp_path / ".export.abc/tiny.safetensors").write_bytes(b"half")
+    assert remove_leftovers(tmp_path) == [".export.abc", ".last.pt.abc.tmp"]
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+
+
+def full_before(monkeypatch):
+    monkeypatch.setattr("train.checkpoint.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 500))
+
+
+def full_while_writing(monkeypatch):
+    def half(_content, path):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("train.checkpoint.torch.save", half)
+
+
+@pytest.mark.parametrize("full", [full_before, full_while_writing])
+def test_a_full_disk_keeps_the_old_checkpoint_and_says_how_much_is_needed(tmp_path, monkeypatch, full):
+    write_checkpoint(tmp_path / "last.pt", state(1.0))
+    with monkeypatch.context() as patch:
+        full(patch)
+        with pytest.raises(DfdcError, match=r"no room for .*last.pt: it needs about 1 MB, .* MB are free"):
+            write_checkpoint(tmp_path / "last.pt", state(2.0))
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+    assert read_latest(tmp_path).facts["step"] == 1

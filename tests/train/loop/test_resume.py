@@ -1,0 +1,100 @@
+"""A run that was paused, stopped or killed goes on as if nothing had happened."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.train.running import CONFIG, ROOT, run, weights
+from train.loop import Trainer
+
+EVERYTHING = dataclasses.replace(
+    CONFIG, sampling="originals", batch=2, accumulate=2, mixup=0.5, cutout=0.3, self_blend=0.3, degrade=0.2,
+    same_augment=True, augment="strong", optimizer="sgd", schedule="poly",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("config", [CONFIG, EVERYTHING], ids=["plain", "everything"])
+def test_two_epochs_and_two_more_are_four(data, tmp_path, config):
+    """Paused after two epochs and gone on: the same files as undisturbed, bit for bit."""
+    whole = run(data, tmp_path / "whole", config)
+    assert run(data, tmp_path / "halves", config, until=2) is None
+    assert run(data, tmp_path / "halves", config).sha256 == whole.sha256
+    for key, value in weights(tmp_path / "whole").items():
+        assert torch.equal(value, weights(tmp_path / "halves")[key]), key
+
+
+@pytest.mark.parametrize("stop_at", [3, 12])
+def test_a_stopped_run_goes_on_as_if_nothing_had_happened(data, tmp_path, monkeypatch, stop_at):
+    """Stopped by SIGTERM inside an epoch, then resumed: the same weights, bit for bit."""
+    whole = run(data, tmp_path / "whole")
+    original = Trainer._update
+
+    def stopping(self, *batch):
+        if self.step == stop_at and not (tmp_path / "cut/asked").exists():
+            (tmp_path / "cut/asked").touch()
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, *batch)
+
+    monkeypatch.setattr(Trainer, "_update", stopping)
+    assert run(data, tmp_path / "cut") is None
+    assert run(data, tmp_path / "cut").sha256 == whole.sha256
+    for key, value in weights(tmp_path / "whole").items():
+        assert torch.equal(value, weights(tmp_path / "cut")[key]), key
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+import models.registry
+from tests.train.running import TINY, run
+from train.data.load import load_data
+from train.loop import Trainer
+if __name__ == "__main__":
+    models.registry.MEMBERS = TINY
+    torch.set_num_threads(1)  # as in the tests around it: another number rounds otherwise
+    folder, kill_at = Path(sys.argv[1]), int(sys.argv[2])
+    update = Trainer._update
+
+    def dying(self, *batch):
+        print("step", self.step, flush=True)
+        if self.step == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return update(self, *batch)
+
+    Trainer._update = dying
+    data = load_data([folder / "crops"], folder / "labels.csv")
+    print("sha", run(data, folder / "killed", checkpoint_every=5).sha256)
+"""
+
+
+def test_kill_9_loses_no_more_than_checkpoint_every(data, tmp_path):
+    """Killed twice without warning, then left alone: the same member as undisturbed."""
+    whole = run(data, tmp_path / "whole")
+    steps = []
+    for kill_at in (8, 21, -1):
+        command = [sys.executable, "-c", KILLED, str(tmp_path), str(kill_at)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600, cwd=ROOT)
+        assert done.returncode == (0 if kill_at < 0 else -signal.SIGKILL), done.stderr
+        steps.append([int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("step")])
+    assert [(run[0], run[-1]) for run in steps] == [(0, 8), (5, 21), (20, 47)]
+    assert done.stdout.split()[-1] == whole.sha256
+
+
+def test_other_options_refuse_an_old_checkpoint(data, tmp_path):
+    run(data, tmp_path / "run", dataclasses.replace(CONFIG, epochs=1))
+    with pytest.raises(ValueError, match=r"another \['epochs', 'lr'\]"):
+        run(data, tmp_path / "run", dataclasses.replace(CONFIG, epochs=2, lr=0.1))
+
+
+def test_another_number_of_processes_refuses_a_checkpoint(data, tmp_path):
+    run(data, tmp_path / "run", dataclasses.replace(CONFIG, epochs=1))
+    state = torch.load(tmp_path / "run/last.pt", weights_only=True)
+    torch.save({**state, "world": 2}, tmp_path / "run/last.pt")
+    with pytest.raises(ValueError, match=r"trained by 2 processes, now there are 1.*--nproc-per-node 2"):
+        run(data, tmp_path / "run", dataclasses.replace(CONFIG, epochs=1))
