@@ -108,6 +108,10 @@ def train(
         float, typer.Option(help="share of the labels' rows that may lack a label or a crop", min=0, max=1)
     ] = 0.1,
     compiled: Annotated[bool, typer.Option("--compile", help="torch.compile the network")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="time 20 steps and say what the run will take; nothing is written")
+    ] = False,
+    price: Annotated[float | None, typer.Option(help="of an hour of the machine, for --dry-run", min=0)] = None,
 ) -> None:
     """Train one member on labelled face crops.
 
@@ -115,23 +119,63 @@ def train(
     them. Ctrl-C or SIGTERM stops it with exit code 75, and the same command goes on where it stopped; 0 means that
     the member is there. On several GPUs: torchrun --nproc-per-node 4 -m dfdc train ... with the same options.
     """
-    from common.engine import keep_freed_memory
-    from train.run import TrainRequest, run_training
-    from train.stopping import EXIT_GO_ON
+    from train.stopping import EXIT_GO_ON, StoppedError, stop_requests
 
-    # For the whole process or not at all: set after other libraries have allocated, it was seen to crash OpenVINO.
-    keep_freed_memory()
-    result = run_training(
-        TrainRequest(
-            experiment, tuple(crops), labels, output, pick_device(device), fold, mesh, epochs, until, seed, workers,
-            checkpoint_every, tuple(changes or ()), init, extend, compiled, mirror, max_dropped,
-        )
-    )  # fmt: skip
+    try:
+        with stop_requests():  # from here on: importing torch takes seconds
+            from common.engine import keep_freed_memory
+            from train.run import TrainRequest, run_training
+
+            # For the whole process or not at all: set after others have allocated, it was seen to crash OpenVINO.
+            keep_freed_memory()
+            result = run_training(
+                TrainRequest(
+                    experiment, tuple(crops), labels, output, pick_device(device), fold, mesh, epochs, until, seed,
+                    workers, checkpoint_every, tuple(changes or ()), init, extend, compiled, mirror, dry_run, price,
+                    max_dropped,
+                )
+            )  # fmt: skip
+    except StoppedError as stop:
+        typer.echo(stop, err=True)
+        raise typer.Exit(EXIT_GO_ON) from None
     if result.message:
         typer.echo(result.message, err=result.card is None)
     # torchrun takes any other code than 0 for a failure of the process and prints a traceback.
     if result.stopped and "TORCHELASTIC_RUN_ID" not in os.environ:
         raise typer.Exit(EXIT_GO_ON)
+
+
+def kfold(
+    experiment: Annotated[str, typer.Argument(help="as for `dfdc train`")],
+    crops: Annotated[list[Path], typer.Option(help="folder or uncompressed tar of face crops; may be repeated")],
+    labels: Annotated[Path, typer.Option(help="CSV of `dfdc folds`: face, label, group, fold")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder: a run for each fold, and oof.csv")],
+    changes: Annotated[list[str] | None, typer.Option("--set", help="as for `dfdc train`")] = None,
+    mirror: Annotated[str | None, typer.Option(help="as for `dfdc train`; each fold gets a folder there")] = None,
+    device: Device = "auto",
+    workers: Annotated[int | None, typer.Option(help="as for `dfdc train`", min=0)] = None,
+) -> None:
+    """Train an experiment on every fold, one after the other, then score each face by the run that left it out.
+
+    Stopped or killed, the same command goes on; exit code 75 means stopped. Finished folds are not trained again.
+    On a cluster, one job for each fold (deploy/train.slurm) and then `dfdc oof` do the same.
+    """
+    from common.engine import keep_freed_memory
+    from train.kfold import run_kfold
+    from train.run import TrainRequest
+    from train.stopping import EXIT_GO_ON, StoppedError
+
+    keep_freed_memory()
+    request = TrainRequest(
+        experiment, tuple(crops), labels, output, pick_device(device), workers=workers, changes=tuple(changes or ()),
+        mirror=mirror,
+    )  # fmt: skip
+    try:
+        scored = run_kfold(request)
+    except StoppedError as stop:
+        typer.echo(stop, err=True)
+        raise typer.Exit(EXIT_GO_ON) from None
+    _print_scored(output / "oof.csv", scored)
 
 
 def holdout(
@@ -189,4 +233,4 @@ def _print_scored(output: Path, scored: ScoredTable) -> None:
 
 
 # In the order in which they are used and `dfdc --help` lists them.
-COMMANDS = (extract, folds, train, holdout, oof)
+COMMANDS = (extract, folds, train, kfold, holdout, oof)

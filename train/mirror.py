@@ -10,6 +10,7 @@ import contextlib
 import json
 import shutil
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,7 @@ class Mirror:
             folder: of the run; its files may be replaced as soon as this returns.
             step: of the checkpoint in it.
         """
-        staged = folder / f".mirror.{step}.tmp"
-        shutil.rmtree(staged, ignore_errors=True)
-        staged.mkdir()
+        staged = Path(tempfile.mkdtemp(dir=folder, prefix=".mirror.", suffix=".tmp"))
         for name in FILES:
             if (folder / name).exists():
                 _link(folder / name, staged / name)
@@ -138,9 +137,10 @@ class Mirror:
         described = {}
         for name, path in files.items():
             digest = sha256_of(path)
-            target = f"{step:09d}-{name}" if name == LAST else f"{digest[:16]}-{name}"
+            # The bytes are part of the name: a step is saved before and after its validation, and both may be in force.
+            target = f"{step:09d}-{digest[:16]}-{name}" if name == LAST else f"{digest[:16]}-{name}"
             described[name] = {"object": target, "sha256": digest, "bytes": path.stat().st_size}
-            if target not in there or name == LAST:
+            if target not in there:
                 self.fs.makedirs(self.root, exist_ok=True)
                 self.fs.put_file(str(path), self._path(target))
         # A run that went back to an older state overwrites what was ahead of it.

@@ -269,7 +269,7 @@ def _logits(loaded: LoadedMember, faces: FaceDataset, flip: bool) -> NDArray[np.
         parts.append(logit)
     logits = np.concatenate(parts)
     if not np.isfinite(logits).all():
-        face = faces.names[int(np.flatnonzero(~np.isfinite(logits))[0])]
+        face = faces.name(int(np.flatnonzero(~np.isfinite(logits))[0]))
         raise DfdcError(f"member {loaded.card.name!r} gives no finite logit for face {face!r}; its weights are broken")
     return logits.round(6)
 

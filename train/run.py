@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from common.errors import DfdcError
 from models.checkpoint import Card
 from train.config import TrainConfig, load_experiment
 from train.data.load import MAX_DROPPED, TrainData, load_data
@@ -18,6 +20,7 @@ from train.export import export_member
 from train.loop import Trainer
 from train.mirror import Mirror
 from train.optim import prefer_speed
+from train.plan import describe, time_steps
 from train.stopping import StoppedError, Stops, stop_requests
 
 
@@ -42,6 +45,8 @@ class TrainRequest:
     extend: bool = False  # go on with other options or another number of processes
     compile: bool = False  # torch.compile
     mirror: str | None = None  # URL of a folder that follows the run
+    dry_run: bool = False  # say what the run would do and how long it would take, and do not do it
+    price: float | None = None  # of an hour of the machine
     max_dropped: float = MAX_DROPPED  # share of the rows that may lack a label or a crop
 
     def config(self) -> TrainConfig:
@@ -95,6 +100,10 @@ def run_training(request: TrainRequest) -> TrainResult:
                 leads = team.leads
                 prefer_speed(device)
                 machine = _machine(request, device, team)
+                if request.dry_run:
+                    trainer = Trainer(config, data, request.output, machine, stops)
+                    told = f"{describe(trainer)}\n{time_steps(trainer).text(request.price)}"
+                    return TrainResult(None, told if leads else "")
                 name = f"{request.labels.name} ({len(data.train)} training faces)"
                 card = _train(request.name, config, data, request.output, machine, name, stops)
         except StoppedError as stop:
@@ -154,10 +163,12 @@ def _train(
     # In a team nobody leaves alone: the others would wait for ever.
     with stops.held() if machine.team.world > 1 else nullcontext():
         trainer = Trainer(config, data, folder, machine, stops)
+        if machine.team.leads:
+            print(describe(trainer), file=sys.stderr)
         try:
             trainer.run()
             card = export_member(trainer, name, data_name)
-        except StoppedError:
+        except DfdcError:  # a stop among them: what was saved last shall be away before this process is
             if machine.mirror is not None:
                 machine.mirror.close()
             raise

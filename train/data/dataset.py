@@ -69,9 +69,10 @@ class FaceDataset(Dataset[tuple[torch.Tensor, ...]]):
         self.made = table["made"].to_numpy(dtype=bool) if "made" in table else np.zeros(len(table), dtype=bool)
         if meshes is None and (self.made.any() or (change is not None and change.self_blend > 0)):
             raise ValueError("fakes are made from the meshes of the reals; give --mesh (scripts/find_mesh.py makes it)")
-        self.names = list(table["face"])
+        # Bytes, not str objects: every loader process gets a copy.
+        self._names = np.array([str(name).encode("utf-8", "surrogateescape") for name in table["face"]] or [b""])
         self.targets = table["target"].to_numpy(dtype=np.float32)
-        self.boxes = _numbers(table, BOX_COLUMNS, (4,))
+        self.boxes = _numbers(table, BOX_COLUMNS, (4,)).astype(np.float32)  # `cut` takes no more
         self.points = _numbers(table, POINT_COLUMNS, (5, 2))
         self.original = originals_of(table) if change is not None else np.full(len(table), -1)
         if spec.align == "5pt" and not np.isfinite(self.points).all():
@@ -83,7 +84,11 @@ class FaceDataset(Dataset[tuple[torch.Tensor, ...]]):
         self.epoch = 0
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.targets)
+
+    def name(self, row: int) -> str:
+        """The face of a row."""
+        return bytes(self._names[row]).decode("utf-8", "surrogateescape")
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
         target = torch.tensor(self.targets[index])
@@ -96,16 +101,16 @@ class FaceDataset(Dataset[tuple[torch.Tensor, ...]]):
 
     def _stored(self, row: int) -> Image:
         if self.made[row]:
-            image, _ = self._make(row, np.random.default_rng(number_of(self.names[row])), held=True)
+            image, _ = self._make(row, np.random.default_rng(number_of(self.name(row))), held=True)
         else:
-            image = self.store.read(self.names[row])
-        return image if self.degraded is None else degrade_as(image, self.degraded[row], self.names[row])
+            image = self.store.read(self.name(row))
+        return image if self.degraded is None else degrade_as(image, self.degraded[row], self.name(row))
 
     def _make(self, row: int, rng: Generator, swaps: float = 0.0, held: bool = False) -> Fake:
         """A fake made of the real face of a row, and its mask."""
         if self.meshes is None:
-            raise ValueError(f"face {self.names[row]!r} is to be made into a fake, and there are no meshes")
-        return make_fake(self.store, self.names[row], self.meshes, rng, swaps, held)
+            raise ValueError(f"face {self.name(row)!r} is to be made into a fake, and there are no meshes")
+        return make_fake(self.store, self.name(row), self.meshes, rng, swaps, held)
 
     def _cut(self, row: int, image: Image) -> Image:
         """The member's crop out of the stored one of a row."""
@@ -122,11 +127,11 @@ class FaceDataset(Dataset[tuple[torch.Tensor, ...]]):
         replaced = rng.random() < config.self_blend and self.targets[index] == 1 and original >= 0
         if self.made[row]:
             image, mask = self._make(row, rng, config.swaps)
-        elif replaced and self.meshes is not None and self.names[original] in self.meshes.row_of:
+        elif replaced and self.meshes is not None and self.name(original) in self.meshes.row_of:
             row = original
             image, mask = self._make(row, rng, config.swaps)
         else:
-            image = self.store.read(self.names[row])
+            image = self.store.read(self.name(row))
         shared = self._shared(index, config.seed) if config.same_augment else rng
         if config.publish and shared.random() < config.publish:
             image = publish(image, shared)

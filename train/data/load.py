@@ -16,6 +16,7 @@ from faces.crop import CropSpec
 from faces.store import CropStore
 from models.registry import TIGHT
 from train.augment.mesh import Meshes
+from train.data.array_index import compact
 from train.data.table import HOLDOUT, SPLITS, groups_sha256
 
 MAX_DROPPED = 0.1  # as --max-fallback of `dfdc predict`: what is silently lost beyond it is a mistake, not an accident
@@ -106,7 +107,7 @@ def load_data(
         ValueError: a column is missing, too many rows are dropped, a split has an unknown name, a side is empty, a
             group stands on both sides (a leak), or meshes are needed and not given.
     """
-    store, table = CropStore(crops), read_labels(labels)
+    store, table = compact(CropStore(crops)), read_labels(labels)
     if "face" not in table:
         raise ValueError(f"{labels} needs a column 'face' for training; it has {list(table.columns)}")
     table, dropped = _usable(table, store, labels, max_dropped)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -52,7 +52,7 @@ class LearntFrom:
 
 
 def learnt_from(card: Card, table: pd.DataFrame, present: set[str]) -> LearntFrom | None:
-    """Find the groups of a table that a member was trained and calibrated on.
+    """Find the groups of a table that a member was trained and calibrated on, and the member that it started from.
 
     Args:
         card: the member's.
@@ -65,6 +65,19 @@ def learnt_from(card: Card, table: pd.DataFrame, present: set[str]) -> LearntFro
     Raises:
         ValueError: the card's hash belongs to other training groups than the table's.
     """
+    own = _learnt(card, table, present)
+    if own is None or not (init := card.training.get("init")):
+        return own
+    # What the first member was calibrated on chose its epoch: its weights know it too.
+    before = learnt_from(replace(card, name=str(init.get("member", card.name)), training=init), table, present)
+    if before is None:
+        return None
+    trained = own.trained | before.trained | (before.calibrated - own.calibrated)
+    return LearntFrom(trained, own.calibrated, own.proved and before.proved)
+
+
+def _learnt(card: Card, table: pd.DataFrame, present: set[str]) -> LearntFrom | None:
+    """As `learnt_from`, of the run alone that the card is of."""
     fold = card.training.get("fold")
     if isinstance(fold, int) and "fold" in table:
         train, held = ~table["fold"].isin((fold, HOLDOUT)), table["fold"] == fold

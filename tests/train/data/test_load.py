@@ -45,3 +45,19 @@ def test_data_without_validation_is_refused(tmp_path):
     make_faces(tmp_path / "crops").assign(split="train").to_csv(tmp_path / "labels.csv", index=False)
     with pytest.raises(ValueError, match="24 training and 0 validation faces"):
         load_data([tmp_path / "crops"], tmp_path / "labels.csv")
+
+
+def test_rows_without_a_label_or_a_crop_are_counted_and_refused_above_a_share(tmp_path):
+    table = make_faces(tmp_path / "crops", count=48)
+    table.loc[:1, "label"] = ["", "maybe"]
+    table.loc[2, "face"] = "gone.png"
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    told = (
+        r"45 of 48 rows kept; dropped: 2 with a label that is not REAL or FAKE, the first is ''; 1 whose crop is in "
+        r"none of the sources, the first is 'gone.png'"
+    )
+    data = load_data([tmp_path / "crops"], tmp_path / "labels.csv")
+    assert str(data.dropped) == told
+    assert len(data.train) + len(data.val) == 45
+    with pytest.raises(ValueError, match=f"labels.csv: {told}. That is more than a share of 0.05: .*--max-dropped"):
+        load_data([tmp_path / "crops"], tmp_path / "labels.csv", max_dropped=0.05)
