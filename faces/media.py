@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
 import av
+import av.logging
+import cv2
 import numpy as np
 from av import Packet, VideoFrame
 from av.audio.stream import AudioStream
@@ -25,6 +29,21 @@ from faces.crop import Image
 
 # A single read of the disk that takes longer has met a dead mount; local files answer within milliseconds.
 SECONDS = 60.0
+SILENT = logging.NullHandler()
+# Colour matrices (ITU-T H.273, table 4) that libswscale does not convert: name, and what stands in for it.
+STAND_INS = {
+    8: ("YCgCo", 5, "BT.601"),
+    10: ("BT.2020 constant luminance", 9, "BT.2020"),
+    11: ("SMPTE 2085", 9, "BT.2020"),
+    12: ("chromaticity-derived", 1, "BT.709"),
+    13: ("chromaticity-derived constant luminance", 1, "BT.709"),
+    14: ("ICtCp", 9, "BT.2020"),
+    15: ("IPT-C2", 9, "BT.2020"),
+    16: ("YCgCo-R", 5, "BT.601"),
+    17: ("YCgCo-R", 5, "BT.601"),
+}
+# The widest pixels that are in use are twice as wide as high; what is far beyond was not meant.
+MOST_ASPECT = 4
 # Pictures that a container carries beside the video: cover art, and thumbnails of chapters.
 NO_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails
 
@@ -121,11 +140,77 @@ def packets_of(container: InputContainer, *streams: Stream) -> Iterator[Packet[A
         yield from (packet for packet in container.demux(*streams) if packet.size and (kept or not packet.is_corrupt))
 
 
-def decoded(stream: VideoStream | AudioStream, packets: Iterable[Packet[Any]]) -> Iterator[Any]:
-    """Yield all frames that can be decoded; a packet that cannot be decoded is passed over."""
+def decoded(
+    stream: VideoStream | AudioStream, packets: Iterable[Packet[Any]], said: list[str] | None = None
+) -> Iterator[Any]:
+    """Yield all frames that can be decoded; a packet that cannot be decoded is passed over.
+
+    Args:
+        stream: of an open file.
+        packets: of this stream.
+        said: gets one line when a packet was passed over.
+    """
     for packet in chain(packets, (None,)):
-        with contextlib.suppress(av.FFmpegError):
+        try:
             yield from stream.codec_context.decode(packet)
+        except av.FFmpegError as error:
+            if said is not None and not said:
+                said.append(f"the decoder gave up a packet ({error.strerror})")
+
+
+@contextlib.contextmanager
+def complaints_of(stream: VideoStream) -> Iterator[list[str]]:
+    """Note the first error that the decoder of a stream reports; it conceals damage and goes on.
+
+    Messages are heard only of a decoder of one thread. One of several speaks in threads of its own, and would wait
+    there for Python while Python waits for it.
+
+    Args:
+        stream: of an open file.
+
+    Yields:
+        A list, which gets one line at the end when there were errors.
+    """
+    said: list[str] = []
+    if stream.codec_context.thread_count != 1:
+        yield said
+        return
+    name = stream.codec_context.name
+    # What other threads cause meanwhile goes to this logger: it must not reach the user's terminal.
+    logger = logging.getLogger("libav")
+    logger.addHandler(SILENT)
+    av.logging.set_skip_repeated(False)
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture() as log:
+            yield said
+    finally:
+        av.logging.set_level(None)
+    errors = [message.strip() for level, source, message in log if level <= av.logging.ERROR and source == name]
+    if errors:
+        said[:] = [f"the decoder reports errors, first {errors[0]!r}"]
+
+
+def understand_colours(frame: VideoFrame) -> str:
+    """Give a frame a colour matrix that can be converted, where its own cannot.
+
+    Args:
+        frame: is changed.
+
+    Returns:
+        What was done, for people; empty for a frame that is as it was.
+    """
+    if (own := int(frame.colorspace)) not in STAND_INS:
+        return ""
+    name, stand_in, as_name = STAND_INS[own]
+    frame.colorspace = stand_in
+    return f"the colour matrix {name} is converted as {as_name}: tints are wrong"
+
+
+def aspect_of(stream: VideoStream) -> Fraction:
+    """Width of a pixel by its height; 1 where it is not said, or cannot be meant."""
+    aspect = stream.codec_context.sample_aspect_ratio or stream.sample_aspect_ratio or Fraction(1)
+    return aspect if 1 / MOST_ASPECT <= aspect <= MOST_ASPECT else Fraction(1)
 
 
 def orientation_of(frame: VideoFrame) -> Orientation:
@@ -156,12 +241,35 @@ def orientation_of(frame: VideoFrame) -> Orientation:
     return Orientation(round(math.degrees(math.atan2(side * b, side * a)) / 90) * 90 % 360, area < 0)
 
 
-def upright(frame: VideoFrame) -> Image:
-    """Convert a frame to (H, W, 3) uint8 RGB, mirrored and turned as its display matrix asks."""
-    image = frame.to_ndarray(format="rgb24", threads=1)  # one thread is fastest beside other work
+def shown_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
+    """Width and height in square pixels: the shorter side of a pixel is stretched, so that nothing is lost.
+
+    Args:
+        width: of the stored picture, in pixels.
+        height: likewise.
+        aspect: width of a pixel by its height.
+    """
+    return (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
+
+
+def upright(frame: VideoFrame, aspect: Fraction = Fraction(1)) -> Image:
+    """Convert a frame to a picture as it is shown.
+
+    Args:
+        frame: is not changed.
+        aspect: width of a pixel by its height, as stored.
+
+    Returns:
+        (H, W, 3) uint8 RGB of square pixels, mirrored and turned as its display matrix asks.
+    """
+    # One thread is fastest beside other work.
+    image: Image = np.asarray(frame.to_ndarray(format="rgb24", threads=1), dtype=np.uint8)
+    if aspect != 1:
+        size = shown_size(frame.width, frame.height, aspect)
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
     shown = orientation_of(frame)
-    image = np.rot90(image[:, ::-1] if shown.mirrored else image, k=-shown.rotation // 90)
-    return np.ascontiguousarray(image, dtype=np.uint8)
+    turned = np.rot90(image[:, ::-1] if shown.mirrored else image, k=-shown.rotation // 90)
+    return np.ascontiguousarray(turned, dtype=np.uint8)
 
 
 def _why_no_file(path: Path) -> str:

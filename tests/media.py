@@ -11,6 +11,7 @@ from typing import cast
 import av
 import numpy as np
 from av.audio.stream import AudioStream
+from av.bitstream import BitStreamFilterContext
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -135,6 +136,22 @@ def set_display_matrix(path: Path, matrix: tuple[int, int, int, int]) -> Path:
     top = (width if b < 0 else 0) + (height if d < 0 else 0)
     data[at : at + 36] = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, left, top, 1 << 30)
     path.write_bytes(bytes(data))
+    return path
+
+
+def set_h264_header(path: Path, what: str) -> Path:
+    """Change the parameter sets of H.264 in an mp4, as `h264_metadata` of libavcodec does: "matrix_coefficients=8"."""
+    other = path.with_name(f"plain_{path.name}")
+    path.rename(other)
+    with av.open(str(other)) as source, av.open(str(path), "w") as target:
+        (ours,) = source.streams.video
+        theirs = target.add_stream_from_template(ours)
+        change = BitStreamFilterContext(f"h264_metadata={what}", ours, theirs)
+        for packet in source.demux(ours):
+            for changed in change.filter(packet if packet.size else None):
+                changed.stream = theirs
+                target.mux(changed)
+    other.unlink()
     return path
 
 

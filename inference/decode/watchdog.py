@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from inference.decode.worker import JOB, DecodeOutcome, unnamed_file
+from inference.decode.worker import JOB, LENGTH_IS, SECONDS, DecodeOutcome, unnamed_file
 
 ROOT = Path(__file__).resolve().parents[2]
 # Between two looks at a worker's memory. A decoder fills a few hundred MB in that time (4K frames, one core), which is
@@ -36,17 +36,31 @@ ENVIRONMENT |= {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_
 class VideoLimits:
     """What one video may take before its worker is killed, and how long a worker may take to start and to end."""
 
-    # From the moment its worker takes it up. Ten seconds of 1080p decode in a few seconds on one core
-    # (benchmarks/decode.py), so what takes a minute hangs.
-    seconds: float = 60.0
-    # Resident bytes of its worker, looked at where there is /proc; 32 frames of 4K take 1.1 GB.
+    # Seconds of CPU. Ten seconds of 1080p decode in a few seconds on one core (benchmarks/decode.py), so what takes a
+    # minute is hostile or long. A second of 4K HEVC with ten bits, all of it decoded, takes 2.3.
+    cpu_seconds: float = 60.0
+    cpu_per_second: float = 2.0  # more for each second that the video lasts
+    cpu_most: float = 600.0  # whatever the header says of its length
+    seconds: float = 60.0  # without any work of its worker: then it hangs, on a disk that is gone or in a lock
+    # Resident bytes of its worker, looked at where there is /proc; frames take up to 1 GiB of it (MOST_FRAME_BYTES of
+    # inference/decode/worker.py), a decoder of 8K another.
     memory: int = 3 << 30
     start_seconds: float = 120.0  # until a new worker can take a video: its imports may come off a cold disk
     exit_seconds: float = 5.0  # for a process to be gone after it was killed, or after it has closed its socket
 
     def __post_init__(self) -> None:
-        if not (self.seconds > 0 and self.memory > 0):
-            raise ValueError(f"a video needs more than {self.seconds} seconds and {self.memory} bytes")
+        if not (self.seconds > 0 and self.cpu_seconds > 0 and self.memory > 0):
+            least = min(self.seconds, self.cpu_seconds)
+            raise ValueError(f"a video needs more than {least} seconds and {self.memory} bytes")
+
+    def cpu_for(self, length: float) -> float:
+        """Seconds of CPU that a video of this length, in seconds, may take."""
+        return max(self.cpu_seconds, min(self.cpu_most, self.cpu_seconds + self.cpu_per_second * length))
+
+    @classmethod
+    def fixed(cls, cpu_seconds: float) -> VideoLimits:
+        """Limits with these seconds of CPU for every video, however long it lasts."""
+        return cls(cpu_seconds=cpu_seconds, cpu_per_second=0.0)
 
 
 DEFAULT_LIMITS = VideoLimits()
@@ -96,7 +110,8 @@ class WorkerProcess:
             )
             opened.callback(self._kill)
             theirs.close()  # so that the end of the process is the end of what can be received
-            self._receive(replace(limits, seconds=limits.start_seconds))
+            start = limits.start_seconds
+            self._receive(replace(limits, seconds=start, cpu_seconds=start, cpu_per_second=0.0))
             self.opened = opened.pop_all()
 
     @property
@@ -126,22 +141,52 @@ class WorkerProcess:
 
     def _receive(self, limits: VideoLimits) -> None:
         """Wait for the next message. Raises WorkerCut when none comes within the limits."""
-        deadline = self.clock() + limits.seconds
-        while (left := deadline - self.clock()) > 0:
+        began = active = self.clock()
+        before = seen = self._cpu_seconds()
+        length = 0.0  # seconds that the video lasts, once the worker has said it
+        while True:
             if self.closing.is_set():
                 raise WorkerCut("crashed", "was cut, because nobody waits for it any more")
             if self._resident() > limits.memory:
-                raise WorkerCut("crashed", f"took more memory than the limit of {limits.memory >> 20} MiB and was cut")
-            self.control.settimeout(min(LOOK_SECONDS, left))
+                raise WorkerCut("crashed", f"took more memory than the limit of {limits.memory >> 20} MiB and was cut; "
+                                "fewer frames take less (--frames)")  # fmt: skip
+            now, spent = self.clock(), self._cpu_seconds()
+            active = active if spent == seen else now
+            seen = spent
+            # Where the system does not tell what the process did, it is taken to be at work all the time.
+            if (now - began if spent is None or before is None else spent - before) > limits.cpu_for(length):
+                raise WorkerCut("timed_out", _too_long(limits.cpu_for(length), length))
+            if now - active >= limits.seconds:
+                raise WorkerCut("timed_out", f"did nothing within the limit of {limits.seconds:g} s and was cut")
+            self.control.settimeout(min(LOOK_SECONDS, limits.seconds))
             try:
-                if self.control.recv(1):
+                message = self.control.recv(1)
+                if message == LENGTH_IS:
+                    length = self._length()
+                    continue
+                if message:
                     return
             except TimeoutError:
                 continue
             except ConnectionResetError:  # it died with a job unread
                 pass
             raise WorkerCut("crashed", self._last_words())
-        raise WorkerCut("timed_out", f"took longer than the limit of {limits.seconds:g} s and was cut")
+
+    def _length(self) -> float:
+        """The length that follows LENGTH_IS: it was sent with it, so it is there."""
+        data = b""
+        while len(data) < SECONDS.size and (more := self.control.recv(SECONDS.size - len(data))):
+            data += more
+        length = float(SECONDS.unpack(data.ljust(SECONDS.size, b"\0"))[0])
+        return length if 0 < length < float("inf") else 0.0
+
+    def _cpu_seconds(self) -> float | None:
+        """Seconds of CPU that the process has taken; None where the system does not tell."""
+        try:
+            fields = Path(f"/proc/{self.popen.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def _resident(self) -> int:
         """Bytes of memory that the process holds; 0 where the system does not tell."""
@@ -165,3 +210,8 @@ class WorkerProcess:
         # One that hangs inside the kernel, on a disk that is gone, cannot be waited for; its end is collected later.
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.popen.wait(self.limits.exit_seconds)
+
+
+def _too_long(limit: float, length: float) -> str:
+    lasts = f" for the {length:.0f} s that the video lasts" if length else ""
+    return f"took longer than the limit of {limit:g} s of CPU{lasts} and was cut; more can be allowed (--video-seconds)"

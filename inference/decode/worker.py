@@ -1,8 +1,9 @@
 """The process that decodes: it gets a path and an unnamed file in memory, and decodes the one into the other.
 
 A job comes over the control socket as JOB with the handle of the file, then a line of JSON: {"path":, "frames":}. The
-process says READY once, and DONE when the file is written: the images one after the other, the rest as JSON, and
-the length of that JSON in the last 8 bytes. It imports only what decoding needs: the process must be there at once.
+process says READY once; for each job it says LENGTH_IS with the seconds that the video lasts, and DONE when the file is
+written: the images one after the other, the rest as JSON, and the length of that JSON in the last 8 bytes. It imports
+only what decoding needs: the process must be there at once.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import struct
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +30,10 @@ from numpy.typing import NDArray
 
 from faces.video import Frames, VideoError, VideoInfo, decode
 
-READY, JOB, DONE = b"r", b"j", b"d"  # one byte each, so that a message is never there by half
+READY, JOB, DONE, LENGTH_IS = b"r", b"j", b"d", b"l"  # one byte each, so that a message is never there by half
+SECONDS = struct.Struct("<d")  # follows LENGTH_IS
+# All frames of one video. 32 frames of 4K take 800 MB, ten of 8K a GB; more than a few such videos are under way.
+MOST_FRAME_BYTES = 1 << 30
 LENGTH = struct.Struct("<Q")  # 8 bytes, little-endian
 
 # What libraries raise over damaged or hostile media, beside our own VideoError: a header that asks for terabytes, a
@@ -110,7 +115,7 @@ def unnamed_file() -> io.FileIO:
     return io.FileIO(handle, "r+")
 
 
-def _answer(path: Path, wanted: int, file: io.FileIO) -> None:
+def _answer(path: Path, wanted: int, file: io.FileIO, on_length: Callable[[float], None]) -> None:
     """Decode and pack; damage becomes a reason."""
     began, cpu = time.perf_counter(), time.process_time()
 
@@ -118,7 +123,8 @@ def _answer(path: Path, wanted: int, file: io.FileIO) -> None:
         return Decoded(path, frames, outcome, reason, time.perf_counter() - began, time.process_time() - cpu)
 
     try:
-        return done(decode(path, wanted, threads=1), "ok", "").pack(file)
+        frames = decode(path, wanted, threads=1, most_bytes=MOST_FRAME_BYTES, on_length=on_length)
+        return done(frames, "ok", "").pack(file)
     except VideoError as error:
         reason = str(error)
     except DECODE_ERRORS as error:
@@ -138,12 +144,16 @@ def main() -> None:
     """Decode for the socket whose handle is the first argument, until the other side closes it."""
     _end_with_parent()
     with socket.socket(fileno=int(sys.argv[1])) as control, control.makefile() as lines:
+
+        def say_length(seconds: float) -> None:
+            control.sendall(LENGTH_IS + SECONDS.pack(seconds))
+
         # A parent that died before the line above has closed its end: then this fails, or no job comes.
         control.sendall(READY)
         while handles := socket.recv_fds(control, len(JOB), 1)[1]:
             with io.FileIO(handles[0], "r+") as file:
                 job = json.loads(lines.readline())
-                _answer(Path(job["path"]), job["frames"], file)
+                _answer(Path(job["path"]), job["frames"], file, say_length)
             control.sendall(DONE)
 
 

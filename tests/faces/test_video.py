@@ -1,8 +1,7 @@
-"""Videos of every sort, encoded and damaged here: what `decode` gives equals a decode from start to end."""
+"""Videos of every sort, encoded here: what `decode` gives equals a decode from start to end."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,66 +9,16 @@ import av
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from common.errors import DfdcError
-from faces import video
-from faces.media import open_video
-from faces.video import Frames, VideoError, choose_frames, decode, probe
-from tests.media import all_frames, claim_frames, join_flv, spoil_packets, truncate, write_audio, write_video
-
-PYRAMID = {"bf": "3", "b-pyramid": "normal", "b-adapt": "0", "g": "20"}
-FAST_VP = {"cpu-used": "8", "deadline": "realtime"}
-OPEN_GOP = {"x264-params": "open-gop=1:keyint=12:bframes=3:b-adapt=0"}
-
-
-@pytest.fixture
-def no_full_decode(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make it an error to fall back on decoding everything."""
-
-    def refuse(*_: object) -> None:
-        raise AssertionError("decoded everything where the needed packets would have done")
-
-    monkeypatch.setattr(video, "_decode_all", refuse)
-
-
-def assert_same(frames: Frames, reference: list[np.ndarray], wanted: int) -> None:
-    """The chosen frames, bit for bit."""
-    assert frames.indices.tolist() == choose_frames(len(reference), wanted).tolist()
-    for number, image in zip(frames.indices, frames.images, strict=True):
-        assert image.flags.c_contiguous
-        np.testing.assert_array_equal(image, reference[number])
-
-
-# Choosing
-
-
-@given(count=st.integers(0, 5000), wanted=st.integers(1, 400))
-def test_chosen_frames_are_sorted_unique_in_range_and_spread(count: int, wanted: int) -> None:
-    chosen = choose_frames(count, wanted)
-    assert chosen.dtype == np.int64
-    assert len(chosen) == min(count, wanted)
-    if count == 0:
-        return
-    gaps = np.diff(np.concatenate([[-1], chosen, [count]]))
-    assert chosen[0] >= 0
-    assert chosen[-1] < count
-    assert gaps.min() >= 1
-    assert gaps.max() <= count / len(chosen) + 1
-    # Neither end is favoured: what lies before the first and after the last is equal but for rounding.
-    assert abs(chosen[0] - (count - 1 - chosen[-1])) <= 1
-
-
-def test_the_last_frames_of_a_clip_are_spared() -> None:
-    assert choose_frames(300, 32)[[0, -1]].tolist() == [4, 295]
-
-
-@pytest.mark.parametrize(("count", "wanted"), [(10, 0), (10, -1), (-1, 3)])
-def test_nothing_to_choose_is_an_error(count: int, wanted: int) -> None:
-    with pytest.raises(ValueError, match=f"cannot choose {wanted} of {count}"):
-        choose_frames(count, wanted)
-
+from faces.media import STAND_INS
+from faces.video import Frames, decode, probe
+from tests.faces.streams import FAST_VP, OPEN_GOP, PYRAMID, assert_same
+from tests.media import (
+    all_frames,
+    claim_frames,
+    set_h264_header,
+    write_video,
+)
 
 # The short way: equal pixels from fewer packets
 
@@ -115,90 +64,6 @@ def test_frames_hidden_by_an_edit_list_are_not_counted(tmp_path: Path) -> None:
     assert frames.note == ""
 
 
-def fed_packets(monkeypatch: pytest.MonkeyPatch, path: Path, wanted: int) -> tuple[int, int]:
-    """How many packets the decoder is fed, and how many there are."""
-    plans = []
-    needed = video._Index.needed
-
-    def spy(index: video._Index, wanted: int) -> Any:
-        plans.append((needed(index, wanted), len(index.pts)))
-        return plans[-1][0]
-
-    monkeypatch.setattr(video._Index, "needed", spy)
-    decode(path, wanted)
-    ((fed, _), packets) = plans[-1]
-    return len(fed), packets
-
-
-@pytest.mark.usefixtures("no_full_decode")
-def test_fewer_packets_than_all_are_fed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_video(tmp_path / "a.mp4", frames=200, options={**PYRAMID, "g": "100"})
-    fed, packets = fed_packets(monkeypatch, path, 8)
-    # With three B-frames, of which one is a reference, every second packet is referred to.
-    assert packets == 200
-    assert fed <= 112
-
-
-@pytest.mark.usefixtures("no_full_decode")
-def test_what_follows_the_last_wanted_frame_of_a_group_is_not_fed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = write_video(tmp_path / "a.mp4", frames=120, options={"bf": "0", "g": "20", "sc_threshold": "0"})
-    # The middle is frame 60, the first of its group: beside it only the stream's first packet is fed.
-    assert fed_packets(monkeypatch, path, 1) == (2, 120)
-
-
-@pytest.mark.parametrize(
-    ("units", "kind"),
-    [
-        ([0x01], 0),  # a picture that nothing refers to
-        ([0x06, 0x01], 0),  # the same after a comment
-        ([0x21], video.REFERENCE),
-        ([0x41], video.REFERENCE),
-        ([0x01, 0x41], video.REFERENCE),  # two fields, of which one is referred to
-        ([0x65], video.REFERENCE | video.START),
-        ([0x67, 0x68, 0x65], video.REFERENCE | video.PARAMETERS | video.START),
-        ([0x68, 0x01], video.REFERENCE | video.PARAMETERS),
-    ],
-)
-@pytest.mark.parametrize("length_bytes", [1, 2, 4])
-def test_units_say_what_a_packet_is_to_others(units: list[int], kind: int, length_bytes: int) -> None:
-    data = b"".join((5).to_bytes(length_bytes) + bytes([unit, 0x41, 0x65, 0x67, 0x68]) for unit in units)
-    assert video._kind(memoryview(data), length_bytes) == kind
-    # Damaged lengths: never skipped.
-    assert video._kind(memoryview(data[:-1]), length_bytes) == kind | video.REFERENCE
-
-
-LIVE = {"profile": "baseline", "g": "3", "sc_threshold": "0", "bf": "0"}
-
-
-@pytest.mark.usefixtures("no_full_decode")
-@pytest.mark.parametrize("size", [(96, 64), (64, 48)])
-def test_parameters_that_change_beside_the_packets_are_fed(tmp_path: Path, size: tuple[int, int]) -> None:
-    first = write_video(tmp_path / "1.flv", frames=40, options=LIVE)
-    second = write_video(tmp_path / "2.flv", frames=40, size=size, options=LIVE | {"crf": "40"})
-    path = join_flv(tmp_path / "both.flv", first, second)
-    reference = all_frames(path)
-    assert len(reference) == 80
-    for wanted in range(1, 41):
-        assert_same(decode(path, wanted), reference, wanted)
-
-
-def test_the_first_packet_is_always_fed(tmp_path: Path) -> None:
-    """It says which build of x264 made the stream: decoders read 4:4:4 of builds before 151 in another way."""
-    path = write_video(tmp_path / "a.mp4", frames=60, pixel_format="yuv444p", options={"g": "10"})
-    with open_video(path) as (container, stream):
-        index = video._Index.read(container, stream)
-    for wanted in range(1, 41):
-        assert 0 in index.needed(wanted)[0]
-
-
-def test_user_data_that_names_the_encoder_is_a_parameter() -> None:
-    for text, kind in ((b"x264 - core 148", video.PARAMETERS), (b"made at noon", 0)):
-        unit = b"\x06\x05" + bytes(16) + text
-        assert video._kind(memoryview(len(unit).to_bytes(4) + unit), 4) == kind
-
-
 # Other codecs and containers: everything is fed
 
 
@@ -223,6 +88,61 @@ def test_other_codecs_and_containers_are_bit_identical(tmp_path: Path, name: str
     assert_same(frames, reference, 8)
     assert frames.note == ""
     assert np.all(np.diff(frames.seconds) > 0)
+
+
+# Colours, the shape of pixels, large pictures
+
+
+@pytest.mark.parametrize("matrix", [*range(1, 18), 200])
+def test_every_colour_matrix_gives_pictures(tmp_path: Path, matrix: int) -> None:
+    """What the library converts stays as it is; for the others another matrix stands in, and the note says so."""
+    path = write_video(tmp_path / "a.mp4", frames=4)
+    plain = all_frames(path)
+    frames = decode(set_h264_header(path, f"matrix_coefficients={matrix}"), 2)
+    assert np.abs(frames.images[0].astype(int) - plain[1]).mean() < 40  # another tint, the same picture
+    if matrix in STAND_INS:
+        assert STAND_INS[matrix][0] in frames.note
+        assert "is converted as" in frames.note
+        with pytest.raises(av.FFmpegError):
+            all_frames(path)
+    else:
+        assert frames.note == ""
+        assert_same(frames, all_frames(path), 2)
+
+
+@pytest.mark.parametrize(
+    ("aspect", "size"),
+    [("2/1", (192, 64)), ("16/11", (140, 64)), ("1/2", (96, 128)), ("1/1", (96, 64)), ("9/1", (96, 64))],
+)
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_pixels_that_are_no_squares(tmp_path: Path, aspect: str, size: tuple[int, int], rotation: int) -> None:
+    path = write_video(tmp_path / "a.mp4", frames=4, rotation=rotation)
+    plain = decode(path, 2).images[0]
+    frames = decode(set_h264_header(path, f"sample_aspect_ratio={aspect}"), 2)
+    size = size if rotation == 0 else size[::-1]
+    assert (frames.info.width, frames.info.height) == (probe(path).width, probe(path).height) == size
+    assert frames.images[0].shape == (size[1], size[0], 3)
+    back = cv2.resize(frames.images[0], (plain.shape[1], plain.shape[0]), interpolation=cv2.INTER_AREA)
+    assert np.abs(back.astype(int) - plain).mean() < 4
+
+
+def test_large_pictures_give_fewer_frames(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4")
+    frames = decode(path, 8, most_bytes=3 * 96 * 64 * 3)
+    assert_same(frames, all_frames(path), 3)
+    assert frames.note == "3 of 8 frames, since more of 96 x 64 take too much memory"
+    assert len(decode(path, 8, most_bytes=1).images) == 1
+    assert decode(path, 8, most_bytes=8 * 96 * 64 * 3).note == ""
+    # A video that has no more frames anyway lacks nothing.
+    assert decode(write_video(tmp_path / "b.mp4", frames=3), 8, most_bytes=3 * 96 * 64 * 3).note == ""
+
+
+@pytest.mark.parametrize(("name", "length"), [("a.mp4", 1.88), ("a.webm", 1.88), ("a.ts", 1.88)])
+def test_the_length_is_told_before_anything_is_decoded(tmp_path: Path, name: str, length: float) -> None:
+    codec = "libvpx" if name == "a.webm" else "libx264"
+    told: list[float] = []
+    decode(write_video(tmp_path / name, codec=codec, options=FAST_VP), 2, on_length=told.append)
+    assert told == [pytest.approx(length, abs=0.01)]
 
 
 # Times, rotation, header
@@ -266,139 +186,6 @@ def test_a_wrong_count_in_the_header_is_noted(tmp_path: Path) -> None:
     frames = decode(path, 8)
     assert_same(frames, all_frames(path), 8)
     assert frames.note == "header says 90 frames, 48 readable"
-
-
-# Damage
-
-
-@pytest.mark.usefixtures("no_full_decode")
-def test_a_cut_off_tail_leaves_the_rest(tmp_path: Path) -> None:
-    write: dict[str, Any] = {"frames": 100, "options": PYRAMID, "container_options": {"movflags": "faststart"}}
-    path = write_video(tmp_path / "cut.mp4", **write)
-    whole = all_frames(path)
-    frames = decode(truncate(path, 0.6), 8)
-    assert frames.note.startswith("header says 100 frames, ")
-    readable = int(frames.note.split()[-2])
-    assert 40 < readable < 70
-    assert frames.indices.tolist() == choose_frames(readable, 8).tolist()
-    for second, image in zip(frames.seconds, frames.images, strict=True):
-        np.testing.assert_array_equal(image, whole[round(second * 25)])
-    # The frame that the cut went through is not made up from the one before.
-    every = decode(tmp_path / "cut.mp4", 100)
-    assert len(every.images) == readable
-    for second, image in zip(every.seconds, every.images, strict=True):
-        np.testing.assert_array_equal(image, whole[round(second * 25)])
-
-
-@pytest.mark.parametrize("name", ["a.ts", "a.mkv"])
-def test_a_cut_off_tail_without_a_header_count(tmp_path: Path, name: str) -> None:
-    frames = decode(truncate(write_video(tmp_path / name, options=PYRAMID), 0.6), 8)
-    assert len(frames.images) == 8
-    assert frames.seconds[-1] < 1.3
-
-
-def test_a_damaged_reference_gives_frames_chosen_anew(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    path = spoil_packets(write_video(tmp_path / "a.mp4", options=PYRAMID), range(10, 30))
-    frames = decode(path, 8)
-    readable = int(frames.note.removeprefix("header says 48 frames, ").split()[0])
-    assert 8 < readable < 48
-    assert frames.indices.tolist() == choose_frames(readable, 8).tolist()
-    assert capfd.readouterr() == ("", "")  # the library's own complaints stay away from the user
-
-
-def test_a_frame_that_does_not_come_out_is_noted(tmp_path: Path) -> None:
-    data = write_video(tmp_path / "a.mp4", options=PYRAMID).read_bytes()
-    fewer = 0
-    for position in range(1, 9):
-        path = tmp_path / f"{position}.mp4"
-        path.write_bytes(data)
-        frames = decode(spoil_packets(path, [position]), 48)
-        there = len(frames.images)
-        fewer += there < 48
-        assert frames.note == ("" if there == 48 else f"header says 48 frames, {there} readable")
-    assert fewer
-
-
-def test_frames_that_all_are_noise_never_hang(tmp_path: Path) -> None:
-    path = spoil_packets(write_video(tmp_path / "a.mp4", codec="mpeg4"), range(48))
-    try:
-        assert decode(path, 8).note
-    except VideoError as error:
-        assert "a.mp4" in str(error)
-
-
-def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "a.mp4", frames=1)
-    with pytest.raises(VideoError, match=r"a\.mp4: no frame can be decoded"):
-        decode(spoil_packets(path, [0]))
-
-
-def test_a_change_of_size_is_noted(tmp_path: Path) -> None:
-    parts = [write_video(tmp_path / f"{i}.ts", frames=20, size=size) for i, size in enumerate(((96, 64), (64, 48)))]
-    path = tmp_path / "both.ts"
-    path.write_bytes(b"".join(part.read_bytes() for part in parts))
-    frames = decode(path, 8)
-    assert {image.shape for image in frames.images} == {(64, 96, 3), (48, 64, 3)}
-    assert "the frame size changes" in frames.note
-
-
-@pytest.mark.parametrize("read", [probe, decode])
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("zero.mp4", "has zero bytes"),
-        ("text.mp4", "is not a video"),
-        ("noise.mp4", "is not a video"),
-        ("headless.mp4", "is not a video"),
-        ("sound.mp4", "has no video stream"),
-        ("folder", "is a folder"),
-        ("missing.mp4", "does not exist"),
-        ("pipe.mp4", "is not a regular file"),
-    ],
-)
-def test_what_is_no_video_is_an_error_that_names_it(tmp_path: Path, read: Any, name: str, reason: str) -> None:
-    (tmp_path / "zero.mp4").touch()
-    os.mkfifo(tmp_path / "pipe.mp4")  # to open it would wait for ever
-    (tmp_path / "text.mp4").write_text("not a video\n" * 500)
-    (tmp_path / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(100_000))
-    truncate(write_video(tmp_path / "headless.mp4"), 0.6)
-    write_audio(tmp_path / "sound.mp4")
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(VideoError, match=rf"{name}: {reason}") as caught:
-        read(tmp_path / name)
-    assert isinstance(caught.value, DfdcError)
-
-
-def test_a_colon_in_a_name_is_no_protocol(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "a.mp4", frames=3)
-    assert len(decode(path.rename(tmp_path / "http:clip %d.mp4")).images) == 3
-
-
-@pytest.mark.parametrize("options", [{"wanted": 0}, {"threads": -1}])
-def test_less_than_one_is_refused(tmp_path: Path, options: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="are needed"):
-        decode(tmp_path / "a.mp4", **options)
-
-
-@pytest.mark.parametrize("name", ["a.mp4", "broken.mp4"])
-def test_containers_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    path = write_video(tmp_path / name, frames=24)
-    if name == "broken.mp4":
-        spoil_packets(path, range(5, 20))
-    opened: list[Any] = []
-    real = av.open
-
-    def remember(*arguments: Any, **options: Any) -> Any:
-        opened.append(real(*arguments, **options))
-        return opened[-1]
-
-    monkeypatch.setattr(av, "open", remember)
-    decode(path, 4)
-    probe(path)
-    assert len(opened) >= 2
-    for container in opened:
-        with pytest.raises(AssertionError, match="Container is not open"):
-            container.seek(0)
 
 
 # The value

@@ -1,105 +1,24 @@
-"""Decoding in processes: what comes through is what `decode` gives; what a video or a worker does stays there."""
+"""Decoding in processes: what comes through is what `decode` gives; a run leaves nothing behind."""
 
-import gc
 import math
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections import defaultdict
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from common.errors import DfdcError
 from faces.video import decode
 from inference.decode.pool import VideoLimits, decode_ahead
+from tests.inference.decode.processes import alive, state, workers
 from tests.inference.fuzz import make_fuzzed
-from tests.media import write_video
 from tests.waiting import in_time, wait_until
 
 SLOW = os.environ.get("DFDC_SLOW") == "1"
 ROOT = Path(__file__).resolve().parents[3]
-LIMITS = VideoLimits(seconds=8.0, exit_seconds=60.0)  # seconds of a video by a clock of the test
-
-
-@pytest.fixture
-def clip(media) -> Path:
-    return media / "single_face.mp4"
-
-
-@pytest.fixture(scope="module")
-def heavy(tmp_path_factory) -> Path:
-    """A video that takes seconds and hundreds of MB to decode in full."""
-    black = np.zeros((2160, 3840, 3), np.uint8)
-    path = tmp_path_factory.mktemp("heavy") / "heavy.mp4"
-    return write_video(path, 32, (3840, 2160), options={"preset": "ultrafast"}, draw=lambda *_: black)
-
-
-@pytest.fixture(autouse=True)
-def nothing_left():
-    """A test leaves no worker, no thread and no handle."""
-    OTHERS.clear()
-    OTHERS.update(workers())
-    gc.collect()  # what earlier tests have forgotten to close must not go in the middle of one of these
-    before = handles(), threading.active_count()
-    yield
-    assert not workers()
-    assert handles() <= before[0]
-    assert threading.active_count() <= before[1]
-
-
-# Children that were there before a test: servers that other tests' pools of processes keep.
-OTHERS: set[int] = set()
-
-
-def handles() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def workers(parent: int | None = None) -> list[int]:
-    """Ids of the children of a process, of this one without an argument; a dead one that is not collected counts."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == (parent or os.getpid()) and int(entry.name) not in OTHERS:
-            found.append(int(entry.name))
-    return found
-
-
-def state(pid: int) -> str:
-    """The letter of a process's state: T is frozen, Z is dead and not collected; empty for one that is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return ""
-
-
-def alive(pid: int) -> bool:
-    return state(pid) not in ("Z", "")
-
-
-class Clock:
-    """A clock for each thread of a pool. It stands still, but for each look at a worker that hangs: a second passes."""
-
-    def __init__(self):
-        self.seconds = defaultdict(float)  # of each thread
-        self.hanging = {}  # thread -> what happens at its next look but two: the first two begin a video
-
-    def __call__(self):
-        thread = threading.get_ident()
-        if thread in self.hanging:
-            self.seconds[thread] += 1
-            self.hanging[thread]()
-        return self.seconds[thread]
 
 
 def test_the_frames_are_those_of_decode_and_read_only(media):
@@ -160,102 +79,6 @@ def test_jobs_are_pulled_when_a_worker_can_take_one_up(clip):
 def test_nothing_to_do_starts_no_process(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/does/not/exist")
     assert list(decode_ahead([], 2)) == []
-
-
-def stopping(clip: Path, wrong: set[int], clock: Clock, then=None):
-    """Eight jobs for one worker, which freezes before the wrong ones: no signal handler of its own helps it.
-
-    then: a signal that it gets when its video is under way.
-    """
-    for number in range(8):
-        clock.hanging.clear()
-        if number in wrong:
-            (pid,) = workers()
-            os.kill(pid, signal.SIGSTOP)
-            looks = 0
-
-            def look(pid=pid):
-                nonlocal looks
-                looks += 1
-                if then is not None and looks == 3:  # after those that begin a video and its limit
-                    os.kill(pid, then)
-
-            clock.hanging[threading.get_ident()] = look
-        yield clip, 1
-
-
-def test_a_worker_that_hangs_is_cut_and_the_others_go_on(clip):
-    clock = Clock()
-    results = list(decode_ahead(stopping(clip, {1, 4}, clock), 1, LIMITS, clock))
-    assert [decoded.outcome for decoded in results] == ["ok", "timed_out", "ok", "ok", "timed_out", "ok", "ok", "ok"]
-    cut = results[1]
-    assert cut.frames is None and 8 <= cut.seconds <= 10  # it was looked at every second
-    assert str(clip) in cut.reason and "limit of 8 s" in cut.reason
-
-
-def test_a_slow_video_is_cut_in_its_own_time_only(clip, heavy):
-    """The time that a result waits for its turn, or its worker for a job, is not counted."""
-    clock = Clock()
-
-    def jobs():
-        for number in range(6):
-            thread = threading.get_ident()
-            clock.seconds[thread] += 1000  # since the last video of this worker
-            clock.hanging.pop(thread, None)
-            if number == 0:
-                clock.hanging[thread] = lambda: None
-            yield (heavy, 32) if number == 0 else (clip, 1)
-
-    # Three looks, which is a fraction of the time that this video takes; the start of the worker is looked at too.
-    results = list(decode_ahead(jobs(), 2, replace(LIMITS, seconds=3.0, start_seconds=math.inf), clock))
-    assert [decoded.outcome for decoded in results] == ["timed_out", *["ok"] * 5]
-
-
-def test_a_worker_that_is_killed_is_a_crash_and_is_replaced(clip):
-    clock = Clock()
-    results = list(decode_ahead(stopping(clip, {2}, clock, signal.SIGKILL), 1, LIMITS, clock))
-    assert [decoded.outcome for decoded in results] == ["ok", "ok", "crashed", *["ok"] * 5]
-    assert str(clip) in results[2].reason and "killed by signal 9 (Killed)" in results[2].reason
-    assert 2 <= results[2].seconds < 8
-
-
-def test_a_worker_that_is_killed_between_videos_costs_no_video(clip):
-    def jobs():
-        yield clip, 1
-        os.kill(workers()[0], signal.SIGKILL)
-        wait_until(lambda: not any(alive(pid) for pid in workers()), "the worker is gone")
-        yield clip, 1
-
-    assert [decoded.outcome for decoded in decode_ahead(jobs(), 1)] == ["ok", "ok"]
-
-
-def test_the_last_line_of_a_worker_that_fails_is_in_the_reason(clip, tmp_path, monkeypatch):
-    """A fault in our own code: nothing that `decode` is expected to raise."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "import faces.video\n"
-        "def broken(*_, **__):\n    raise RuntimeError('a fault of ours')\n"
-        "faces.video.decode = broken\n"
-    )
-    # The worker looks where this process does.
-    monkeypatch.setattr(sys, "path", [str(tmp_path), str(ROOT), *sys.path])
-    (decoded,) = decode_ahead([(clip, 1)], 1)
-    assert decoded.outcome == "crashed"
-    assert decoded.reason.endswith("ended with code 1: RuntimeError: a fault of ours")
-
-
-def test_a_video_that_takes_too_much_memory_is_cut(clip, heavy):
-    results = list(decode_ahead([(heavy, 32), (clip, 1)], 1, VideoLimits(memory=200 << 20)))
-    assert [decoded.outcome for decoded in results] == ["crashed", "ok"]
-    assert str(heavy) in results[0].reason and "more memory than the limit of 200 MiB" in results[0].reason
-
-
-def test_a_worker_that_cannot_be_started_ends_the_run(clip, monkeypatch):
-    monkeypatch.setattr(sys, "executable", "/does/not/exist")
-    with pytest.raises(DfdcError, match=r"3 times in a row.*No such file"):
-        list(decode_ahead([(clip, 1)], 2))
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(DfdcError, match="3 times in a row: it ended with code 1"):
-        list(decode_ahead([(clip, 1)], 1))
 
 
 def test_what_cannot_be_read_says_why(clip, tmp_path):
@@ -356,14 +179,6 @@ def test_a_parent_that_forgets_to_close_ends_all_the_same(clip):
         command, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=300, capture_output=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, b"")
-
-
-def test_bounds_are_checked(clip):
-    with pytest.raises(ValueError, match="0 workers"):
-        next(decode_ahead([(clip, 1)], 0))
-    for wrong in ({"seconds": 0}, {"memory": -1}, {"seconds": float("nan")}):
-        with pytest.raises(ValueError, match="needs more than"):
-            VideoLimits(**wrong)
 
 
 def test_damaged_videos_are_outcomes(clip, tmp_path):
