@@ -61,10 +61,12 @@ def difference(before: NDArray[np.int16], after: NDArray[np.int16]) -> tuple[flo
 
 def _points(image: Image) -> NDArray[np.int16]:
     rows, columns = (np.arange(count) * size // count for count, size in zip(POINTS, image.shape[:2], strict=True))
-    return image[rows[:, None], columns].astype(np.int16)
+    points: NDArray[np.int16] = image[rows[:, None], columns].astype(np.int16)
+    return points
 
 
 def _colours(points: NDArray[np.int16]) -> NDArray[np.int16]:
     """Each point as one of 64 colours: two bits of each channel."""
     high = (points >> 6).reshape(-1, 3)
-    return (high[:, 0] << 4) + (high[:, 1] << 2) + high[:, 2]
+    colours: NDArray[np.int16] = (high[:, 0] << 4) + (high[:, 1] << 2) + high[:, 2]
+    return colours
