@@ -123,7 +123,7 @@ def predict(
     no face, gets 0.5 and a reason. When those are more than --max-fallback of all, the run ends with exit code 3: a
     column of 0.5 looks like success and is none.
     """
-    inputs = _inputs(videos, files_from, (sample, blend))
+    inputs = _inputs(videos, files_from, (sample,))
     if no_progress or quiet:
         os.environ["TQDM_DISABLE"] = "1"
     with stoppable(f"what is finished is in {output}"):
@@ -196,7 +196,7 @@ def evaluate(
     Prints AUC, log loss (classes weighted half each as in the test set, and plain), accuracy and calibration error,
     each with a 95 % bootstrap interval over groups (column original_group or group), and what was not found.
     """
-    _inputs(inputs, None, (labels, blend))
+    _inputs(inputs, None, (labels,))
     with stoppable("an evaluation keeps nothing"):
         from inference.evaluate import EvaluateRequest, format_evaluation
         from inference.evaluate import evaluate as run_evaluate
