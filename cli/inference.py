@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
+import signal
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +17,7 @@ import typer
 from cli.options import (
     EXIT_FAILED,
     EXIT_FALLBACKS,
+    EXIT_STOPPED,
     MEMBERS_FOLDER,
     BlendFile,
     Device,
@@ -25,9 +30,42 @@ from cli.options import (
 STARTED = float(os.environ.get("DFDC_STARTED", time.time()))
 
 
+class Stopped(BaseException):
+    """The user has pressed Ctrl-C. Typer would answer a KeyboardInterrupt itself, with exit code 1 and no next step."""
+
+
+@contextlib.contextmanager
+def stoppable(what_is_kept: str) -> Iterator[None]:
+    """Let Ctrl-C end what runs inside with one line that names the next step, and exit code 130.
+
+    Args:
+        what_is_kept: is said in that line.
+    """
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the process at once
+        raise Stopped
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    except Stopped:
+        again = shlex.join(["dfdc", *sys.argv[1:]])
+        typer.echo(f"dfdc: stopped; {what_is_kept}. To go on: {again}", err=True)
+        raise typer.Exit(EXIT_STOPPED) from None
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def predict(
-    videos: Annotated[list[Path], typer.Argument(help="videos, or folders of videos", show_default=False)],
+    videos: Annotated[
+        list[Path] | None, typer.Argument(help="videos, or folders of videos", show_default=False)
+    ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="the CSV: filename,label")] = Path("submission.csv"),
+    files_from: Annotated[
+        str | None, typer.Option(help="a list of further videos, one a line; - reads it from stdin")
+    ] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", help="search folders inside the folders as well")] = False,
     frames: FramesPerVideo = None,
     sample: Annotated[Path | None, typer.Option(help="a sample_submission.csv: its rows, in its order")] = None,
     report: Annotated[Path | None, typer.Option(help="also write an HTML page with pictures here")] = None,
@@ -41,7 +79,18 @@ def predict(
     members: Members = MEMBERS_FOLDER,
     blend: BlendFile = None,
     device: Device = "auto",
+    video_seconds: Annotated[
+        float | None,
+        typer.Option(help="of CPU for decoding one video (default: 60, and 2 for each second it lasts)", min=1),
+    ] = None,
     json: Json = False,
+    jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="print a line of JSON as each video ends: faces, boxes, seconds")
+    ] = False,
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="no progress bar")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="no progress bar, no table and no summary; errors are printed")
+    ] = False,
 ) -> None:
     """Predict videos: P(fake) of each, into a submission CSV.
 
@@ -49,32 +98,62 @@ def predict(
     read, or shows no face, gets 0.5 and a reason. When those are more than --max-fallback of all, the run ends with
     exit code 3, because a column of 0.5 looks like success and is none.
     """
-    from inference.predict import PredictRequest
-    from inference.predict import predict as run_predict
+    inputs = _inputs(videos, files_from, (sample,))
+    if no_progress or quiet:
+        os.environ["TQDM_DISABLE"] = "1"
+    with stoppable(f"what is finished is in {output}"):
+        from inference.outputs import to_json_line
+        from inference.predict import PredictRequest
+        from inference.predict import predict as run_predict
 
-    result = run_predict(
-        PredictRequest(
-            videos=videos,
-            output=output,
-            sample=sample,
-            report=report,
-            probabilities=probabilities,
-            frames=frames,
-            budget=budget,
-            reserve=reserve,
-            restart=restart,
-            max_fallback=max_fallback,
-            members=members,
-            blend=blend,
-            device=device,
-            started=STARTED,
-            command=sys.argv[1:],
+        result = run_predict(
+            PredictRequest(
+                videos=inputs,
+                output=output,
+                sample=sample,
+                report=report,
+                probabilities=probabilities,
+                frames=frames,
+                budget=budget,
+                reserve=reserve,
+                restart=restart,
+                max_fallback=max_fallback,
+                members=members,
+                blend=blend,
+                device=device,
+                recursive=recursive,
+                video_seconds=video_seconds,
+                on_result=(lambda each: print(to_json_line(each), flush=True)) if jsonl else None,
+                started=STARTED,
+                command=sys.argv[1:],
+            )
         )
-    )
-    typer.echo(result.to_json() if json else result.table())
-    typer.echo(result.summary(), err=True)
+    if json or not (jsonl or quiet):
+        typer.echo(result.to_json() if json else result.table())
+    if not quiet or result.too_many_fallbacks:
+        typer.echo(result.summary(), err=True)
     if result.too_many_fallbacks:
         raise typer.Exit(EXIT_FALLBACKS)
+
+
+def _inputs(videos: list[Path] | None, files_from: str | None, files: Sequence[Path | None]) -> list[Path]:
+    """The inputs of a prediction; ValueError for what is not there, before anything large is imported."""
+    from inference.videos import read_list
+
+    inputs = list(videos or [])
+    if files_from == "-":
+        inputs += read_list(sys.stdin)
+    elif files_from is not None:
+        inputs += read_list(Path(files_from).read_text(errors="surrogateescape").splitlines())
+    if not inputs:
+        raise ValueError("no video is given; name videos or folders, or a list with --files-from")
+    if urls := [str(path) for path in inputs if ":/" in str(path) and not path.exists()]:
+        raise ValueError(f"{urls[0]} is an address; only files can be predicted: fetch it first")
+    if missing := [path for path in files if path is not None and not path.is_file()]:
+        raise ValueError(f"{missing[0]} does not exist, or is no file")
+    if gone := [path for path in inputs if not (path.exists() or path.is_symlink())]:
+        raise ValueError(f"{gone[0]} does not exist; give videos, or folders of videos")
+    return inputs
 
 
 def evaluate(
@@ -91,10 +170,12 @@ def evaluate(
     Prints AUC, log loss (classes weighted half each as in the test set, and plain), accuracy and calibration error,
     each with a 95 % bootstrap interval over groups (column original_group or group), and what was not found.
     """
-    from inference.evaluate import EvaluateRequest, format_evaluation
-    from inference.evaluate import evaluate as run_evaluate
+    _inputs(inputs, None, (labels,))
+    with stoppable("an evaluation keeps nothing"):
+        from inference.evaluate import EvaluateRequest, format_evaluation
+        from inference.evaluate import evaluate as run_evaluate
 
-    result = run_evaluate(EvaluateRequest(inputs, labels, frames, members, blend, device))
+        result = run_evaluate(EvaluateRequest(inputs, labels, frames, members, blend, device))
     typer.echo(result.to_json() if json else format_evaluation(result))
 
 

@@ -36,7 +36,7 @@ def dfdc(
     """DeepFake Detection Challenge: predict videos, train members, tune their blend, find out what each contributes.
 
     Results go to stdout, progress and logs to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done, but more
-    videos than --max-fallback could not be predicted.
+    videos than --max-fallback could not be predicted, 130 stopped by Ctrl-C.
     """
 
 

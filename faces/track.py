@@ -35,20 +35,42 @@ class _Track:
         self.box, self.second = box, second
 
 
-def track(frames: Sequence[FrameFaces], seconds: Sequence[float], patience: float = 3.0) -> list[NDArray[np.intp]]:
-    """Give each face a person: one (N,) array per frame, persons numbered from 0 by how often they are seen.
+def track(
+    frames: Sequence[FrameFaces],
+    seconds: Sequence[float],
+    patience: float = 3.0,
+    cuts: Sequence[bool] | NDArray[np.bool_] | None = None,
+) -> list[NDArray[np.intp]]:
+    """Follow people from frame to frame.
 
-    frames: the faces of one video in order. seconds: when each frame is shown. patience: seconds for which somebody may
-    be out of sight and still be the same person, more where the frames themselves lie further apart. STRAY is a box
-    seen in a single frame of four or more, or on a track without one sure box: a chance find of the detector, not
-    somebody. Ties in how often are broken by total area, then by first appearance.
+    Args:
+        frames: the faces of one video, in order.
+        seconds: when each frame is shown.
+        patience: seconds for which somebody may be out of sight and still be the same person, more where the frames
+            themselves lie further apart.
+        cuts: whether a cut lies before each frame, as `faces.shots.cuts` finds them; nobody is followed across one.
+            None for a video without cuts.
+
+    Returns:
+        One (N,) array per frame: the person of each face. Persons are numbered from 0 by how often they are seen, ties
+        broken by total area, then by first appearance. STRAY is a box on a track without one sure box, or one seen in a
+        single frame of four or more although a neighbouring frame could have shown it again: a chance find of the
+        detector, not somebody.
+
+    Raises:
+        ValueError: there is not one second, and one cut, per frame.
     """
     tracks: list[_Track] = []
+    reach = patience
     # A few frames of a long video may lie seconds apart: the next frame must be within reach, or nobody is seen twice.
-    patience = max(patience, 1.5 * float(np.median(np.diff(seconds)))) if len(seconds) > 1 else patience
-    for number, (faces, second) in enumerate(zip(frames, seconds, strict=True)):
+    if len(seconds) > 1:
+        reach = max(patience, 1.5 * float(np.median(np.diff(seconds))))
+    cuts = [False] * len(frames) if cuts is None else cuts
+    shot = 0  # the first track of this shot
+    for number, (faces, second, cut) in enumerate(zip(frames, seconds, cuts, strict=True)):
+        shot = len(tracks) if cut else shot
         boxes = faces.boxes_xyxy.astype(np.float64)
-        live = [t for t in tracks if second - t.second <= patience]
+        live = [t for t in tracks[shot:] if second - t.second <= reach]
         taken = _assign([t.expected(second) for t in live], boxes)
         for face, box in enumerate(boxes):
             if face in taken:
@@ -58,7 +80,26 @@ def track(frames: Sequence[FrameFaces], seconds: Sequence[float], patience: floa
                 owner = _Track(box, second)
                 tracks.append(owner)
             owner.seen.append((number, face))
-    return _number(tracks, frames)
+    # Frames that no neighbour could confirm: a cut or a long time lies on both sides.
+    apart = np.concatenate([[True], (np.diff(seconds) > patience) | np.asarray(cuts[1:], dtype=bool), [True]])
+    return _number(tracks, frames, apart[:-1] & apart[1:] if len(frames) else apart[:0])
+
+
+def lone_faces(frames: Sequence[FrameFaces], people: Sequence[NDArray[np.intp]]) -> list[tuple[int, int]]:
+    """Find the sure faces that `track` calls strays, since they are seen in a single frame.
+
+    Args:
+        frames: the faces of one video.
+        people: what `track` says of them.
+
+    Returns:
+        Frame, and face in that frame, of each.
+    """
+    return [
+        (number, int(face))
+        for number, (faces, persons) in enumerate(zip(frames, people, strict=True))
+        for face in np.flatnonzero((persons == STRAY) & (faces.scores >= SURE))
+    ]
 
 
 def _assign(expected: list[Floats], boxes: Floats) -> dict[int, int]:
@@ -76,7 +117,7 @@ def _assign(expected: list[Floats], boxes: Floats) -> dict[int, int]:
 def _affinity(old: Floats, new: Floats, iou: float) -> float:
     """IoU, and where boxes of like size no longer overlap a little credit for being near; 0 is a stranger.
 
-    Judged frames lie a third of a second apart, so that a walking person's boxes may just miss each other.
+    Frames of a ten second clip lie a third of a second apart: a walking person's boxes may just miss each other.
     """
     area_old, area_new = _area(old), _area(new)
     if not (area_old > 0 and area_new > 0):
@@ -87,8 +128,8 @@ def _affinity(old: Floats, new: Floats, iou: float) -> float:
     return float(iou + 0.1 * max(near, 0.0)) if alike > 0.25 else 0.0
 
 
-def _number(tracks: list[_Track], frames: Sequence[FrameFaces]) -> list[NDArray[np.intp]]:
-    people = [t for t in tracks if len(t.seen) > 1 or len(frames) < 4]
+def _number(tracks: list[_Track], frames: Sequence[FrameFaces], alone: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
+    people = [t for t in tracks if len(t.seen) > 1 or len(frames) < 4 or alone[t.seen[0][0]]]
     people = [t for t in people if max(frames[i].scores[j] for i, j in t.seen) >= SURE]
     people.sort(key=lambda t: (-len(t.seen), -sum(_area(frames[i].boxes_xyxy[j]) for i, j in t.seen), t.seen[0]))
     owner = [np.full(len(faces), STRAY, dtype=np.intp) for faces in frames]

@@ -47,6 +47,7 @@ def to_json(run: Run) -> str:
             "reason": r.reason,
             "people": [dataclasses.asdict(person) for person in r.people],
             "faces": len(r.faces),
+            "evidence": r.evidence,
             "detector_steps": dict(Counter(face.detector for face in r.faces)),
             "seconds": {stage: round(value, 3) for stage, value in r.seconds.items()},
         }
@@ -63,3 +64,34 @@ def to_json(run: Run) -> str:
         for c in run.plans
     ]
     return json.dumps({"videos": videos, **facts}, indent=2)
+
+
+def to_json_line(result: VideoResult) -> str:
+    """One video as a line of JSON, with its faces: their boxes, seconds and logits."""
+    faces = [
+        {
+            "frame": face.frame,
+            "second": round(face.second, 3),
+            "person": face.person,
+            "box_xyxy": [round(float(value), 1) for value in face.box_xyxy],
+            "score": round(face.score, 4),
+            "detector": face.detector,
+            "prob_fake": round(face.prob_fake, 6),
+            "logits": {name: round(value, 5) for name, value in face.logits.items()},
+        }
+        for face in result.faces
+    ]
+    values = {
+        "filename": result.filename,
+        "prob_fake": round(result.prob_fake, 6),
+        "status": result.status,
+        "reason": result.reason,
+        "width": result.width,
+        "height": result.height,
+        "duration": round(result.duration, 3),
+        "people": [dataclasses.asdict(person) for person in result.people],
+        "evidence": result.evidence,
+        "faces": faces,
+        "seconds": {stage: round(value, 3) for stage, value in result.seconds.items()},
+    }
+    return json.dumps(values)

@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 from common.errors import DfdcError
 from ensemble.blend import FILE, Blend
 from faces.crop import CropSpec, Image, cut
-from faces.detect import Cascade, FrameFaces
-from faces.track import STRAY, track
+from faces.detect import Cascade, FrameFaces, MtcnnDetector
+from faces.shots import cuts
+from faces.track import STRAY, lone_faces, track
 from faces.video import Frames, VideoInfo
 from inference.decode.pool import Decoded, DecodeOutcome, decode_ahead
+from inference.decode.watchdog import DEFAULT_LIMITS, VideoLimits
 from inference.result import PRIOR, PersonResult, ScoredFace, Thumbnail, VideoResult
 from inference.schedule.plans import Plan
 from inference.schedule.scheduler import FixedScheduler, Scheduler
@@ -31,6 +33,8 @@ from models.backend import LoadedMember, load_members
 from models.checkpoint import WEIGHTS_DIR, find_cards
 
 THUMBNAIL_WIDTH = 320  # pixels
+# Below this share of the frames with a face a reader is told: the answer stands on few of them.
+FEW_FACES = 0.25
 CPU = torch.device("cpu")
 
 
@@ -42,6 +46,7 @@ class PredictOptions:
     decoders: int = 0  # videos decoded at a time; 0: one per core, at most 4
     batch: int = 0  # crops gathered, over videos, before the members judge them; 0: a video's on the CPU, 256 elsewhere
     thumbnails: int = 0  # frames per video kept small for a report
+    limits: VideoLimits = DEFAULT_LIMITS  # what decoding one video may take
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.batch < 0 or self.decoders < 0:
@@ -91,7 +96,7 @@ class Pipeline:
         """
         scheduler = scheduler or FixedScheduler(Plan(self.options.frames, 0))
         waiting: list[_Work] = []
-        with contextlib.closing(decode_ahead(scheduler.jobs(paths), self.decoders)) as ahead:
+        with contextlib.closing(decode_ahead(scheduler.jobs(paths), self.decoders, self.options.limits)) as ahead:
             for decoded in ahead:
                 plan = scheduler.plan_of(decoded.path.name)
                 if waiting and waiting[-1].plan.fallback != plan.fallback:
@@ -143,12 +148,19 @@ class Pipeline:
 
     def _detect(self, work: _Work, frames: Frames, plan: Plan) -> None:
         found = self.detector(frames.images) if plan.thorough else self.detector(frames.images, thorough=False)
-        people = track(found, [float(s) for s in frames.seconds])
+        people = track(found, [float(s) for s in frames.seconds], cuts=cuts(frames.images))
+        said = _use_lone_faces(found, people)
         for number, image in enumerate(frames.images):
             for index in np.flatnonzero(people[number] != STRAY):
                 work.faces.append(_face(frames, number, found[number], int(index), int(people[number][index])))
                 self._cut(work, image, found[number], int(index), self.blend.mirror and number % 2 == 1)
-        work.info, work.note, work.looked = frames.info, frames.note, len(frames.images)
+        work.info, work.looked = frames.info, len(frames.images)
+        with_face = len({face.frame for face in work.faces})
+        if work.faces and with_face < FEW_FACES * work.looked:
+            said = [f"a face in only {with_face} of {work.looked} frames", *said]
+        if work.looked == 1 and frames.info.frames <= 1:
+            said = ["a still picture", *said]
+        work.note = "; ".join(part for part in (frames.note, *said) if part)
         work.thumbnails = _thumbnails(frames, self.options.thumbnails)
 
     def _cut(self, work: _Work, image: Image, faces: FrameFaces, index: int, mirrored: bool) -> None:
@@ -192,6 +204,7 @@ class Pipeline:
             "no_face",
             PRIOR,
             "; ".join(part for part in (f"no face in {work.looked} frames", work.note) if part),
+            looked=work.looked,
             width=info.width,
             height=info.height,
             fps=info.fps,
@@ -243,6 +256,29 @@ def load_blend(members: Path = WEIGHTS_DIR, file: Path | None = None) -> Blend:
     blend = Blend.read(file or members / FILE).needed()
     blend.check(hashes)
     return blend
+
+
+def _use_lone_faces(found: list[FrameFaces], people: list[NDArray[np.intp]]) -> list[str]:
+    """Say how many sure faces are seen in a single frame, and make persons of them where there is nobody else.
+
+    Args:
+        found: the faces of a video.
+        people: the person of each, which is changed.
+
+    Returns:
+        What a reader should know of it, at most one line.
+    """
+    lone = lone_faces(found, people)
+    if not lone:
+        return []
+    # MTCNN, the last resort, finds letters and leaves at any confidence: it is believed where it finds them twice.
+    kept = [(number, face) for number, face in lone if found[number].detector != MtcnnDetector.name]
+    nobody = all((persons == STRAY).all() for persons in people)
+    if not (nobody and kept):
+        return [f"{len(lone)} faces seen in a single frame each are left out"]
+    for person, (number, face) in enumerate(kept):
+        people[number][face] = person
+    return [f"the {len(kept)} faces are seen in a single frame each"]
 
 
 def _face(frames: Frames, number: int, faces: FrameFaces, index: int, person: int) -> ScoredFace:

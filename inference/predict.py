@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.device import pick_device
+from inference.decode.watchdog import DEFAULT_LIMITS, VideoLimits
 from inference.outputs import to_json, write_probabilities
 from inference.pipeline import PredictOptions, load_blend, make_pipeline
+from inference.result import VideoResult
 from inference.run import Run, open_journal, predict_videos
 from inference.schedule.budget import make_scheduler
-from inference.videos import find_videos
+from inference.videos import gather_videos
 from models.checkpoint import WEIGHTS_DIR
 
 # Frames per video that a report shows: one row of pictures on a wide screen.
@@ -36,6 +39,9 @@ class PredictRequest:
     members: Path = WEIGHTS_DIR  # folder of members
     blend: Path | None = None  # a blend.json; the one beside the members without it
     device: str = "auto"  # cuda, cpu or auto
+    recursive: bool = False  # search folders inside the folders
+    video_seconds: float | None = None  # of CPU, for decoding one video; by its length without it
+    on_result: Callable[[VideoResult], None] | None = None  # is called as each video is finished
     started: float = field(default_factory=time.time)  # of time.time(): when the budget began to run
     command: Sequence[str] = ()  # the arguments of the command, which the report shows
 
@@ -85,17 +91,20 @@ def predict(request: PredictRequest) -> PredictResult:
         ValueError: an input does not exist, is named twice, or an option is out of its range.
         DfdcError: members, blend or journal do not fit, or a file cannot be written.
     """
-    paths = find_videos(request.videos)
+    gathered = gather_videos(request.videos, request.recursive)
+    paths = gathered.videos
+    for line in gathered.sentences():
+        print(line, file=sys.stderr)
     blend, device = load_blend(request.members, request.blend), pick_device(request.device)
-    options = PredictOptions(
-        frames=request.frames or blend.frames, thumbnails=REPORT_THUMBNAILS if request.report else 0
-    )
+    limits = DEFAULT_LIMITS if request.video_seconds is None else VideoLimits.fixed(request.video_seconds)
+    thumbnails = REPORT_THUMBNAILS if request.report else 0
+    options = PredictOptions(frames=request.frames or blend.frames, thumbnails=thumbnails, limits=limits)
     pipeline = make_pipeline(options, device, request.members, blend=blend)
     scheduler = None
     if request.budget is not None:
         scheduler = make_scheduler(pipeline, len(paths), request.budget, request.reserve, request.started)
     journal = open_journal(pipeline, request.output, request.restart)
-    run = predict_videos(pipeline, paths, request.output, request.sample, journal, scheduler)
+    run = predict_videos(pipeline, paths, request.output, request.sample, journal, scheduler, request.on_result)
     if request.probabilities:
         write_probabilities(request.probabilities, run.results)
     if request.report:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Literal
 
 from faces.crop import Boxes
@@ -62,4 +63,15 @@ class VideoResult:
     people: tuple[PersonResult, ...] = ()
     thumbnails: tuple[Thumbnail, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)  # stage (decode, detect, judge) -> wall clock spent on it
+    looked: int = 0  # frames that were searched for faces; 0 in journals of older versions
     cpu: dict[str, float] = field(default_factory=dict)  # stage -> seconds of CPU, of all threads; cut videos have none
+
+    @property
+    def evidence(self) -> dict[str, float]:
+        """What the answer stands on: frames searched, frames with a face, and the median width of a face in pixels."""
+        widths = [float(face.box_xyxy[2] - face.box_xyxy[0]) for face in self.faces]
+        return {
+            "frames": self.looked,
+            "frames_with_face": len({face.frame for face in self.faces}),
+            "face_pixels": round(median(widths), 1) if widths else 0.0,
+        }

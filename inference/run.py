@@ -6,7 +6,7 @@ import hashlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +62,7 @@ def predict_videos(
     sample: Path | None = None,
     journal: Journal | None = None,
     scheduler: Scheduler | None = None,
+    on_result: Callable[[VideoResult], None] | None = None,
 ) -> Run:
     """Predict `videos` and write the submission; progress goes to stderr.
 
@@ -75,6 +76,7 @@ def predict_videos(
             the prior and a reason, a video that it does not name is left out. Without it rows are sorted by name.
         journal: what it knows is not predicted again. It is removed when the run is over.
         scheduler: may end the run early; videos that it leaves get the prior. All videos alike without one.
+        on_result: is called with each video's result as soon as it is known, those of the journal first.
 
     Returns:
         The run, one result per row.
@@ -94,13 +96,20 @@ def predict_videos(
     todo = [path for name, path in named.items() if name not in done]
     if journal is not None:
         todo.sort(key=lambda path: journal.begun[path.name])  # those that were begun, and not finished, come last
+    tell = on_result or (lambda _: None)
+    for result in done.values():
+        tell(result)
     results = pipeline.run(todo, scheduler, journal.begin if journal else None)
-    for result in _with_progress(results, len(named), list(done.values())):
-        done[result.filename] = result
-        if journal is not None:
-            journal.add(result, _size(by_name[result.filename]))
-        save.now_and_then()
-    save.now()
+    try:
+        for result in _with_progress(results, len(named), list(done.values())):
+            done[result.filename] = result
+            if journal is not None:
+                journal.add(result, _size(by_name[result.filename]))
+            tell(result)
+            save.now_and_then()
+    finally:
+        # Also where the user stops the run: what is finished is in the file.
+        save.now()
     if journal is not None:
         journal.close(remove=True)
     seconds, plans = time.perf_counter() - began, tuple(scheduler.history) if scheduler else ()

@@ -19,10 +19,21 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def read_sample(path: Path) -> list[str]:
-    """The file names of a sample_submission.csv in its order; ValueError for another header or a repeated name."""
-    table = pd.read_csv(path, dtype=object, keep_default_na=False, encoding_errors=RAW)
+    """Read the file names of a sample_submission.csv in its order.
+
+    Raises:
+        ValueError: it has another header, no row, a row with more fields than the header, or a name twice.
+    """
+    try:
+        table = pd.read_csv(path, dtype=object, keep_default_na=False, encoding_errors=RAW)
+    except pd.errors.ParserError as error:
+        raise ValueError(f"{path} is not a sample submission: {error}") from error
     if tuple(table.columns) != HEADER:
         raise ValueError(f"{path} has the columns {list(table.columns)}, a sample submission has {list(HEADER)}")
+    if table.empty:
+        raise ValueError(f"{path} names no video; a sample submission has a row for each")
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first field of longer rows for their names
+        raise ValueError(f"{path}: a row has more than {len(HEADER)} fields; is there a comma at the end of its lines?")
     names = [str(name) for name in table["filename"]]
     if len(set(names)) < len(names):
         twice = table["filename"][table["filename"].duplicated()].iloc[0]

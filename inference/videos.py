@@ -1,11 +1,28 @@
-"""Which files a run is about."""
+"""Which files a run is about, and which it leaves out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.files import files_in
+from common.files import VIDEO_ENDINGS, files_in
+
+# The first bytes of containers whose files often have another ending: .ts, .mts, .m2ts, .gif, .ogv, .vob, none at all.
+MAGIC = {
+    b"\x1aE\xdf\xa3": 0,  # Matroska, WebM
+    b"ftyp": 4,  # mp4 and its kin
+    b"moov": 4,
+    b"FLV\x01": 0,
+    b"GIF8": 0,
+    b"AVI ": 8,
+    b"\x00\x00\x01\xba": 0,  # MPEG program stream
+    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": 0,  # ASF
+}
+SOUND = (b"M4A ", b"M4B ", b"M4P ")  # brands of mp4 with nothing but sound
+SYNC = 0x47  # begins each packet of a transport stream: every 188 bytes, on Blu-ray every 192 behind 4 others
+SIDECAR = b"\x00\x05\x16\x07"  # AppleDouble: what macOS keeps beside a file on disks that have no place for it
+NAMED = 5  # skipped files of one kind that are named; more are counted
 
 
 def journal_of(output: Path) -> Path:
@@ -13,16 +30,110 @@ def journal_of(output: Path) -> Path:
     return output.with_name(output.name + ".journal")
 
 
-def find_videos(inputs: Sequence[Path]) -> list[Path]:
-    """Videos among `inputs`: a file as it is, of a folder all entries that end like a video, sorted by name.
+@dataclass(frozen=True)
+class Gathered:
+    """The videos of a run."""
 
-    A name is an identity here (it is the row of the submission), so two files of one name are a ValueError, as are an
-    input that does not exist and a folder without videos. Whether a file can be read is found out later.
+    videos: list[Path]  # sorted by name
+    skipped: dict[str, list[Path]] = field(default_factory=dict)  # reason -> files that are no videos
+
+    def sentences(self) -> list[str]:
+        """A line for each reason, with the names of some files."""
+        lines = []
+        for reason, paths in sorted(self.skipped.items()):
+            names = ", ".join(path.name for path in paths[:NAMED]) + (", ..." if len(paths) > NAMED else "")
+            lines.append(f"skipped {len(paths)}, {reason}: {names}")
+        return lines
+
+
+def gather_videos(inputs: Sequence[Path], recursive: bool = False) -> Gathered:
+    """Find the videos among the inputs.
+
+    Args:
+        inputs: files, taken whatever they are, and folders, of which those entries are taken that end like a video or
+            begin like one.
+        recursive: search the folders inside the folders as well.
+
+    Returns:
+        The videos and what was left out of folders. Whether a video can be read is found out later.
+
+    Raises:
+        ValueError: an input does not exist, a folder has no video, or two files have one name: it is the row of the
+            submission.
     """
-    found = files_in(inputs)
+    found: list[Path] = []
+    skipped: dict[str, list[Path]] = {}
+    for source in inputs:
+        if not source.is_dir():
+            found += files_in([source])
+            continue
+        inside = 0
+        for path in _entries(source, recursive):
+            if reason := _why_skipped(path):
+                skipped.setdefault(reason, []).append(path)
+            else:
+                found.append(path)
+                inside += 1
+        if not inside:
+            there = Gathered([], skipped).sentences()
+            raise ValueError("; ".join([f"{source} holds no video ({', '.join(VIDEO_ENDINGS)})", *there]))
+    return Gathered(_named_once(found), skipped)
+
+
+def find_videos(inputs: Sequence[Path]) -> list[Path]:
+    """The videos that `gather_videos` finds, without what it leaves out."""
+    return gather_videos(inputs).videos
+
+
+def read_list(lines: Iterable[str]) -> list[Path]:
+    """The paths of a list of files, one a line; empty lines are passed over."""
+    return [Path(line.rstrip("\r\n")) for line in lines if line.strip()]
+
+
+def _named_once(found: list[Path]) -> list[Path]:
     names: dict[str, Path] = {}
     for path in found:
         if path.name in names:
             raise ValueError(f"{path} and {names[path.name]} have one name; a submission has one row per name")
         names[path.name] = path
     return sorted(found, key=lambda path: path.name)
+
+
+def _entries(folder: Path, recursive: bool) -> list[Path]:
+    """What lies in a folder, sorted; of folders inside it what they hold, or themselves where they are not searched."""
+    entries: list[Path] = []
+    for path in sorted(folder.iterdir()):
+        # A folder that is called like a video is an input gone wrong, and has a row that says so.
+        if recursive and path.is_dir() and path.suffix.lower() not in VIDEO_ENDINGS:
+            entries += _entries(path, recursive)
+        else:
+            entries.append(path)
+    return entries
+
+
+def _why_skipped(path: Path) -> str:
+    """Why an entry of a folder is no video; empty for one that is taken."""
+    by_name = path.suffix.lower() in VIDEO_ENDINGS
+    if path.is_dir():
+        return "" if by_name else "folders, which --recursive searches"
+    start = _start_of(path)
+    if path.name.startswith("._") and start[:4] == SIDECAR:
+        return "files that macOS keeps beside others"
+    if by_name:
+        return ""
+    if start[8:12] in SOUND and start[4:8] == b"ftyp":
+        return "sound without a picture"
+    is_stream = len(start) > 196 and ((start[0] == start[188] == SYNC) or (start[4] == start[196] == SYNC))
+    is_video = is_stream or any(start[at : at + len(magic)] == magic for magic, at in MAGIC.items())
+    return "" if is_video else "no videos by name or content"
+
+
+def _start_of(path: Path) -> bytes:
+    """The first bytes of a regular file; none of what cannot be read, or would wait for a writer."""
+    try:
+        if not path.is_file():
+            return b""
+        with path.open("rb") as handle:
+            return handle.read(200)
+    except OSError:
+        return b""

@@ -108,7 +108,7 @@ def test_too_many_fallbacks_end_with_3_and_the_file_is_there_all_the_same(media,
     ("arguments", "code", "message"),
     [
         (["predict", "gone.mp4"], 2, "gone.mp4 does not exist"),
-        (["predict"], 2, "Missing argument"),
+        (["predict"], 2, "no video is given"),
         (["predict", "{media}/single_face.mp4", "--members", "{empty}"], 1, "holds no member"),
         (["predict", "{media}/single_face.mp4", "--blend", "{empty}/b.json"], 1, "make one with: dfdc tune"),
         (["tune", "gone.csv"], 2, "gone.csv does not exist"),

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faces.detect import LIKELY, SURE, FrameFaces
-from faces.track import STRAY, track
+from faces.track import STRAY, lone_faces, track
 
 STEP = 1 / 3  # seconds between judged frames
 Face = tuple[float, float, float, float]  # centre x, centre y, side, score
@@ -153,3 +153,35 @@ def test_any_video(video: list[FrameFaces], step: float) -> None:
 def test_frames_seconds_apart_still_show_the_same_person(step: float) -> None:
     """Eight frames of half a minute: the next frame is further away than the patience."""
     assert people([frame(STILL)] * 8, step) == [[0]] * 8
+
+
+def cut_people(frames: Sequence[FrameFaces], cuts: Sequence[bool], step: float = STEP) -> list[list[int]]:
+    return [p.tolist() for p in track(frames, [i * step for i in range(len(frames))], cuts=cuts)]
+
+
+def test_a_cut_ends_everybody() -> None:
+    """Shots of half a second, as fast edits have: another person at the same place is another person."""
+    frames = [frame(STILL)] * 6
+    assert cut_people(frames, [False] * 6) == [[0]] * 6
+    assert cut_people(frames, [False, False, True, False, True, False]) == [[0], [0], [1], [1], [2], [2]]
+
+
+def test_a_sure_box_between_two_cuts_is_somebody() -> None:
+    frames = [frame(STILL), frame(OTHER), frame(STILL), frame(OTHER), frame(STILL)]
+    assert cut_people(frames, [False, True, True, True, True]) == [[0], [1], [2], [3], [4]]
+    # Within a shot the next frame would have shown the person again.
+    assert cut_people(frames, [False, True, False, True, False]) == [[0], *[[STRAY]] * 4]
+    weak = (*STILL[:3], LIKELY)
+    assert cut_people([frame(weak)] * 4, [False, True, True, True]) == [[STRAY]] * 4
+
+
+def test_a_sure_box_far_from_all_other_frames_is_somebody() -> None:
+    """Frames of a long video: nobody can be asked to be in the same place 19 seconds later."""
+    places = [(100.0 + 300 * (i % 2), 100.0 + 200 * (i % 3), 80.0, 0.9) for i in range(6)]
+    assert people([frame(place) for place in places], 19.0) == [[i] for i in range(6)]
+    assert people([frame(place) for place in places], 1.0) == [[STRAY]] * 6
+
+
+def test_lone_faces_are_the_sure_ones_that_nobody_owns() -> None:
+    frames = [frame(STILL), frame(STILL, OTHER), frame(STILL), frame((300.0, 400.0, 80.0, LIKELY))]
+    assert lone_faces(frames, track(frames, [0.0, 0.3, 0.6, 0.9])) == [(1, 1)]

@@ -1,5 +1,6 @@
 import dataclasses
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,12 +9,15 @@ import torch
 from common.errors import DfdcError
 from ensemble.blend import Blend
 from ensemble.convex import Mix
+from faces.detect import NO_FACES, Cascade, FrameFaces
 from faces.track import STRAY
+from faces.video import decode
 from inference.outputs import to_json, write_probabilities
-from inference.pipeline import PredictOptions, load_blend, make_pipeline
+from inference.pipeline import Pipeline, PredictOptions, load_blend, make_pipeline
 from inference.run import predict_videos
 from inference.videos import find_videos
 from tests.inference.bad_videos import make_bad_videos
+from tests.media import write_video
 
 OPTIONS = PredictOptions(frames=6, decoders=2, batch=16, thumbnails=3)
 
@@ -199,3 +203,61 @@ def test_find_videos(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no video"):
         find_videos([tmp_path / "empty"])
+
+
+def test_a_montage_keeps_its_people(media, pipeline, tmp_path):
+    """Shots of one face each, three seconds long: the sampled frames lie as far apart as the cuts."""
+    person = decode(media / "single_face.mp4", 1).images[0]
+    face = Cascade(torch.device("cpu"))([person])[0].boxes_xyxy[0]
+    x, y, side = (face[0] + face[2]) / 2, (face[1] + face[3]) / 2, face[2] - face[0]
+    pictures = []
+    for shot in range(6):
+        scale, (u, v) = 90 / side, [(100, 100), (300, 90), (200, 110)][shot % 3]
+        matrix = np.array([[scale, 0, u - scale * x], [0, scale, v - scale * y]], dtype=np.float32)
+        back = np.random.default_rng(shot).integers(0, 255, 3)
+        plain = np.broadcast_to(back.astype(np.uint8), (216, 384, 3)).copy()
+        pasted = cv2.warpAffine(person, matrix, (384, 216), flags=cv2.INTER_AREA)
+        mask = np.zeros((216, 384, 1), np.uint8)
+        cv2.rectangle(mask, (u - 90, max(0, v - 90)), (u + 90, v + 100), 1, -1)
+        pictures.append(np.where(mask > 0, pasted, plain))
+    times = [1500 * number for number in range(12)]
+    path = write_video(
+        tmp_path / "montage.mp4", 12, (384, 216), draw=lambda n, *_: pictures[n // 2], times=times,
+        options={"crf": "20"},
+    )  # fmt: skip
+    (result,) = pipeline.run([path])
+    assert result.status == "ok"
+    assert len(result.people) == 6
+    assert result.evidence["frames_with_face"] == 6
+
+
+def test_a_face_in_a_single_frame_is_told(pipeline, media):
+    """Where nobody else is there it is predicted, where somebody is it is left out: never without a word."""
+
+    def faces(count):
+        boxes = np.array([[10, 10, 90, 90], [300, 100, 400, 200]][:count], np.float32)
+        points = np.zeros((count, 5, 2), np.float32) + np.arange(10, dtype=np.float32).reshape(5, 2) * 8
+        return FrameFaces(boxes, np.full(count, 0.95, np.float32), points, "back_letterbox")
+
+    shown = decode(media / "single_face.mp4", 6)
+    for found, status, said in (
+        ([NO_FACES, faces(1), *[NO_FACES] * 4], "ok", "the 1 faces are seen in a single frame each"),
+        ([faces(1), faces(2), *[faces(1)] * 4], "ok", "1 faces seen in a single frame each are left out"),
+        ([NO_FACES] * 6, "no_face", "no face in 6 frames"),
+    ):
+        alone = Pipeline(lambda images, found=found: list(found), pipeline.loaded_members, OPTIONS)
+        result = alone.predict_frames(shown)
+        assert (result.status, said in result.reason) == (status, True), result.reason
+    assert result.evidence == {"frames": 6, "frames_with_face": 0, "face_pixels": 0.0}
+
+
+def test_what_an_answer_stands_on_is_said(pipeline, media, tmp_path):
+    clip = media / "single_face.mp4"
+    still = cv2.cvtColor(decode(clip, 1).images[0], cv2.COLOR_RGB2BGR)
+    cv2.imwrite(str(tmp_path / "still.jpg"), still)
+    (picture,) = pipeline.run([tmp_path / "still.jpg"])
+    assert (picture.status, picture.reason) == ("ok", "a still picture")
+    (result,) = pipeline.run([clip])
+    assert result.reason == ""
+    assert result.evidence["frames"] == result.evidence["frames_with_face"] == 6
+    assert 20 < result.evidence["face_pixels"] < result.width

@@ -1,6 +1,7 @@
 """A run that is stopped, resumed, short of time, or short of disk."""
 
 import errno
+import json
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from ensemble.blend import Blend, FallbackEnsemble
 from ensemble.convex import Mix
 from ensemble.facts import ExpectedLoss, Facts
 from inference import submission
+from inference.outputs import to_json_line
 from inference.pipeline import Pipeline, PredictOptions, make_pipeline
 from inference.result import VideoResult
 from inference.run import DEATHS, open_journal, predict_videos
@@ -229,3 +231,26 @@ def test_kill_9_of_the_command_then_resume(members, videos, undisturbed, tmp_pat
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
     assert "videos were finished before" in done.stderr
     assert output.read_bytes() == undisturbed
+
+
+def test_what_is_finished_is_in_the_file_when_the_user_stops(tmp_path):
+    """Also before the file is renewed: it is renewed once a minute."""
+
+    class Stopped(BaseException):
+        pass
+
+    class Stopping:
+        blend, decoders = Blend.equal(["first"]), 1
+
+        def run(self, paths, *_):
+            yield VideoResult(paths[0].name, "ok", 0.125)
+            raise Stopped
+
+    told = []
+    output = tmp_path / "s.csv"
+    with pytest.raises(Stopped):
+        predict_videos(Stopping(), [tmp_path / "a.mp4", tmp_path / "b.mp4"], output, on_result=told.append)
+    assert output.read_text() == "filename,label\na.mp4,0.125000\nb.mp4,0.500000\n"
+    assert [result.filename for result in told] == ["a.mp4"]
+    line = json.loads(to_json_line(told[0]))
+    assert (line["prob_fake"], line["faces"], line["seconds"]) == (0.125, [], {})

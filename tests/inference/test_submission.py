@@ -68,3 +68,18 @@ def test_a_name_that_is_no_utf_8_goes_through_as_it_is(tmp_path):
     write_submission(tmp_path / "s.csv", {name: 0.5}, [name], CLIP)
     assert (tmp_path / "s.csv").read_bytes() == b"filename,label\ncaf\xe9.mp4,0.500000\n"
     assert read_sample(tmp_path / "s.csv") == [name]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("filename,label\n", "names no video"),
+        ("filename,label\na.mp4,0.5,\n", "a row has more than 2 fields; is there a comma at the end"),
+        ("filename,label\na.mp4,0.5\nb.mp4,0.5,\n", "is not a sample submission"),
+        ("filename,label\na.mp4,0.5\na.mp4,0.5\n", "more than once"),
+    ],
+)
+def test_a_sample_that_is_none_is_refused(tmp_path, text, reason):
+    (tmp_path / "sample.csv").write_text(text)
+    with pytest.raises(ValueError, match=reason):
+        read_sample(tmp_path / "sample.csv")

@@ -1,0 +1,64 @@
+"""The options of predict and evaluate: what is checked before anything large is imported, and Ctrl-C."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from cli.main import _inputs, stoppable
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_inputs_come_from_arguments_and_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.mp4", "b.mp4", "c d.mp4"):
+        (tmp_path / name).touch()
+    (tmp_path / "list.txt").write_text(f"{tmp_path}/b.mp4\n\n{tmp_path}/c d.mp4\n")
+    assert _inputs([tmp_path / "a.mp4"], str(tmp_path / "list.txt"), ()) == [
+        tmp_path / "a.mp4",
+        tmp_path / "b.mp4",
+        tmp_path / "c d.mp4",
+    ]
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{tmp_path}/b.mp4\n"))
+    assert _inputs(None, "-", (None,)) == [tmp_path / "b.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("videos", "files", "reason"),
+    [
+        ([], [], "no video is given"),
+        ([Path("gone.mp4")], [], "gone.mp4 does not exist"),
+        ([Path("https://example.org/a.mp4")], [], "is an address; only files can be predicted"),
+        ([Path()], [Path("gone.csv")], "gone.csv does not exist, or is no file"),
+    ],
+)
+def test_what_is_not_there_is_refused(videos: list[Path], files: list[Path], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        _inputs(videos, None, files)
+
+
+def test_a_missing_file_is_told_before_anything_large_is_imported() -> None:
+    script = (
+        "import sys\nfrom cli.main import main\nsys.argv = ['dfdc', 'predict', 'gone.mp4']\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    print(end.code, {'torch', 'pandas'} & set(sys.modules))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "2 set()\n", done.stderr
+
+
+def test_ctrl_c_names_the_next_step(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["dfdc", "predict", "my clips"])
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(typer.Exit) as end, stoppable("what is finished is in s.csv"):
+        os.kill(os.getpid(), signal.SIGINT)
+    assert end.value.exit_code == 130
+    assert capsys.readouterr().err == "dfdc: stopped; what is finished is in s.csv. To go on: dfdc predict 'my clips'\n"
+    assert signal.getsignal(signal.SIGINT) is before

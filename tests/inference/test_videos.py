@@ -1,0 +1,75 @@
+"""Which files a run is about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from inference.videos import find_videos, gather_videos, read_list
+from tests.media import write_video
+
+SIDECAR = bytes([0, 5, 22, 7, 0, 2, 0, 0]) + b"Mac OS X        " + bytes(4072)
+
+
+def fill(folder: Path) -> Path:
+    """A folder as people have them."""
+    (folder / "inside").mkdir(parents=True)
+    write_video(folder / "a.mp4", 4)
+    write_video(folder / "b.ts", 4)
+    (folder / "c.mts").write_bytes(bytes(folder.joinpath("b.ts").read_bytes()))
+    (folder / "without_ending").write_bytes(folder.joinpath("a.mp4").read_bytes())
+    write_video(folder / "e.webm", 4, codec="libvpx").rename(folder / "e.video")
+    (folder / "f.gif").write_bytes(b"GIF89a" + bytes(100))
+    (folder / "inside" / "g.mp4").write_bytes(folder.joinpath("a.mp4").read_bytes())
+    (folder / "._a.mp4").write_bytes(SIDECAR)
+    (folder / "notes.txt").write_text("ftypes are not what this is about")
+    (folder / "song.m4a").write_bytes(bytes([0, 0, 0, 32]) + b"ftypM4A " + bytes(50))
+    (folder / "empty.mp4").touch()
+    return folder
+
+
+def test_a_folder_is_looked_through_by_content_and_what_is_skipped_is_named(tmp_path: Path) -> None:
+    gathered = gather_videos([fill(tmp_path / "x")])
+    names = [path.name for path in gathered.videos]
+    assert names == ["a.mp4", "b.ts", "c.mts", "e.video", "empty.mp4", "f.gif", "without_ending"]
+    assert gathered.sentences() == [
+        "skipped 1, files that macOS keeps beside others: ._a.mp4",
+        "skipped 1, folders, which --recursive searches: inside",
+        "skipped 1, no videos by name or content: notes.txt",
+        "skipped 1, sound without a picture: song.m4a",
+    ]
+
+
+def test_folders_inside_are_searched_where_that_is_asked(tmp_path: Path) -> None:
+    gathered = gather_videos([fill(tmp_path / "x")], recursive=True)
+    assert "g.mp4" in [path.name for path in gathered.videos]
+    assert not any("--recursive" in line for line in gathered.sentences())
+    (tmp_path / "x" / "inside" / "a.mp4").touch()
+    with pytest.raises(ValueError, match="have one name"):
+        gather_videos([tmp_path / "x"], recursive=True)
+
+
+def test_a_file_that_is_named_is_taken_whatever_it_is(tmp_path: Path) -> None:
+    fill(tmp_path / "x")
+    given = [tmp_path / "x" / "notes.txt", tmp_path / "x" / "._a.mp4"]
+    assert find_videos(given) == sorted(given)
+
+
+def test_a_folder_without_videos_says_what_it_has(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("nothing")
+    (tmp_path / "inside").mkdir()
+    with pytest.raises(ValueError, match=r"holds no video.*--recursive searches: inside.*notes\.txt"):
+        gather_videos([tmp_path])
+
+
+def test_many_skipped_files_are_counted(tmp_path: Path) -> None:
+    for number in range(9):
+        (tmp_path / f"{number}.txt").touch()
+    (tmp_path / "a.mp4").touch()
+    (line,) = gather_videos([tmp_path]).sentences()
+    assert line == "skipped 9, no videos by name or content: 0.txt, 1.txt, 2.txt, 3.txt, 4.txt, ..."
+
+
+def test_a_list_of_files() -> None:
+    assert read_list(["a.mp4\n", "\n", "b c.mp4\r\n"]) == [Path("a.mp4"), Path("b c.mp4")]
