@@ -25,34 +25,9 @@ from faces.video import choose_frames
 Numbers = tuple[int, ...]
 
 ALIKE = 0.35  # two videos of one recording differ in a smaller share of their pixels than this
-FIELDS = (
-    "fake",
-    "original",
-    "found_by",
-    "status",
-    "reason",
-    "frames",
-    "changed_share",
-    "on_face",
-    "x0",
-    "y0",
-    "x1",
-    "y1",
-)
-FRAME_FIELDS = (
-    "fake",
-    "original",
-    "frame",
-    "second",
-    "changed_share",
-    "on_face",
-    "x0",
-    "y0",
-    "x1",
-    "y1",
-    "whole",
-    "close",
-)
+CHANGE_FIELDS = ("changed_share", "on_face", "x0", "y0", "x1", "y1")
+FIELDS = ("fake", "original", "found_by", "status", "reason", "frames", *CHANGE_FIELDS)
+FRAME_FIELDS = ("fake", "original", "frame", "second", *CHANGE_FIELDS, "whole", "close")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from kaggle_dataset.bundle.build import ROOT, build, source_tree
 from kaggle_dataset.bundle.members import stage_members
 from kaggle_dataset.bundle.options import Address, BuildOptions
 from models.checkpoint import find_cards, load_member, read_card
+from tests.waiting import LIMIT
 
 
 def contents(folder):
@@ -93,7 +94,7 @@ def test_built_twice_it_has_the_same_bytes(tmp_path, blended, tiny):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
     done = subprocess.run(
         [sys.executable, "-c", TWICE, str(blended), str(tmp_path / "b"), str(wheel)],
-        cwd="/", env=environment, capture_output=True, text=True, check=True, timeout=120, umask=0o077,
+        cwd="/", env=environment, capture_output=True, text=True, check=True, timeout=LIMIT, umask=0o077,
     )  # fmt: skip
     assert done.stdout.strip() == first.id
     assert contents(first.dataset.parent) == contents(tmp_path / "b" / first.id)

@@ -15,11 +15,12 @@ from kaggle_dataset.bundle.build import ROOT, build
 from kaggle_dataset.bundle.options import BuildOptions
 from kaggle_dataset.bundle.start import StartError, inside
 from tests.kaggle_dataset.wheels import KERNEL, as_wheel, make_wheel, write_dataset, write_manifest
+from tests.waiting import LIMIT
 
 LAYOUTS = ["dfdc-ensemble", "datasets/someone/dfdc-ensemble"]
 
 
-def start(tmp_path, path=script.__file__, arguments="", timeout=60):
+def start(tmp_path, path=script.__file__, arguments="", timeout=LIMIT):
     environment = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "OMP_NUM_THREADS")}
     environment |= {"DFDC_INPUT": str(tmp_path / "input"), "DFDC_OUTPUT": str(tmp_path / "out.csv")}
     environment |= {"DFDC_ARGUMENTS": arguments, "TMPDIR": str(tmp_path)}
@@ -144,7 +145,7 @@ def test_the_shipped_ensemble_judges_a_clip_as_it_would_there(tmp_path, media, m
     videos = tmp_path / "input" / "competitions" / "deepfake-detection-challenge" / "test_videos"
     videos.mkdir(parents=True)
     shutil.copy(media / "single_face.mp4", videos)
-    done = start(tmp_path, built.kernel / "start.py", "--frames 2 --budget 20m", timeout=300)
+    done = start(tmp_path, built.kernel / "start.py", "--frames 2 --budget 20m", timeout=LIMIT)
     assert done.returncode == 0, done.stderr
     name, label = (tmp_path / "out.csv").read_text().splitlines()[1].split(",")
     assert name == "single_face.mp4"

@@ -12,6 +12,7 @@ from common.errors import DfdcError
 from kaggle_dataset.bundle.build import ROOMS
 from kaggle_dataset.bundle.wheels import NEEDED, UNUSED, Image, checked, fetch, gather, lacking, read_image, read_pins
 from tests.kaggle_dataset.wheels import make_wheel
+from tests.waiting import LIMIT
 
 ROOT = Path(__file__).resolve().parents[3]
 OURS = {*ROOMS, "train", "explore", "kaggle_dataset"} | {"dfdc"}
@@ -36,7 +37,7 @@ def test_every_import_of_the_carried_rooms_is_in_a_list():
 def test_the_kernel_needs_nothing_of_the_unused():
     code = f"import sys; sys.modules.update(dict.fromkeys({UNUSED!r}))\n"
     code += "import dfdc, inference.kernel, inference.pipeline, inference.run, inference.report.page\n"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=LIMIT)
 
 
 def test_what_the_image_lacks():
