@@ -27,6 +27,7 @@ from train.data.loader import make_loader
 
 
 def synthetic(folder: Path, count: int) -> tuple[CropStore, pd.DataFrame]:
+    """A store of one picture under `count` names, and the table of them."""
     cv2.imwrite(str(folder / "face.png"), np.full((32, 32, 3), 127, np.uint8))
     store = CropStore([folder])
     names = [f"video_{i // 32:06d}_frame_{i % 32:03d}_0.jpg" for i in range(count)]
@@ -35,6 +36,7 @@ def synthetic(folder: Path, count: int) -> tuple[CropStore, pd.DataFrame]:
 
 
 def main() -> None:
+    """Time the start of an epoch and print it."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--faces", type=int, default=300_000)
     parser.add_argument("--workers", type=int, default=2)
