@@ -163,6 +163,8 @@ def _to_values(result: VideoResult) -> dict[str, Any]:
         for face in result.faces
     ]
     plain = {f.name: getattr(result, f.name) for f in dataclasses.fields(result) if f.name != "thumbnails"}
+    if not result.looked:
+        del plain["looked"]  # a result that has none is written as before there was such a number
     return {**plain, "faces": faces, "people": [dataclasses.asdict(person) for person in result.people]}
 
 

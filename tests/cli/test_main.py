@@ -49,7 +49,7 @@ def test_a_table_of_predict_blends_to_the_same_submission(media, members, tmp_pa
     assert done.returncode == 0, done.stderr
     again = dfdc("blend", "p.csv", "--blend", "blend.json", "-o", "b.csv", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert "2 videos, 1 of them not judged" in again.stdout
+    assert "2 videos, 1 of them without a scored face" in again.stdout
     first, second = pd.read_csv(tmp_path / "s.csv"), pd.read_csv(tmp_path / "b.csv")
     assert second["filename"].tolist() == first["filename"].tolist()
     assert second["label"].tolist() == pytest.approx(first["label"].tolist(), abs=1e-4)
@@ -81,7 +81,7 @@ def test_tune_mirrors_where_that_is_clearly_better(tmp_path):
         done = dfdc("tune", f"{first}.csv", "--mirrored", f"{both}.csv", "-o", "b.json", "--trials", 10, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert json.loads((tmp_path / "b.json").read_text())["mirror"] is told
-        assert ("will be judged mirrored" if told else "mirroring every other frame is refused") in done.stdout
+        assert ("will be scored mirrored" if told else "mirroring every other frame is refused") in done.stdout
 
 
 def write_holdout(path):

@@ -282,8 +282,8 @@ def test_the_summary_says_what_matters(outcome):
     assert outcome.why in lines[1]
     assert f"{expected.value:.4f}, 95 % interval [{expected.low:.4f}, {expected.high:.4f}]" in text
     assert f"[{gain.low:+.5f}, {gain.high:+.5f}]" in text
-    assert "line-ups were tried" in text
-    assert "No cheaper line-up is better than: " in text
+    assert "subsets were tried" in text
+    assert "No cheaper subset is better than: " in text
     assert all(f"note: {note}" in text for note in outcome.notes)
     assert len(lines) <= 40
     assert "\u202e" not in text  # nothing that a terminal would obey

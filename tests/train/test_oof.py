@@ -233,7 +233,7 @@ def test_broken_weights_are_told_and_not_written(place, tmp_path):
     [
         ({"fold": ["x"] * 30}, 0, "the fold 'x'; folds are whole numbers"),
         ({"fold": ["1.5"] * 30}, 0, "the fold '1.5'"),
-        ({"face": ["f00.png"] * 30}, 0, r"the face 'f00\.png' twice"),
+        ({"face": ["f00.png"] * 30, "label": ["FAKE"] * 30}, 0, r"the face 'f00\.png' twice"),
         ({}, 9, "no face with fold 9"),
         ({"split": "train"}, None, "no face with split 'val'"),
     ],
