@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from cli.main import _inputs, stoppable
+from cli.inference import _inputs, stoppable
 
 ROOT = Path(__file__).resolve().parents[2]
 

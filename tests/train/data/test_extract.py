@@ -1,5 +1,6 @@
 """Videos to shards: on small encoded videos, in this process and in ones that are killed."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -251,22 +253,36 @@ def _group_lives(group: int) -> bool:
     return True
 
 
-def test_a_dead_worker_is_told_with_its_video(part, tmp_path):
-    run = subprocess.Popen(command(part, tmp_path, 1), stderr=subprocess.PIPE, start_new_session=True)
-    wait_until(lambda: list(tmp_path.glob(".shard_*.now")), "a shard is begun")
-    children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
-    for child in children:
+def interrupted(part: Path, folder: Path, interrupt: Callable[[int], None]) -> tuple[Path, int, bytes]:
+    """Interrupt a run in the middle of a shard; one that was over sooner is begun again in a fresh folder.
+
+    Returns its folder, exit code and stderr.
+    """
+    for attempt in range(20):
+        output = folder / str(attempt)
+        run = subprocess.Popen(command(part, output, 1), stderr=subprocess.PIPE, start_new_session=True)
+        wait_until(lambda at=output: list(at.glob(".shard_*.now")), "a shard is begun")
+        with contextlib.suppress(OSError):  # it may be over by now
+            interrupt(run.pid)
+        _, told = run.communicate(timeout=600)
+        if run.returncode != 0:
+            return output, run.returncode, told
+    raise AssertionError("twenty runs were over before they could be interrupted")
+
+
+def kill_workers(pid: int) -> None:
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text():
             os.kill(int(child), signal.SIGKILL)
-    _, told = run.communicate(timeout=600)
-    assert run.returncode == 1, told
+
+
+def test_a_dead_worker_is_told_with_its_video(part, tmp_path):
+    _, code, told = interrupted(part, tmp_path, kill_workers)
+    assert code == 1, told
     assert b"a worker process died" in told and b".mp4" in told and b"Traceback" not in told
 
 
 def test_ctrl_c_ends_in_one_line(part, tmp_path):
-    run = subprocess.Popen(command(part, tmp_path, 1), stderr=subprocess.PIPE, start_new_session=True)
-    wait_until(lambda: list(tmp_path.glob(".shard_*.now")), "a shard is begun")
-    os.killpg(run.pid, signal.SIGINT)
-    _, told = run.communicate(timeout=600)
-    assert run.returncode == 1 and b"stopped; the same command goes on" in told and b"Traceback" not in told
-    assert not list(tmp_path.glob(".*.tmp"))
+    output, code, told = interrupted(part, tmp_path, lambda pid: os.killpg(pid, signal.SIGINT))
+    assert code == 1 and b"stopped; the same command goes on" in told and b"Traceback" not in told
+    assert not list(output.glob(".*.tmp"))

@@ -38,7 +38,7 @@ def test_a_gpu_gets_loaders_from_the_cores_and_the_cpu_one(monkeypatch):
 
 
 SIGNALLED = """
-import os, signal, sys
+import os, signal, subprocess, sys
 import numpy as np, torch
 from torch.utils.data import Dataset
 from train.data.loader import make_loader
@@ -58,7 +58,8 @@ if __name__ == "__main__":
             seen += indices.tolist()
             pids |= set(made_by.tolist())
             if (epoch, number) == (0, 3):
-                os.killpg(0, signal.SIGTERM)  # as a machine that is taken away: every process of the group
+                # As a machine that is taken away: somebody else signals every process of the group.
+                subprocess.run(["kill", "-TERM", "--", f"-{os.getpgid(0)}"], check=True, start_new_session=True)
     assert seen == [*range(64)] * 2, seen
     assert len(pids) == 2, pids  # the same processes in both epochs
     print("all", flush=True)
@@ -66,8 +67,10 @@ if __name__ == "__main__":
 
 
 def test_loader_processes_stay_and_do_not_heed_the_groups_sigterm(tmp_path):
+    script = tmp_path / "signalled.py"  # a file: loader processes import the data set's class from it
+    script.write_text(SIGNALLED)
     done = subprocess.run(
-        [sys.executable, "-c", SIGNALLED],
+        [sys.executable, str(script)],
         check=False,
         capture_output=True,
         text=True,
