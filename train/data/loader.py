@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from multiprocessing import forkserver, parent_process
+from multiprocessing import forkserver, parent_process, resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,8 @@ def start_forkserver() -> None:
     A machine that is taken away signals every process of the group. The training process needs the loaders for some
     seconds more: a dead one would be an error before the request to stop is seen.
     """
+    # The forkserver starts the tracker, and that one unblocks SIGTERM (CPython 3.11): it has to run before.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         forkserver.ensure_running()
