@@ -147,8 +147,8 @@ def _choose(losses: Losses, rule: ShipRule) -> tuple[str, str]:
             "ships the tuned weights all the same"
         )
     words = {TUNED: "tuned weights", EQUAL: "equal weights", PLAIN: "equal weights without a calibration"}[chosen]
-    refused = " on the mean and on the worst source" if losses.by_source else ""
-    return chosen, f"{words} have the lowest log loss on videos they were not tuned on{refused}; tuned: {interval}"
+    where = ", on the mean over sources, and are not worse on the worst one" if losses.by_source else ""
+    return chosen, f"{words} have the lowest log loss on videos that were held out{where}; tuned: {interval}"
 
 
 def _outcome(
