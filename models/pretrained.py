@@ -49,8 +49,8 @@ START_FILES = {
         "4a297228b5a587fa90ea1a7e2b963d7a6369327bd8cdf4eb99d5c15a309b13ed",
         "VGGFace2",
     ),
-    # Finding blends: 70,000 made crops at 128 pixels, then 70,000 with `seams`, the last 35,000 of them at 160. The card
-    # beside it has the curve of the second half.
+    # Finding blends: 70,000 made crops at 128 pixels, then 70,000 with `seams`, the last 35,000 of them at 160. The
+    # card beside it has the curve of the second half.
     ("blending", "mobilenetv1_100"): StartFile(
         "mobilenetv1_blending.safetensors",
         "5def411fcfa1c776207ec00b689dcde442637613cd86305c2bbf246adceb2ec5",
