@@ -22,14 +22,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from ensemble import risk
+import ensemble.clip
 from ensemble.aggregate import Aggregation, Layout, aggregate
+from ensemble.clip import choose_clip
 from ensemble.convex import Mix, mix_logit, optimum
-from ensemble.decide import _choose, tune_blend
+from ensemble.decide import choose, tune_blend
 from ensemble.folds import OUTER, best_of, choose_ridge, cross_fitted, group_folds
 from ensemble.metrics import losses_of, sigmoid
 from ensemble.problem import Aggregates, Problem
-from ensemble.risk import choose_clip
 from ensemble.rules import FRAME_RULES, PEOPLE_RULES
 from ensemble.table import Faces
 from ensemble.truth import Truth
@@ -139,7 +139,7 @@ def _ship(groups: int, spread: float, seed: int) -> list[float]:
     }
     best = truth.loss(sigmoid(mix_logit(fresh.logit, optimum(fresh.logit, truth, 0.0), "logit")))
     even = truth.loss(sigmoid(mix_logit(fresh.logit, equal_mix(fresh.logit, truth), "logit")))
-    lowest, cautious = _choose(losses, "lowest")[0], _choose(losses, "cautious")[0]
+    lowest, cautious = choose(losses, "lowest")[0], choose(losses, "cautious")[0]
     return [even - best, kept[EQUAL], kept[cautious], kept[lowest], kept[TUNED], float(lowest == TUNED)]
 
 
@@ -183,11 +183,11 @@ def _clipped(share: float, seed: int) -> tuple[float, float]:
 
 
 def _without_floor(truth: Truth, prob: np.ndarray, fold: np.ndarray) -> tuple[float, float]:
-    floor, risk.FLOOR = risk.FLOOR, 0.0
+    floor, ensemble.clip.FLOOR = ensemble.clip.FLOOR, 0.0
     try:
         return choose_clip(truth, prob, fold)
     finally:
-        risk.FLOOR = floor
+        ensemble.clip.FLOOR = floor
 
 
 def _loss(faces: Faces, mix: Mix, space) -> float:  # type: ignore[no-untyped-def]

@@ -70,7 +70,7 @@ def read_label_table(path: Path, key: str | None = None) -> pd.DataFrame:
     if not keys or not {keys[0], "label"} <= set(table.columns):
         wanted = "one of 'face', 'filename'" if key is None else repr(key)
         raise ValueError(f"{path} needs a column 'label' and {wanted}; it has {list(table.columns)}")
-    table["label"] = [_label(text) for text in table["label"]]
+    table["label"] = [label_of(text) for text in table["label"]]
     for column in ("original", *GROUPS):
         if column in table:
             table[column] = [text_of(text) for text in table[column]]
@@ -85,7 +85,8 @@ def text_of(value: object) -> str:
     return "" if text.lower() in NOTHING else text
 
 
-def _label(written: str) -> str:
+def label_of(written: object) -> str:
+    """Return REAL or FAKE for a label in any way of writing it, else the text in upper case."""
     text = text_of(written).upper()
     return WORDS.get(text, text)
 

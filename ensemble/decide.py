@@ -11,13 +11,13 @@ import numpy as np
 
 from ensemble.aggregate import Aggregation
 from ensemble.blend import TEST_PRIOR, Blend
+from ensemble.clip import ClipCurve, choose_clip, clip_curve
 from ensemble.contribution import Contributions, fallback_ensembles, measure_contributions
 from ensemble.convex import SHIFTS, TEMPERATURES, Mix, mix_logit
 from ensemble.facts import DIGITS, ExpectedLoss, Facts, StudyFacts, TableFacts
 from ensemble.folds import Fit, best_of
 from ensemble.metrics import Estimate, Floats, sigmoid
 from ensemble.problem import Aggregates, Problem
-from ensemble.risk import ClipCurve, choose_clip, clip_curve
 from ensemble.select import COMPETITION, Cost, Limits, Selection, frame_counts
 from ensemble.table import Faces
 from ensemble.tune import StudyOptions
@@ -107,7 +107,7 @@ def tune_blend(
     stage("tuning on all")
     fitted = fit(task, np.arange(len(faces.filename)), progress)
     clip, losses = _after_clip(faces, inside)
-    decision = Decision(*_choose(losses, rule), clip, losses)
+    decision = Decision(*choose(losses, rule), clip, losses)
     stage("subsets, contributions")
     return _outcome(task, fitted, inside, decision, dict(sha256 or {}), (*notes, *_notes(task, fitted)))
 
@@ -126,8 +126,19 @@ def _after_clip(faces: Faces, inside: Nested) -> tuple[dict[str, tuple[float, fl
     return clip, compare(truth, clipped, pairs)
 
 
-def _choose(losses: Losses, rule: ShipRule) -> tuple[str, str]:
-    """Which blend ships, and why."""
+def choose(losses: Losses, rule: ShipRule) -> tuple[str, str]:
+    """Decide which blend ships.
+
+    Args:
+        losses: of the blends that may, on videos that they were not tuned on.
+        rule: by what.
+
+    Returns:
+        The name of the blend, one of MAY_SHIP, and a sentence that says why.
+
+    Raises:
+        ValueError: the best of them is no better than saying 0.5 of everything.
+    """
     gain = losses.difference[TUNED, EQUAL]
     interval = f"{gain.value:+.5f} [{gain.low:+.5f}, {gain.high:+.5f}] nats against equal weights"
     if rule == "tuned":

@@ -25,7 +25,7 @@ def mirror_gain(plain: Faces, both: Faces, seed: int = 0) -> Estimate:
     """
     same = plain.members == both.members and np.array_equal(plain.filename, both.filename)
     if not (same and np.array_equal(plain.frame, both.frame)):
-        raise ValueError(f"the mirrored table is of other faces, {both}, than the first, {plain}: judge the same ones")
+        raise ValueError(f"the mirrored table is of other faces, {both}, than the first, {plain}: score the same ones")
     truth = plain.known()
     folds = group_folds(truth, OUTER, seed)
     prob = {}

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
+    from ensemble.clip import ClipCurve
     from ensemble.contribution import Reliability
     from ensemble.metrics import Estimate
-    from ensemble.risk import ClipCurve
     from ensemble.select import Candidate
 
 # Each becomes a variable of common/html/style.css, so that a dark page has its own. The last two are Okabe and Ito's,

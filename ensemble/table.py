@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from common.files import sha256_of
+from common.labels import TARGETS, label_of
 from ensemble.aggregate import Layout
 from ensemble.metrics import Names
 from ensemble.truth import Truth
@@ -200,7 +201,8 @@ def _truth(rows: pd.DataFrame, labels: pd.DataFrame | None) -> tuple[pd.DataFram
     if labels is not None:
         known = labels[labels["target"].notna()].assign(label=lambda t: t["target"])
     elif all(name in rows for name in TRUTH):
-        known = rows.assign(label=rows["label"].astype(str).str.upper().map({"FAKE": 1.0, "REAL": 0.0}))
+        # Labels may be written in as many ways here as in a table of labels; a category is mapped once.
+        known = rows.assign(label=rows["label"].map(lambda text: TARGETS.get(label_of(text), np.nan)).astype(float))
         known = known[known["label"].notna()]
     else:
         return None, []

@@ -25,8 +25,8 @@ class Journal:
     """Results on the disk from the moment they are known, for a run that may be killed at any.
 
     A line is the CRC-32 of a JSON text and that text. Opened again, a torn last line is cut off and a damaged one is
-    passed over: its video is judged again. A disk that is full ends the journal, not the run: it goes on in memory and
-    says so once.
+    passed over: its video is predicted again. A disk that is full ends the journal, not the run: it goes on in memory
+    and says so once.
     """
 
     def __init__(self, path: Path, about: Mapping[str, Any], restart: bool = False) -> None:
@@ -92,7 +92,7 @@ class Journal:
             damaged += values is None
             self._take(values or {})
         if damaged:
-            print(f"{self.path}: {damaged} damaged lines, their videos are judged again", file=sys.stderr)
+            print(f"{self.path}: {damaged} damaged lines, their videos are predicted again", file=sys.stderr)
 
     def _check(self, values: dict[str, Any] | None, about: dict[str, Any]) -> None:
         if values is None:

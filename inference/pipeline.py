@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from common.errors import DfdcError
 from ensemble.blend import FILE, Blend
 from faces.crop import CropSpec, Image, cut
-from faces.detect import Cascade, FrameFaces, MtcnnDetector
+from faces.detect import Cascade, FrameFaces
 from faces.shots import cuts
-from faces.track import STRAY, lone_faces, track
+from faces.track import STRAY, track
 from faces.video import Frames, VideoInfo
 from inference.decode.pool import Decoded, DecodeOutcome, decode_ahead
 from inference.decode.watchdog import DEFAULT_LIMITS, VideoLimits
+from inference.evidence import evidence_notes, use_lone_faces
 from inference.result import PRIOR, PersonResult, ScoredFace, Thumbnail, VideoResult
 from inference.schedule.plans import Plan
 from inference.schedule.scheduler import FixedScheduler, Scheduler
@@ -33,8 +34,6 @@ from models.backend import LoadedMember, load_members
 from models.checkpoint import WEIGHTS_DIR, find_cards
 
 THUMBNAIL_WIDTH = 320  # pixels
-# Below this share of the frames with a face a reader is told: the answer stands on few of them.
-FEW_FACES = 0.25
 CPU = torch.device("cpu")
 
 
@@ -42,9 +41,9 @@ CPU = torch.device("cpu")
 class PredictOptions:
     """What decides the numbers of a run, and how it uses the machine."""
 
-    frames: int = 32  # judged per video, evenly spread
+    frames: int = 32  # scored per video, evenly spread
     decoders: int = 0  # videos decoded at a time; 0: one per core, at most 4
-    batch: int = 0  # crops gathered, over videos, before the members judge them; 0: a video's on the CPU, 256 elsewhere
+    batch: int = 0  # crops gathered, over videos, before the members score them; 0: a video's on the CPU, 256 elsewhere
     thumbnails: int = 0  # frames per video kept small for a report
     limits: VideoLimits = DEFAULT_LIMITS  # what decoding one video may take
 
@@ -82,17 +81,30 @@ class Pipeline:
         blend: Blend | None = None,
         device: torch.device = CPU,
     ) -> None:
-        """blend: of members of the panel; equal weights of all without one."""
+        """Take what is loaded already.
+
+        Args:
+            detector: finds faces.
+            loaded_members: score them.
+            options: how much of each video is looked at.
+            blend: of some or all of the members; equal weights of all without one.
+            device: where the members run.
+        """
         self.detector, self.loaded_members, self.options, self.device = detector, list(loaded_members), options, device
         self.blend = blend or Blend.equal([loaded.card.name for loaded in loaded_members])
 
     def run(
         self, paths: Sequence[Path], scheduler: Scheduler | None = None, begin: Callable[[str], None] | None = None
     ) -> Iterator[VideoResult]:
-        """One result per path, in the order of the paths. A video that cannot be read is a result, not an exception.
+        """Predict videos. One that cannot be read is a result, not an exception.
 
-        pace: decides how each video is judged, and ends the run early; all alike without one. begin: called with the
-        name of a video before native code works on its pixels in this process.
+        Args:
+            paths: the videos.
+            scheduler: decides how each video is scored, and ends the run early; all are scored alike without one.
+            begin: is called with the name of a video before native code works on its pixels in this process.
+
+        Yields:
+            One result per path, in the order of the paths, until the scheduler ends the run.
         """
         scheduler = scheduler or FixedScheduler(Plan(self.options.frames, 0))
         waiting: list[_Work] = []
@@ -132,7 +144,7 @@ class Pipeline:
         return self.options.decoders or min(4, os.cpu_count() or 1)
 
     def _batch(self) -> int:
-        """Crops to gather. On the CPU a larger batch is no faster, and a video judged by itself has one answer."""
+        """Crops to gather. On the CPU a larger batch is no faster, and a video scored by itself has one answer."""
         return self.options.batch or (1 if self.device.type == "cpu" else 256)
 
     def _prepare(self, decoded: Decoded, plan: Plan) -> _Work:
@@ -149,18 +161,14 @@ class Pipeline:
     def _detect(self, work: _Work, frames: Frames, plan: Plan) -> None:
         found = self.detector(frames.images) if plan.thorough else self.detector(frames.images, thorough=False)
         people = track(found, [float(s) for s in frames.seconds], cuts=cuts(frames.images))
-        said = _use_lone_faces(found, people)
+        lone = use_lone_faces(found, people)
         for number, image in enumerate(frames.images):
             for index in np.flatnonzero(people[number] != STRAY):
                 work.faces.append(_face(frames, number, found[number], int(index), int(people[number][index])))
                 self._cut(work, image, found[number], int(index), self.blend.mirror and number % 2 == 1)
         work.info, work.looked = frames.info, len(frames.images)
-        with_face = len({face.frame for face in work.faces})
-        if work.faces and with_face < FEW_FACES * work.looked:
-            said = [f"a face in only {with_face} of {work.looked} frames", *said]
-        if work.looked == 1 and frames.info.frames <= 1:
-            said = ["a still picture", *said]
-        work.note = "; ".join(part for part in (frames.note, *said) if part)
+        said = (frames.note, *evidence_notes(work.faces, work.looked, frames.info.frames), lone)
+        work.note = "; ".join(part for part in said if part)
         work.thumbnails = _thumbnails(frames, self.options.thumbnails)
 
     def _cut(self, work: _Work, image: Image, faces: FrameFaces, index: int, mirrored: bool) -> None:
@@ -177,7 +185,7 @@ class Pipeline:
         return [loaded for loaded in self.loaded_members if loaded.card.name in names]
 
     def _score(self, waiting: list[_Work], scheduler: Scheduler) -> Iterator[VideoResult]:
-        """Let the members judge the crops of all waiting videos in one go; all have a plan of the same rung."""
+        """Let the members score the crops of all waiting videos in one go; all have a plan of the same fallback."""
         total = sum(len(work.faces) for work in waiting)
         logits: dict[str, NDArray[np.float64]] = {}
         with clocked() as took:
@@ -256,29 +264,6 @@ def load_blend(members: Path = WEIGHTS_DIR, file: Path | None = None) -> Blend:
     blend = Blend.read(file or members / FILE).needed()
     blend.check(hashes)
     return blend
-
-
-def _use_lone_faces(found: list[FrameFaces], people: list[NDArray[np.intp]]) -> list[str]:
-    """Say how many sure faces are seen in a single frame, and make persons of them where there is nobody else.
-
-    Args:
-        found: the faces of a video.
-        people: the person of each, which is changed.
-
-    Returns:
-        What a reader should know of it, at most one line.
-    """
-    lone = lone_faces(found, people)
-    if not lone:
-        return []
-    # MTCNN, the last resort, finds letters and leaves at any confidence: it is believed where it finds them twice.
-    kept = [(number, face) for number, face in lone if found[number].detector != MtcnnDetector.name]
-    nobody = all((persons == STRAY).all() for persons in people)
-    if not (nobody and kept):
-        return [f"{len(lone)} faces seen in a single frame each are left out"]
-    for person, (number, face) in enumerate(kept):
-        people[number][face] = person
-    return [f"the {len(kept)} faces are seen in a single frame each"]
 
 
 def _face(frames: Frames, number: int, faces: FrameFaces, index: int, person: int) -> ScoredFace:

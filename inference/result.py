@@ -10,7 +10,7 @@ from faces.crop import Boxes
 
 Status = Literal["ok", "no_face", "unreadable", "timed_out", "crashed", "skipped_by_budget"]
 
-PRIOR = 0.5  # P(fake) of a video that could not be judged: the test set is half and half
+PRIOR = 0.5  # P(fake) of a video that could not be predicted: the test set is half and half
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class PersonResult:
     """One person over the whole video."""
 
     person: int
-    frames: int  # in how many of the judged frames the person was seen
+    frames: int  # in how many of the scored frames the person was seen
     prob_fake: float
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A small picture of one judged frame, for the report."""
+    """A small picture of one scored frame, for the report."""
 
     frame: int
     second: float
@@ -62,7 +62,7 @@ class VideoResult:
     faces: tuple[ScoredFace, ...] = ()
     people: tuple[PersonResult, ...] = ()
     thumbnails: tuple[Thumbnail, ...] = ()
-    seconds: dict[str, float] = field(default_factory=dict)  # stage (decode, detect, judge) -> wall clock spent on it
+    seconds: dict[str, float] = field(default_factory=dict)  # stage, a key of inference.stages.NAMES -> wall clock
     looked: int = 0  # frames that were searched for faces; 0 in journals of older versions
     cpu: dict[str, float] = field(default_factory=dict)  # stage -> seconds of CPU, of all threads; cut videos have none
 

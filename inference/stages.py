@@ -13,6 +13,7 @@ from inference.result import VideoResult
 
 SATURATED = 0.85  # share of all cores that counts as all: the system and the main thread take the rest
 NAMES = {"decode": "decoding", "detect": "detection", "judge": "the members"}
+COLUMNS = {"decode": "decode", "detect": "detect", "judge": "members"}  # the same where there is little room
 
 
 @dataclass

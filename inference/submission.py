@@ -89,7 +89,7 @@ def validate_submission(path: Path, order: list[str] | None = None) -> None:
 
 
 def refuse_unscored(path: Path, most_prior: float) -> None:
-    """DfdcError for a valid submission that judges nothing.
+    """DfdcError for a valid submission that says nothing.
 
     That is one in which more than the share `most_prior` of all videos has the prior, or all have the same number.
     """

@@ -76,7 +76,7 @@ def save_whole(path: Path, needed: int, write: Callable[[Path], None]) -> None:
     free = shutil.disk_usage(path.parent).free
     full = (
         f"no room for {path}: it needs about {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free. What was saved "
-        f"before is kept; make {max(needed - free, needed) / 1e6:.0f} MB free and run the same command to go on"
+        f"before is kept; free as much and run the same command to go on"
     )
     if free < needed:
         raise DfdcError(full)

@@ -13,6 +13,7 @@ from common.html import Cell, Table, number, render
 from inference.report.drawing import PERSON_STYLES, chart_of, histogram_of, picture_of, probability_bar
 from inference.report.run_section import RunFacts, plan_table, run_facts, time_table
 from inference.result import PRIOR, PersonResult, VideoResult
+from inference.stages import COLUMNS
 
 
 def write_report(path: Path, results: Sequence[VideoResult], run: RunFacts, max_sections: int = 300) -> None:
@@ -41,6 +42,7 @@ def write_report(path: Path, results: Sequence[VideoResult], run: RunFacts, max_
         cards=_headline(results, run),
         histogram=histogram_of([result.prob_fake for result in results if result.status == "ok"]),
         stages=stages,
+        stage_names=COLUMNS,
         videos=[_video(result, run) for result in ordered],
         sections=min(max_sections, len(ordered)),
         prior=PRIOR,
@@ -86,7 +88,7 @@ def _video(result: VideoResult, run: RunFacts) -> Mapping[str, Any]:
 def _evidence(result: VideoResult, run: RunFacts) -> list[tuple[str, Table]]:
     """The small tables beside the chart: members, detectors, seconds."""
     detectors = Counter(face.detector for face in result.faces).most_common()
-    seconds = [(stage, number(value, 2)) for stage, value in result.seconds.items()]
+    seconds = [(COLUMNS[stage], number(value, 2)) for stage, value in result.seconds.items()]
     return [
         ("People", Table(("", "frames seen", "P(fake)"), [_person_row(who) for who in result.people])),
         ("Members", Table(("", "mean logit", "as P(fake)"), _member_rows(result, run))),

@@ -1,4 +1,4 @@
-"""How the next video is judged, and until when: `inference.schedule.planner` with a clock, or one plan for all."""
+"""How the next video is predicted, and until when: `inference.schedule.planner` with a clock, or one plan for all."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Scheduler(Protocol):
         """Each path with its frames, decided when it is asked for; ends early when time is up."""
 
     def plan_of(self, name: str) -> Plan:
-        """How a video that `jobs` gave is judged."""
+        """How a video that `jobs` gave is predicted."""
 
     def finished(self, result: VideoResult) -> None:
         """A video is done."""

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ensemble.decide import _after_clip, _choose, tune_blend
+from ensemble.decide import _after_clip, choose, tune_blend
 from ensemble.metrics import Estimate, log_loss_balanced, sigmoid
 from ensemble.select import Cost, Limits
 from ensemble.tune import StudyOptions
@@ -49,18 +49,18 @@ def test_the_lowest_loss_ships_unless_it_is_worse_on_the_worst_source():
         of = {name: Estimate(value, value - 0.1, value + 0.1) for name, value in values.items()}
         return Losses(of, {(TUNED, EQUAL): Estimate(-0.01, -0.03, 0.01)}, by_source)
 
-    assert _choose(losses({}), "lowest")[0] == TUNED, "the score is the loss, not its significance"
-    assert _choose(losses({}), "cautious")[0] == EQUAL
+    assert choose(losses({}), "lowest")[0] == TUNED, "the score is the loss, not its significance"
+    assert choose(losses({}), "cautious")[0] == EQUAL
     better = {"a": {TUNED: 0.2, EQUAL: 0.2, PLAIN: 0.2}, "b": {TUNED: 0.4, EQUAL: 0.42, PLAIN: 0.44}}
-    assert _choose(losses(better), "lowest")[0] == TUNED
+    assert choose(losses(better), "lowest")[0] == TUNED
     worse = {"a": {TUNED: 0.1, EQUAL: 0.2, PLAIN: 0.2}, "b": {TUNED: 0.5, EQUAL: 0.42, PLAIN: 0.44}}
-    assert _choose(losses(worse), "lowest")[0] == EQUAL
+    assert choose(losses(worse), "lowest")[0] == EQUAL
 
 
 def test_no_calibration_is_a_candidate_like_any_other():
     values = {TUNED: 0.33, EQUAL: 0.31, PLAIN: 0.30}
     of = {name: Estimate(value, value - 0.1, value + 0.1) for name, value in values.items()}
-    chosen, why = _choose(Losses(of, {(TUNED, EQUAL): Estimate(0.02, 0.01, 0.03)}), "lowest")
+    chosen, why = choose(Losses(of, {(TUNED, EQUAL): Estimate(0.02, 0.01, 0.03)}), "lowest")
     assert chosen == PLAIN
     assert "without a calibration" in why
 
@@ -69,8 +69,8 @@ def test_a_blend_that_is_worse_than_a_coin_is_refused():
     of = {name: Estimate(0.70, 0.6, 0.8) for name in (TUNED, EQUAL, PLAIN)}
     losses = Losses(of, {(TUNED, EQUAL): Estimate(0.0, -0.1, 0.1)})
     with pytest.raises(ValueError, match=r"no blend of these members is better than saying 0\.5.*0\.6931.*--force"):
-        _choose(losses, "lowest")
-    assert _choose(losses, "tuned")[0] == TUNED
+        choose(losses, "lowest")
+    assert choose(losses, "tuned")[0] == TUNED
 
 
 def test_force_ships_what_is_no_better():
@@ -145,8 +145,8 @@ def test_one_member_is_calibrated_and_clipped():
 @pytest.mark.parametrize(("high", "ships"), [(-0.001, TUNED), (0.001, EQUAL)])
 def test_the_cautious_rule_wants_a_gain_that_is_clear_of_its_interval(high, ships):
     losses = Losses({}, {(TUNED, EQUAL): Estimate(-0.01, -0.02, high)})
-    assert _choose(losses, "cautious")[0] == ships
-    assert _choose(losses, "tuned")[0] == TUNED
+    assert choose(losses, "cautious")[0] == ships
+    assert choose(losses, "tuned")[0] == TUNED
 
 
 def test_the_clip_of_a_fold_has_not_seen_it():

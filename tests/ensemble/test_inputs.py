@@ -19,13 +19,21 @@ def test_logits_of_fake_pass_and_so_does_noise():
         check(with_values(np.column_stack([FACES.logit[:, 0], rng.normal(0, 1, 400)])))
 
 
-def test_a_member_that_says_real_is_named_with_the_option_that_turns_it():
-    turned = with_values(np.column_stack([FACES.logit[:, 0], -FACES.logit[:, 1]]))
-    with pytest.raises(ValueError, match=r"member 'm1' has an AUC of 0\.\d+.*--invert m1"):
-        check(turned)
-    converted = convert(turned, invert=["m1"])
+@pytest.mark.parametrize(
+    ("as_given", "option", "says"),
+    [
+        (np.negative, {"invert": ["m1"]}, r"member 'm1' has an AUC of 0\.\d+.*--invert m1"),
+        (sigmoid, {"probabilities": ["m1"]}, r"member 'm1' lie within 0 and 1.*--probabilities m1"),
+    ],
+    ids=["P(real)", "probabilities"],
+)
+def test_a_member_that_says_something_else_is_named_with_the_option_that_converts_it(as_given, option, says):
+    given = with_values(np.column_stack([FACES.logit[:, 0], as_given(FACES.logit[:, 1])]))
+    with pytest.raises(ValueError, match=says):
+        check(given)
+    converted = convert(given, **option)
     check(converted)
-    assert converted.logit == pytest.approx(FACES.logit, abs=1e-6)
+    assert converted.logit == pytest.approx(FACES.logit, abs=1e-3)
 
 
 def test_all_members_may_say_real():
@@ -33,15 +41,6 @@ def test_all_members_may_say_real():
     with pytest.raises(ValueError, match="member 'm0'"):
         check(turned)
     assert convert(turned, invert=["all"]).logit == pytest.approx(FACES.logit, abs=1e-6)
-
-
-def test_probabilities_are_named_with_the_option_that_converts_them():
-    said = with_values(np.column_stack([FACES.logit[:, 0], sigmoid(FACES.logit[:, 1])]))
-    with pytest.raises(ValueError, match=r"member 'm1' lie within 0 and 1.*--probabilities m1"):
-        check(said)
-    converted = convert(said, probabilities=["m1"])
-    check(converted)
-    assert converted.logit == pytest.approx(FACES.logit, abs=1e-3)
 
 
 def test_sure_probabilities_stay_finite():

@@ -153,6 +153,12 @@ def test_a_blank_group_is_the_videos_own_and_leaves_the_others_whole(tmp_path):
         refuse_leaks(faces, {"a": {"a-long-name-of-a-group"}})
 
 
+@pytest.mark.parametrize(("fake", "real"), [("1", "0"), ("1.0", "0.0"), (" fake", "Real ")])
+def test_labels_are_read_however_they_are_written(tmp_path, fake, real):
+    table = labelled(rows("a")).replace({"label": {"FAKE": fake, "REAL": real}})
+    assert read_faces([write(tmp_path / "t.csv", table)]).known().label.tolist() == [1, 0]
+
+
 def test_a_group_called_na_is_a_group(tmp_path):
     table = labelled(rows("a"))
     table["group"] = ["NA", "NA", "null", "null"]

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from ensemble.clip import BOUNDS, FLOOR, PREMIUM, choose_clip, clip_curve, worst_fold
 from ensemble.metrics import log_loss_balanced
-from ensemble.risk import BOUNDS, FLOOR, PREMIUM, choose_clip, clip_curve, worst_fold
 from ensemble.truth import Truth
 
 LABEL = np.tile([0.0, 1.0], 200)
