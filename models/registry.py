@@ -57,6 +57,8 @@ CAFFE_STD = (1 / 255,) * 3
 # Seams lie at the hairline and the jaw, outside the tight crops: these have them. The centre lies higher, as in the
 # crops that the blending family is trained on.
 BLEND = CropSpec("blend", size=160, margin=0.15, shift_y=-0.03, pad="edge", mean=CAFFE_MEAN, std=CAFFE_STD)
+# A second look for the same: closer, so that the jaw fills the picture, in the colours of TensorFlow's weights.
+BLEND_CLOSE = CropSpec("blend_close", size=160, margin=0.075, shift_y=-0.03, pad="edge", mean=TF_MEAN, std=TF_STD)
 TIGHT_FACE = CropSpec(
     "tight_face", size=160, margin=DLIB_MARGIN, shift_y=DLIB_SHIFT_Y, pad="edge", mean=CAFFE_MEAN, std=CAFFE_STD
 )
@@ -64,6 +66,7 @@ TIGHT_FACE = CropSpec(
 SHIPPED = (
     Member("mnv1_blend", "mobilenetv1_100", BLEND, drop_path=0.0),
     Member("mnv1_tight", "mobilenetv1_100", TIGHT_FACE, dropout=0.3, drop_path=0.0),
+    Member("lite1_blend", "tf_efficientnet_lite1", BLEND_CLOSE),
     Member("lite0_tight", "tf_efficientnet_lite0", TIGHT),
     Member("lite0_mouth", "tf_efficientnet_lite0", MOUTH, dropout=0.3),
     Member("lite0_eyes", "tf_efficientnet_lite0", EYES, dropout=0.3),

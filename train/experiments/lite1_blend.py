@@ -1,0 +1,16 @@
+"""EfficientNet-Lite1 on made fakes alone, closer than mnv1_blend: a second opinion on blending from another backbone."""
+
+from train.config import TrainConfig
+
+CONFIG = TrainConfig(
+    member="lite1_blend",
+    epochs=5,
+    small_epochs=4,
+    small_size=128,
+    made_fakes=True,
+    same_augment=True,
+    swaps=0.6,
+    seams=1.0,
+    publish=0.7,
+    seed=54,
+)
