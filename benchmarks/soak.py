@@ -33,7 +33,7 @@ import torch
 from matplotlib import pyplot as plt
 from numpy.typing import NDArray
 
-from inference.decode.pool import VideoLimits, decode_ahead
+from faces.decode.pool import VideoLimits, decode_ahead
 from inference.pipeline import PredictOptions, load_blend, make_pipeline
 from tests.inference.fuzz import make_fuzzed
 

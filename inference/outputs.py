@@ -7,13 +7,15 @@ import dataclasses
 import io
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from common.files import write_text
 from inference.result import VideoResult
 from inference.run import Run
+
+PROBABILITY_COLUMNS = ("filename", "member", "frame", "person", "logit", "status")
 
 
 def write_probabilities(path: Path, results: Sequence[VideoResult]) -> None:
@@ -27,14 +29,18 @@ def write_probabilities(path: Path, results: Sequence[VideoResult]) -> None:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["filename", "member", "frame", "person", "logit", "status"])
-    for result in results:
-        if not result.faces:
-            writer.writerow([result.filename, "", "", "", "", result.status])
-        for face in result.faces:
-            for member, logit in face.logits.items():
-                writer.writerow([result.filename, member, face.frame, face.person, f"{logit:.5f}", result.status])
+    writer.writerow(PROBABILITY_COLUMNS)
+    writer.writerows(row for result in results for row in probability_rows(result))
     write_text(path, text.getvalue())
+
+
+def probability_rows(result: VideoResult) -> Iterator[tuple[object, ...]]:
+    """The rows of one video in the table of probabilities."""
+    if not result.faces:
+        yield (result.filename, "", "", "", "", result.status)
+    for face in result.faces:
+        for member, logit in face.logits.items():
+            yield (result.filename, member, face.frame, face.person, f"{logit:.5f}", result.status)
 
 
 def to_json(run: Run) -> str:

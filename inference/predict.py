@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.device import pick_device
-from inference.decode.watchdog import DEFAULT_LIMITS, VideoLimits
+from faces.decode.watchdog import VideoLimits
 from inference.outputs import to_json, write_probabilities
 from inference.pipeline import PredictOptions, load_blend, make_pipeline
 from inference.result import VideoResult
@@ -96,7 +96,7 @@ def predict(request: PredictRequest) -> PredictResult:
     for line in gathered.sentences():
         print(line, file=sys.stderr)
     blend, device = load_blend(request.members, request.blend), pick_device(request.device)
-    limits = DEFAULT_LIMITS if request.video_seconds is None else VideoLimits.fixed(request.video_seconds)
+    limits = VideoLimits.of(request.video_seconds)
     thumbnails = REPORT_THUMBNAILS if request.report else 0
     options = PredictOptions(frames=request.frames or blend.frames, thumbnails=thumbnails, limits=limits)
     pipeline = make_pipeline(options, device, request.members, blend=blend)

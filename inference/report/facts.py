@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import shlex
 from collections.abc import Sequence
 
 import torch
 
+from common.cores import cores
 from common.engine import pick_engine
 from inference.pipeline import Pipeline
 from inference.report.run_section import RunFacts
@@ -26,7 +26,7 @@ def facts_of(pipeline: Pipeline, run: Run, device: torch.device, arguments: Sequ
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{cores()} CPU cores"
     return RunFacts(
         title="P(fake) of each video",
         members=tuple(loaded.card.name for loaded in pipeline.loaded_members),
