@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 
 from scale.driver import Attempt, Outcome
-from scale.engines.process import run_attempt, start_process
+from scale.engines.process import Work, run_in_worker, start_process
 from scale.store import UnitReport
 from scale.worker import WorkerSetup
 
@@ -16,16 +16,20 @@ from scale.worker import WorkerSetup
 class LocalEngine:
     """Processes of this machine, each of which runs one unit at a time, so that a death has one cause."""
 
-    def __init__(self, setup: WorkerSetup, slots: int) -> None:
+    def __init__(self, setup: WorkerSetup, slots: int, work: Work = run_in_worker) -> None:
         """Start nothing yet.
 
         Args:
             setup: of the processes.
             slots: of them, 1 or more.
+            work: runs a unit, in such a process.
+
+        Raises:
+            ValueError: `slots` is below 1.
         """
         if slots < 1:
             raise ValueError(f"units cannot run in {slots} processes; at least 1 is needed")
-        self.setup, self._slots = setup, slots
+        self.setup, self._slots, self.work = setup, slots, work
         self.queue: deque[Attempt] = deque()
         self.free: list[ProcessPoolExecutor] = []
         self.running: dict[Future[UnitReport], tuple[str, ProcessPoolExecutor]] = {}
@@ -67,11 +71,11 @@ class LocalEngine:
         while self.queue and len(self.running) < self._slots:
             process = self.free.pop() if self.free else self._process()
             attempt = self.queue.popleft()
-            self.running[process.submit(run_attempt, attempt)] = attempt.unit.id, process
+            self.running[process.submit(self.work, self.setup, attempt)] = attempt.unit.id, process
 
     def _process(self) -> ProcessPoolExecutor:
         # Not forked: OpenCV and OpenVINO hang in a child that inherits their threads.
-        return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), start_process, (self.setup,))
+        return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), start_process)
 
     def _outcome(self, future: Future[UnitReport]) -> Outcome:
         unit_id, process = self.running.pop(future)

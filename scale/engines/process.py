@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 from multiprocessing import parent_process
 
 from common.storage import StorageError
@@ -12,24 +13,19 @@ from scale.driver import Attempt
 from scale.store import UnitReport
 from scale.worker import UnitWorker, WorkerSetup
 
-_setup: list[WorkerSetup] = []
+Work = Callable[[WorkerSetup, Attempt], UnitReport]
+
 _worker: dict[WorkerSetup, UnitWorker] = {}
 
 
-def start_process(setup: WorkerSetup) -> None:
+def start_process() -> None:
     """Make this process one of an engine's: deaf to Ctrl-C, gone with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    _setup[:] = [setup]
-
-
-def run_attempt(attempt: Attempt) -> UnitReport:
-    """Run a unit in a process that `start_process` has made. Its errors reach the driver; those of a start too."""
-    return run_in_worker(_setup[0], attempt)
 
 
 def run_in_worker(setup: WorkerSetup, attempt: Attempt) -> UnitReport:
-    """Run a unit; networks are loaded by the first one in each process."""
+    """Run a unit; networks are loaded by the first one in each process. What else it raises reaches the driver."""
     if setup not in _worker:
         _worker.clear()
         try:

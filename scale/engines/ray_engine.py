@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from common.errors import DfdcError
 from scale.driver import Attempt, Outcome
-from scale.engines.process import run_in_worker
+from scale.engines.process import Work, run_in_worker
 from scale.store import UnitReport
 from scale.worker import WorkerSetup
 
@@ -27,7 +27,14 @@ REFRESH = 2.0  # seconds between two looks at which machines there are
 class RayEngine:
     """Tasks of a Ray cluster, each with its own share of a machine."""
 
-    def __init__(self, setup: WorkerSetup, cpus: float, gpus: float = 0.0, address: str | None = None) -> None:
+    def __init__(
+        self,
+        setup: WorkerSetup,
+        cpus: float,
+        gpus: float = 0.0,
+        address: str | None = None,
+        work: Work = run_in_worker,
+    ) -> None:
         """Connect to a cluster.
 
         Args:
@@ -35,6 +42,7 @@ class RayEngine:
             cpus: of each task.
             gpus: of each task.
             address: of the cluster; None: what RAY_ADDRESS says, else a cluster of this machine alone.
+            work: runs a unit, in a worker of the cluster.
 
         Raises:
             DfdcError: there is no cluster at the address.
@@ -44,7 +52,7 @@ class RayEngine:
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise DfdcError(f"no Ray cluster answers at {address or 'RAY_ADDRESS'}: {error}") from error
         self.setup, self.cpus, self.gpus = setup, cpus, gpus
-        self.task = ray.remote(run_in_worker).options(max_retries=0, num_cpus=cpus, num_gpus=gpus)
+        self.task = ray.remote(work).options(max_retries=0, num_cpus=cpus, num_gpus=gpus)
         self.ask = ray.remote(_answer).options(max_retries=0, num_cpus=0)
         self.queue: deque[Attempt] = deque()
         self.running: dict[Any, tuple[str, str]] = {}  # what Ray will give -> unit, node
