@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -113,4 +114,4 @@ def merge(
 
 
 # Name -> command, in the order in which they are used.
-COMMANDS = {"plan": plan, "run-units": run_units, "merge": merge}
+COMMANDS: dict[str, Callable[..., None]] = {"plan": plan, "run-units": run_units, "merge": merge}

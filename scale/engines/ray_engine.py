@@ -6,6 +6,7 @@ dead machine by asking the machine: a small task that must run there.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter, deque
 from typing import Any
@@ -48,7 +49,7 @@ class RayEngine:
             DfdcError: there is no cluster at the address.
         """
         try:
-            self.context = ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            self.context = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise DfdcError(f"no Ray cluster answers at {address or 'RAY_ADDRESS'}: {error}") from error
         self.setup, self.cpus, self.gpus = setup, cpus, gpus

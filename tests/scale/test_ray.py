@@ -1,7 +1,9 @@
 """Two Ray nodes on this machine: what dies, hangs or is killed loses no row and makes no second one."""
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -43,6 +45,17 @@ Driver(store, RayEngine(WorkerSetup(store.url), 1, address=sys.argv[2], work=run
 """
 
 
+def ports():
+    """Free ports for a node's helpers. With none given the node takes theirs from files, and waits 15 seconds for them.
+
+    That wait is no option, and few seconds on a busy machine (Ray 2.60).
+    """
+    names = ("metrics_agent_port", "runtime_env_agent_port", "dashboard_agent_listen_port", "metrics_export_port")
+    with contextlib.ExitStack() as opened:
+        sockets = [opened.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in names]
+        return {name: open_.getsockname()[1] for name, open_ in zip(names, sockets, strict=True)}
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """A head and a node, each with one slot."""
@@ -51,8 +64,8 @@ def cluster():
     os.environ |= PATIENT | {"PYTHONPATH": str(ROOT)}
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    cluster.add_node(num_cpus=1)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, **ports()})
+    cluster.add_node(num_cpus=1, **ports())
     cluster.wait_for_nodes(timeout=300)
     yield cluster
     cluster.shutdown()
@@ -121,7 +134,7 @@ def test_a_clean_run_gives_the_bytes_of_local(cluster, store, tmp_path, members)
 def test_a_node_that_dies_in_the_middle_costs_no_row(cluster, store, tmp_path, members):
     """Both nodes hold a unit when one of them goes; its unit is nobody's fault and goes to the other."""
     mine = store({"00.mp4": "GATE a", "02.mp4": "GATE b"})
-    extra = [node for node in cluster.worker_nodes][0]
+    extra = next(iter(cluster.worker_nodes))
 
     def kill():
         wait_until(lambda: len(list((tmp_path / "in").glob("at *"))) == 2, "both nodes are at work")
@@ -133,7 +146,7 @@ def test_a_node_that_dies_in_the_middle_costs_no_row(cluster, store, tmp_path, m
     killer.start()
     summary = drive(mine, cluster)
     killer.join()
-    cluster.add_node(num_cpus=1)
+    cluster.add_node(num_cpus=1, **ports())
     assert summary.statuses == {"ok": 24} and summary.pending == 0
     rows(mine, tmp_path)
     assert (tmp_path / "out.csv").read_bytes() == locally(mine, tmp_path, members)
