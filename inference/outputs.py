@@ -15,9 +15,12 @@ from common.files import write_text
 from inference.result import VideoResult
 from inference.run import Run
 
+# One row per member and face; face_pixels is the width of the face in the full frame.
+PROBABILITIES = ("filename", "member", "frame", "person", "logit", "status", "face_pixels")
+
 
 def write_probabilities(path: Path, results: Sequence[VideoResult]) -> None:
-    """Write raw member outputs, one row per member and face: filename, member, frame, person, logit, status.
+    """Write what every member says of every face, in the columns of PROBABILITIES.
 
     A video without faces has one row with empty member, frame, person and logit, so that no video is lost.
 
@@ -27,13 +30,15 @@ def write_probabilities(path: Path, results: Sequence[VideoResult]) -> None:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["filename", "member", "frame", "person", "logit", "status"])
+    writer.writerow(PROBABILITIES)
     for result in results:
         if not result.faces:
-            writer.writerow([result.filename, "", "", "", "", result.status])
+            writer.writerow([result.filename, "", "", "", "", result.status, ""])
         for face in result.faces:
+            width = f"{face.box_xyxy[2] - face.box_xyxy[0]:.1f}"
             for member, logit in face.logits.items():
-                writer.writerow([result.filename, member, face.frame, face.person, f"{logit:.5f}", result.status])
+                row = [result.filename, member, face.frame, face.person, f"{logit:.5f}", result.status, width]
+                writer.writerow(row)
     write_text(path, text.getvalue())
 
 
