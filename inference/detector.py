@@ -19,7 +19,8 @@ from faces.crop import Boxes, CropSpec, Image, cut
 from faces.detect import Cascade
 from faces.track import STRAY, track
 from faces.video import Frames, VideoInfo, decode
-from inference.pipeline import Pipeline, PredictOptions, load_blend, make_pipeline
+from inference.blends import load_blend
+from inference.pipeline import Pipeline, PredictOptions, make_pipeline
 from inference.result import VideoResult
 from models.checkpoint import WEIGHTS_DIR
 from models.registry import TIGHT
@@ -188,15 +189,17 @@ def load(
     device: str = "auto",
     blend: Blend | VideoPath | None = None,
     frames: int | None = None,
+    competition: bool = False,
 ) -> FakeDetector:
     """Load the ensemble that `dfdc predict` uses.
 
     Args:
         members: A folder of members (each a .safetensors with its .json); by default the shipped one.
         device: "cuda", "cpu", or "auto": CUDA where there is a GPU that computes.
-        blend: A Blend, or the path of a blend.json; by default the one beside the members, and equal weights where
-            there is none.
+        blend: A Blend, or the path of a blend.json; by default one of those beside the members, and equal weights
+            where there is none.
         frames: How many frames of a video are looked at, evenly spread; by default what the blend says.
+        competition: The videos are DFDC's: take blend.json, tuned on DFDC alone, and not blend_any.json.
 
     Returns:
         The detector. It takes seconds to load and can be used any number of times.
@@ -206,7 +209,9 @@ def load(
         DfdcError: Weights are missing or damaged, or are others than those that the blend was tuned with.
     """
     folder = Path(members)
-    chosen = blend if isinstance(blend, Blend) else load_blend(folder, None if blend is None else Path(blend))
+    chosen = (
+        blend if isinstance(blend, Blend) else load_blend(folder, None if blend is None else Path(blend), competition)
+    )
     options = PredictOptions(frames=chosen.frames if frames is None else frames)
     return FakeDetector(make_pipeline(options, pick_device(device), folder, blend=chosen))
 

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from common.files import write_text
+from ensemble.blend import Blend
 from inference.result import VideoResult
 from inference.run import Run
+from inference.verdict import Verdict, verdict_of
 
 # One row per member and face; face_pixels is the width of the face in the full frame.
 PROBABILITIES = ("filename", "member", "frame", "person", "logit", "status", "face_pixels")
@@ -42,14 +44,15 @@ def write_probabilities(path: Path, results: Sequence[VideoResult]) -> None:
     write_text(path, text.getvalue())
 
 
-def to_json(run: Run) -> str:
-    """The run for other programs: one object per video, without pictures and single faces."""
+def to_json(run: Run, blend: Blend) -> str:
+    """The run for other programs: one object per video, without pictures and single faces; `blend` gave its numbers."""
     videos = [
         {
             "filename": r.filename,
             "prob_fake": round(r.prob_fake, 6),
             "status": r.status,
             "reason": r.reason,
+            "verdict": _verdict(verdict_of(r, blend)),
             "people": [dataclasses.asdict(person) for person in r.people],
             "faces": len(r.faces),
             "evidence": r.evidence,
@@ -71,7 +74,7 @@ def to_json(run: Run) -> str:
     return json.dumps({"videos": videos, **facts}, indent=2)
 
 
-def to_json_line(result: VideoResult) -> str:
+def to_json_line(result: VideoResult, verdict: Verdict) -> str:
     """One video as a line of JSON, with its faces: their boxes, seconds and logits."""
     faces = [
         {
@@ -91,6 +94,7 @@ def to_json_line(result: VideoResult) -> str:
         "prob_fake": round(result.prob_fake, 6),
         "status": result.status,
         "reason": result.reason,
+        "verdict": _verdict(verdict),
         "width": result.width,
         "height": result.height,
         "duration": round(result.duration, 3),
@@ -100,3 +104,7 @@ def to_json_line(result: VideoResult) -> str:
         "seconds": {stage: round(value, 3) for stage, value in result.seconds.items()},
     }
     return json.dumps(values)
+
+
+def _verdict(verdict: Verdict) -> dict[str, str]:
+    return {"kind": verdict.kind, "sentence": verdict.sentence}

@@ -37,5 +37,6 @@ def facts_of(pipeline: Pipeline, run: Run, device: torch.device, arguments: Sequ
         device=f"{where}, {pick_engine(device)}",
         versions=versions,
         clip=pipeline.blend.clip,
+        blend=pipeline.blend,
         command=shlex.join(["dfdc", *arguments]),
     )

@@ -12,8 +12,9 @@ from ensemble.convex import Mix
 from faces.detect import NO_FACES, Cascade, FrameFaces
 from faces.track import STRAY
 from faces.video import decode
+from inference.blends import load_blend
 from inference.outputs import to_json, write_probabilities
-from inference.pipeline import Pipeline, PredictOptions, load_blend, make_pipeline
+from inference.pipeline import Pipeline, PredictOptions, make_pipeline
 from inference.run import predict_videos
 from inference.videos import find_videos
 from tests.inference.bad_videos import make_bad_videos
