@@ -170,10 +170,10 @@ def test_a_sample_submission_gives_names_and_order(media, pipeline, tmp_path, ca
     assert "1 videos are not named" in capsys.readouterr().err
 
 
-def test_json_has_every_video(bad_run):
+def test_json_has_every_video(bad_run, pipeline):
     import json
 
-    read = json.loads(to_json(bad_run[0]))
+    read = json.loads(to_json(bad_run[0], pipeline.blend))
     assert len(read["videos"]) == 17
     assert read["fallback_share"] == pytest.approx(7 / 17, abs=1e-4)
 
