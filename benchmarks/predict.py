@@ -25,8 +25,8 @@ import numpy as np
 import torch
 
 from faces.video import choose_frames, probe
-from inference.decode.pool import decode_ahead
 from inference.blends import load_blend
+from inference.decode.pool import decode_ahead
 from inference.pipeline import Pipeline, PredictOptions, make_pipeline
 from inference.stages import profile
 from models.checkpoint import WEIGHTS_DIR, Card, save_member
