@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 from common.errors import DfdcError
 from common.files import sha256_of, write_text
 from kaggle_dataset.bundle.checks import KERNEL_METADATA
+from kaggle_dataset.submit.faults import NotThere, Refused, reason, refusal, stays
 from kaggle_dataset.submit.kaggle_client import Answer, Kaggle, KaggleTimeout, NotSignedIn
 from kaggle_dataset.submit.output import SUBMISSION, fetch, fetch_log
-from kaggle_dataset.submit.polling import CALL, Refused, Say, Timer, alone, ask, reason, refusal, stays
+from kaggle_dataset.submit.polling import CALL, Say, Timer, alone, ask
 
 STATE = "push.json"  # beside the kernel's folder: what a killed push left behind
 REF = re.compile(r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]{5,}")
@@ -243,7 +244,7 @@ def _has(kernel: Path, ref: str, kaggle: Kaggle, timer: Timer) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         try:
             ask(kaggle, timer, "kernels", "pull", ref, "-p", folder)
-        except Refused:
+        except NotThere:
             # No such kernel: Kaggle says 403 or 404.
             return False
         texts = [path.read_text(encoding="utf-8") for path in Path(folder).iterdir()]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import DfdcError
+from kaggle_dataset.submit.faults import Refused
 from kaggle_dataset.submit.kaggle_client import NotSignedIn
-from kaggle_dataset.submit.polling import Refused
 from kaggle_dataset.submit.push import STATE
 from tests.kaggle_dataset.kernels import REF
 from tests.waiting import LIMIT
