@@ -109,7 +109,10 @@ def submit(
 
     The ledger and Kaggle's own list are counted against the submissions of the day. DFDC takes no submissions any more.
     """
-    _submit(_chosen(built, output), _kaggle(output), competition, ledger, per_day, yes, dry_run)
+    from kaggle_dataset.submit.account import competition_name
+
+    name = competition_name(competition)
+    _submit(_chosen(built, output), _kaggle(output), name, ledger, per_day, yes, dry_run)
 
 
 @takes_build_options
@@ -125,11 +128,20 @@ def ship(
     per_day: PerDay = 2,
     yes: Yes = False,
     dry_run: DryRun = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="only look, in seconds: client, account, owner, competition, its rules")
+    ] = False,
 ) -> None:
     """Go from members to a score: build, dry-run, upload, push and submit; stop at the first doubt.
 
-    Each step knows what was done before, so the same command goes on where it stopped.
+    Account, owner and competition are looked at first. Each step knows what was done before, so the same command goes
+    on where it stopped.
     """
+    competition = _look_first(options.owner, competition, output, dry_run)
+    if check:
+        return
+    if not (yes or dry_run or can_ask()):
+        raise ValueError("there is no terminal to ask on before a submission is used up: give --yes")
     made = _build(options, output)
     _print_built(made, False)
     folder, kaggle = made.dataset.parent, _kaggle(output)
@@ -140,6 +152,26 @@ def ship(
     _upload(folder, kaggle, dry_run)
     _push(folder, kaggle, sample, most_prior, dry_run)
     _submit(folder, kaggle, competition, ledger, per_day, yes, dry_run)
+
+
+def can_ask() -> bool:
+    """Whether there is somebody to answer."""
+    return sys.stdin.isatty()
+
+
+def _look_first(owner: str, competition: str, output: Path, dry_run: bool) -> str:
+    """Look at account and competition, and return its name; a dry run goes on without an account."""
+    from kaggle_dataset.submit.account import competition_name, look_first
+    from kaggle_dataset.submit.kaggle_client import NotSignedIn
+
+    name = competition_name(competition)
+    try:
+        look_first(owner, name, _kaggle(output), _say)
+    except NotSignedIn as error:
+        if not dry_run:
+            raise
+        _say(f"note: {error}")
+    return name
 
 
 def _build(options: BuildOptions, into: Path) -> Built:
