@@ -160,8 +160,12 @@ def _sent_before(kernel: Path, ref: str, state: Path, kaggle: Kaggle, timer: Tim
     """The push of this content that an earlier run has made; None where there was none, or it did not arrive."""
     content = content_hash(kernel)
     if adopt is not None:
-        if not _has(kernel, f"{ref}/{adopt}", kaggle, timer):
-            raise ValueError(f"version {adopt} of {ref} has another script than {kernel}; look at its page again")
+        # Of a version by number Kaggle shows the client no script (403), so the latest is compared.
+        if not _has(kernel, ref, kaggle, timer):
+            raise ValueError(
+                f"the latest version of {ref} has another script than {kernel}: version {adopt} is not it, or there is "
+                f"one after it; look at {_page(ref)} again, or make another version: dfdc push --anew"
+            )
         sent = Sent(content, "pushed", time.time(), ref, adopt, _page(ref))
         _write(state, sent)
         return sent
@@ -239,7 +243,7 @@ def _refuse_arrived(kernel: Path, ref: str, state: Path, kaggle: Kaggle, timer: 
 
 
 def _has(kernel: Path, ref: str, kaggle: Kaggle, timer: Timer) -> bool:
-    """Whether Kaggle has the script that is in the folder. ref: owner/slug (the latest) or owner/slug/version."""
+    """Whether the latest version of ref, owner/slug, has the script that is in the folder."""
     code = kernel / str(json.loads((kernel / KERNEL_METADATA).read_text(encoding="utf-8"))["code_file"])
     with tempfile.TemporaryDirectory() as folder:
         try:

@@ -98,7 +98,7 @@ def test_a_push_whose_answer_is_lost_is_not_repeated(desk, fault):
 def test_a_version_with_another_script_is_not_adopted(desk):
     desk.push()
     (desk.kernel / "start.py").write_text("print('other')\n")
-    with pytest.raises(ValueError, match=f"version 1 of {REF} has another script"):
+    with pytest.raises(ValueError, match=f"the latest version of {REF} has another script"):
         desk.push(adopt=1)
 
 
