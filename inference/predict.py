@@ -19,10 +19,12 @@ from inference.run import Run, open_journal, predict_videos
 from inference.schedule.budget import make_scheduler
 from inference.verdict import Verdict, legend_of, verdict_of
 from inference.videos import gather_videos
+from models.backend import words_of
 from models.checkpoint import WEIGHTS_DIR
 
 # Frames per video that a report shows: one row of pictures on a wide screen.
 REPORT_THUMBNAILS = 8
+RUN_ON = "the members run on "  # begins a line of the log, by which `dfdc push` knows what a session had
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ def predict(request: PredictRequest) -> PredictResult:
     thumbnails = REPORT_THUMBNAILS if request.report else 0
     options = PredictOptions(frames=request.frames or blend.frames, thumbnails=thumbnails, limits=limits)
     pipeline = make_pipeline(options, device, request.members, blend=blend)
+    print(f"{RUN_ON}{words_of(device)}", file=sys.stderr)
     scheduler = None
     if request.budget is not None:
         scheduler = make_scheduler(pipeline, len(paths), request.budget, request.reserve, request.started)

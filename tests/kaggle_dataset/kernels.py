@@ -44,7 +44,7 @@ def write_manifest(folder, **blend):
 
 
 def answer_pulls(service):
-    """Teach the stand-in to show a kernel's latest source, as `kaggle kernels pull` asks; a version has none to show."""
+    """Teach the stand-in to show a kernel's latest source, as `kaggle kernels pull` asks: a version has none."""
 
     def on_get_kernel(ask, _):
         slug, _, version = ask["kernelSlug"].partition("/")
