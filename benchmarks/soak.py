@@ -33,8 +33,8 @@ import torch
 from matplotlib import pyplot as plt
 from numpy.typing import NDArray
 
+from faces.decode.pool import VideoLimits, decode_ahead
 from inference.blends import load_blend
-from inference.decode.pool import VideoLimits, decode_ahead
 from inference.pipeline import PredictOptions, make_pipeline
 from tests.inference.fuzz import make_fuzzed
 

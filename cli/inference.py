@@ -25,6 +25,7 @@ from cli.options import (
     FramesPerVideo,
     Json,
     Members,
+    VideoSeconds,
 )
 
 # A budget counts from here, or from where the process that started this one says.
@@ -81,10 +82,7 @@ def predict(
     blend: BlendFile = None,
     competition: Competition = False,
     device: Device = "auto",
-    video_seconds: Annotated[
-        float | None,
-        typer.Option(help="of CPU for decoding one video (default: 60, and 2 for each second it lasts)", min=1),
-    ] = None,
+    video_seconds: VideoSeconds = None,
     json: Json = False,
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help="print a line of JSON as each video ends: faces, boxes, seconds")

@@ -29,3 +29,7 @@ FramesPerVideo = Annotated[
     int | None, typer.Option(help="frames per video, evenly spread (default: what the blend says)", min=1)
 ]
 Json = Annotated[bool, typer.Option("--json", help="print JSON on stdout instead of a table")]
+VideoSeconds = Annotated[
+    float | None,
+    typer.Option(help="of CPU for decoding one video (default: 60, and 2 for each second it lasts)", min=1),
+]

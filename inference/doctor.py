@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Literal
 
 import torch
 
+from common.cores import cores
 from common.errors import DfdcError
 from ensemble.blend import FILE
 from faces.blazeface import VARIANTS, load_blazeface
@@ -66,7 +66,7 @@ def examine(request: DoctorRequest) -> Iterator[Finding]:
     """Look at everything that `dfdc predict` needs, one finding after the other; nothing is changed."""
     yield Finding("ok", "python", f"{platform.python_version()} on {platform.platform()}")
     yield from (_package(name) for name in PACKAGES)
-    yield Finding("ok", "cpu", f"{os.cpu_count()} cores")
+    yield Finding("ok", "cpu", f"{cores()} cores")
     yield _cuda()
     for name, variant in VARIANTS.items():
         yield _check(f"BlazeFace {name}", partial(load_blazeface, name), f"sha256 {variant.sha256[:12]}")

@@ -7,7 +7,7 @@ import dataclasses
 import io
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +33,18 @@ def write_probabilities(path: Path, results: Sequence[VideoResult]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(PROBABILITIES)
-    for result in results:
-        if not result.faces:
-            writer.writerow([result.filename, "", "", "", "", result.status, ""])
-        for face in result.faces:
-            width = f"{face.box_xyxy[2] - face.box_xyxy[0]:.1f}"
-            for member, logit in face.logits.items():
-                row = [result.filename, member, face.frame, face.person, f"{logit:.5f}", result.status, width]
-                writer.writerow(row)
+    writer.writerows(row for result in results for row in probability_rows(result))
     write_text(path, text.getvalue())
+
+
+def probability_rows(result: VideoResult) -> Iterator[tuple[object, ...]]:
+    """The rows of one video in the table of probabilities."""
+    if not result.faces:
+        yield (result.filename, "", "", "", "", result.status, "")
+    for face in result.faces:
+        width = f"{face.box_xyxy[2] - face.box_xyxy[0]:.1f}"
+        for member, logit in face.logits.items():
+            yield (result.filename, member, face.frame, face.person, f"{logit:.5f}", result.status, width)
 
 
 def to_json(run: Run, blend: Blend) -> str:

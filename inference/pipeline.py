@@ -6,7 +6,6 @@ Decoding runs ahead in threads; detection takes one video at a time, the members
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,14 +14,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from common.cores import cores
 from ensemble.blend import Blend
 from faces.crop import CropSpec, Image, cut
+from faces.decode.pool import Decoded, DecodeOutcome, decode_ahead
+from faces.decode.watchdog import DEFAULT_LIMITS, VideoLimits
 from faces.detect import Cascade, FrameFaces
 from faces.shots import cuts
 from faces.track import STRAY, track
 from faces.video import Frames, VideoInfo
-from inference.decode.pool import Decoded, DecodeOutcome, decode_ahead
-from inference.decode.watchdog import DEFAULT_LIMITS, VideoLimits
 from inference.evidence import evidence_notes, use_lone_faces
 from inference.pictures import closeups_of, face_picture, thumbnails_of
 from inference.result import PRIOR, PersonResult, ScoredFace, Thumbnail, VideoResult
@@ -40,7 +40,7 @@ class PredictOptions:
     """What decides the numbers of a run, and how it uses the machine."""
 
     frames: int = 32  # scored per video, evenly spread
-    decoders: int = 0  # videos decoded at a time; 0: one per core, at most 4
+    decoders: int = 0  # videos decoded at a time; 0: one per core
     batch: int = 0  # crops gathered, over videos, before the members score them; 0: a video's on the CPU, 256 elsewhere
     thumbnails: int = 0  # frames per video kept small for a report
     limits: VideoLimits = DEFAULT_LIMITS  # what decoding one video may take
@@ -140,7 +140,7 @@ class Pipeline:
     @property
     def decoders(self) -> int:
         """Videos decoded at a time."""
-        return self.options.decoders or min(4, os.cpu_count() or 1)
+        return self.options.decoders or cores()
 
     def _batch(self) -> int:
         """Crops to gather. On the CPU a larger batch is no faster, and a video scored by itself has one answer."""

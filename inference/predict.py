@@ -10,8 +10,8 @@ from pathlib import Path
 
 from common.device import pick_device
 from ensemble.blend import Blend
+from faces.decode.watchdog import VideoLimits
 from inference.blends import load_blend
-from inference.decode.watchdog import DEFAULT_LIMITS, VideoLimits
 from inference.outputs import to_json, write_probabilities
 from inference.pipeline import PredictOptions, make_pipeline
 from inference.result import VideoResult
@@ -108,7 +108,7 @@ def predict(request: PredictRequest) -> PredictResult:
     for line in gathered.sentences():
         print(line, file=sys.stderr)
     blend, device = load_blend(request.members, request.blend, request.competition), pick_device(request.device)
-    limits = DEFAULT_LIMITS if request.video_seconds is None else VideoLimits.fixed(request.video_seconds)
+    limits = VideoLimits.of(request.video_seconds)
     thumbnails = REPORT_THUMBNAILS if request.report else 0
     options = PredictOptions(frames=request.frames or blend.frames, thumbnails=thumbnails, limits=limits)
     pipeline = make_pipeline(options, device, request.members, blend=blend)

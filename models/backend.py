@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from common.cores import cores
 from common.engine import Engine, Precision, Runner, half_precision, make_runner, pick_engine
 from common.errors import DfdcError
 from faces.crop import Image
@@ -76,5 +76,5 @@ def words_of(device: torch.device, engine: Engine | None = None) -> str:
     """What the members run on, for people: the GPU or the CPU's cores, the engine, and the precision on a GPU."""
     engine = engine or pick_engine(device)
     if device.type != "cuda":
-        return f"{os.cpu_count()} CPU cores, {engine}"
+        return f"{cores()} CPU cores, {engine}"
     return f"{torch.cuda.get_device_name(device)}, {engine}, {half_precision(device)}"

@@ -17,6 +17,7 @@ ARROWS = {
     "inference": {"common", "faces", "models", "ensemble"},
     "train": {"common", "faces", "models", "ensemble"},
     "explore": {"common", "faces", "ensemble.metrics"},
+    "scale": {"common", "faces", "models", "ensemble", "inference", "train"},
     "kaggle_dataset": {"common", "inference", "models", "ensemble"},
 }
 ARROWS["cli"] = set(ARROWS)

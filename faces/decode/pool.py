@@ -1,7 +1,7 @@
 """Decode videos ahead of the networks, in processes: a decoder that hangs or crashes costs its own video and no other.
 
-Each worker is a process (inference/decode/worker.py) and a thread of this process that gives it videos and waits for
-the frames. inference/decode/watchdog.py cuts a worker that goes over a limit; the next video starts another.
+Each worker is a process (faces/decode/worker.py) and a thread of this process that gives it videos and waits for
+the frames. faces/decode/watchdog.py cuts a worker that goes over a limit; the next video starts another.
 """
 
 from __future__ import annotations
@@ -12,19 +12,17 @@ import socket
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
 from pathlib import Path
 
 from common.errors import DfdcError
-from inference.decode.frame_files import FrameFiles
-from inference.decode.watchdog import DEFAULT_LIMITS, VideoLimits, WorkerCut, WorkerProcess
-from inference.decode.worker import Decoded, DecodeOutcome
+from faces.decode.decoder import Decoder
+from faces.decode.frame_files import FrameFiles
+from faces.decode.watchdog import DEFAULT_LIMITS, VideoLimits
+from faces.decode.worker import Decoded, DecodeOutcome, Job
 
 __all__ = ["DecodeOutcome", "Decoded", "VideoLimits", "decode_ahead"]
-
-START_TRIES = 3  # at starting a worker, in a row: a start may fail once for want of memory, and thrice has a cause
 
 
 def decode_ahead(
@@ -88,11 +86,11 @@ class _Pool:
             thread.start()
 
     def _work(self) -> None:
-        with contextlib.closing(_Worker(self.limits, self.files, self.closing, self.clock)) as worker:
+        with contextlib.closing(Decoder(self.limits, self.files, self.closing, self.clock)) as worker:
             while self._decode_next(worker):
                 pass
 
-    def _decode_next(self, worker: _Worker) -> bool:
+    def _decode_next(self, worker: Decoder) -> bool:
         """Pull a job and see it through; False when there is none. The place of the first that found none gets None."""
         self.room.acquire()
         place: Future[Decoded | None] = Future()
@@ -100,7 +98,7 @@ class _Pool:
             with self.pulling:
                 self.places.put(place)
                 job = None if self.closing.is_set() else next(self.jobs, None)
-            place.set_result(job and worker.decode(*job))
+            place.set_result(job and worker.decode(Job(str(job[0]), job[1])))
         except BaseException as error:  # noqa: BLE001 - raised again where the result is awaited
             place.set_exception(error)
             return False
@@ -115,45 +113,3 @@ class _Pool:
         self.files.close()
         while not self.places.empty():  # an exception among them would keep the others, and their files, alive
             self.places.get()
-
-
-class _Worker:
-    """Videos through a process, another process after each cut. One thread uses it, which outlives the processes."""
-
-    def __init__(
-        self, limits: VideoLimits, files: FrameFiles, closing: threading.Event, clock: Callable[[], float]
-    ) -> None:
-        self.limits, self.files, self.closing, self.clock = limits, files, closing, clock
-        self.process: WorkerProcess | None = None
-
-    def decode(self, path: Path, frames: int) -> Decoded:
-        """Decode one video; it is tried once."""
-        if self.process is None or not self.process.alive:
-            self.process = self._started()
-        began = self.clock()
-        file = self.files.take()
-        try:
-            self.process.ask({"path": str(path), "frames": frames}, file.file.fileno())
-        except WorkerCut as cut:
-            self.close()
-            file.close()  # not given back: a process that cannot be killed may still write into it
-            return Decoded(path, None, cut.outcome, f"{path}: its decoder {cut}", self.clock() - began)
-        whole = file.whole()
-        weakref.finalize(whole, self.files.give, file)
-        return Decoded.unpack(whole, path)
-
-    def _started(self) -> WorkerProcess:
-        """A process that is ready. Raises DfdcError when that fails several times in a row."""
-        self.close()
-        for _ in range(START_TRIES):
-            try:
-                return WorkerProcess(self.limits, self.closing, self.clock)
-            except (WorkerCut, OSError) as error:
-                reason = str(error)
-        raise DfdcError(f"a process that decodes could not be started, {START_TRIES} times in a row: it {reason}")
-
-    def close(self) -> None:
-        """End the process."""
-        if self.process is not None:
-            self.process.close()
-        self.process = None

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.inference.decode.processes import OTHERS, handles, workers
+from tests.faces.decode.processes import OTHERS, handles, workers
 from tests.media import write_video
 
 

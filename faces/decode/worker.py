@@ -1,6 +1,6 @@
 """The process that decodes: it gets a path and an unnamed file in memory, and decodes the one into the other.
 
-A job comes over the control socket as JOB with the handle of the file, then a line of JSON: {"path":, "frames":}. The
+A job comes over the control socket as JOB with the handle of the file, then a line of JSON: the fields of a `Job`. The
 process says READY once; for each job it says LENGTH_IS with the seconds that the video lasts, and DONE when the file is
 written: the images one after the other, the rest as JSON, and the length of that JSON in the last 8 bytes. It imports
 only what decoding needs: the process must be there at once.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
 import io
 import json
 import math
@@ -28,7 +29,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.video import Frames, VideoError, VideoInfo, decode
+from faces.video import Frames, VideoError, VideoInfo, decode, probe
 
 READY, JOB, DONE, LENGTH_IS = b"r", b"j", b"d", b"l"  # one byte each, so that a message is never there by half
 SECONDS = struct.Struct("<d")  # follows LENGTH_IS
@@ -44,6 +45,17 @@ DecodeOutcome = Literal["ok", "unreadable", "timed_out", "crashed"]
 
 
 @dataclass(frozen=True)
+class Job:
+    """What a process is asked to do with a video."""
+
+    path: str
+    frames: int  # wanted, evenly spread
+    fps: float | None = None  # frames per second of video instead
+    most_bytes: int | None = MOST_FRAME_BYTES  # of all frames; None: all that are wanted, whatever they take
+    md5: bool = False  # also the MD5 of the file, which is read whole for it
+
+
+@dataclass(frozen=True)
 class Decoded:
     """The frames of one video, or why there are none."""
 
@@ -53,6 +65,7 @@ class Decoded:
     reason: str  # empty when there are frames
     seconds: float  # spent decoding; of a video that was cut, until then
     cpu: float = 0.0  # seconds of CPU that it took; 0 for a video that was cut
+    md5: str = ""  # hex, where it was asked for and the file could be read
 
     def pack(self, file: io.FileIO) -> None:
         """Write the result into a file, in place of what is there, for another process to `unpack`.
@@ -64,7 +77,7 @@ class Decoded:
             OSError: there is no room for it.
         """
         fields: dict[str, Any] = {"outcome": self.outcome, "reason": self.reason}
-        fields |= {"seconds": self.seconds, "cpu": self.cpu}
+        fields |= {"seconds": self.seconds, "cpu": self.cpu, "md5": self.md5}
         images = self.frames.images if self.frames else ()
         if frames := self.frames:
             fields["frames"] = {
@@ -115,15 +128,34 @@ def unnamed_file() -> io.FileIO:
     return io.FileIO(handle, "r+")
 
 
-def _answer(path: Path, wanted: int, file: io.FileIO, on_length: Callable[[float], None]) -> None:
+def md5_of(path: Path) -> str:
+    """Hex MD5 of a file's bytes: it tells exact copies apart from look-alikes, nothing more."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _wanted(job: Job) -> int:
+    """How many frames to ask for."""
+    if job.fps is None:
+        return job.frames
+    info = probe(job.path)
+    seconds = info.frames / info.fps if info.fps else info.duration
+    if not seconds:
+        raise VideoError(f"{job.path}: its length is unknown, so --fps cannot be kept; use --frames or --every-frame")
+    return max(1, round(seconds * job.fps))
+
+
+def _answer(job: Job, file: io.FileIO, on_length: Callable[[float], None]) -> None:
     """Decode and pack; damage becomes a reason."""
+    path, md5 = Path(job.path), ""
     began, cpu = time.perf_counter(), time.process_time()
 
     def done(frames: Frames | None, outcome: DecodeOutcome, reason: str) -> Decoded:
-        return Decoded(path, frames, outcome, reason, time.perf_counter() - began, time.process_time() - cpu)
+        return Decoded(path, frames, outcome, reason, time.perf_counter() - began, time.process_time() - cpu, md5)
 
     try:
-        frames = decode(path, wanted, threads=1, most_bytes=MOST_FRAME_BYTES, on_length=on_length)
+        md5 = md5_of(path) if job.md5 else ""
+        frames = decode(path, _wanted(job), threads=1, most_bytes=job.most_bytes, on_length=on_length)
         return done(frames, "ok", "").pack(file)
     except VideoError as error:
         reason = str(error)
@@ -152,8 +184,7 @@ def main() -> None:
         control.sendall(READY)
         while handles := socket.recv_fds(control, len(JOB), 1)[1]:
             with io.FileIO(handles[0], "r+") as file:
-                job = json.loads(lines.readline())
-                _answer(Path(job["path"]), job["frames"], file, say_length)
+                _answer(Job(**json.loads(lines.readline())), file, say_length)
             control.sendall(DONE)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import DfdcError
-from inference.decode.pool import VideoLimits, decode_ahead
-from tests.inference.decode.processes import Clock, alive, stopping, workers
+from faces.decode.pool import VideoLimits, decode_ahead
+from tests.faces.decode.processes import Clock, alive, stopping, workers
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from faces.decode.pool import VideoLimits, decode_ahead
 from faces.video import decode
-from inference.decode.pool import VideoLimits, decode_ahead
-from tests.inference.decode.processes import alive, state, workers
+from tests.faces.decode.processes import alive, state, workers
 from tests.inference.fuzz import make_fuzzed
 from tests.waiting import in_time, wait_until
 
@@ -152,7 +152,7 @@ def test_an_exception_of_the_caller_or_of_the_jobs_leaves_nothing(clip):
 @pytest.mark.parametrize("hangs", [False, True], ids=["idle", "hanging"])
 def test_a_parent_that_is_killed_takes_its_workers_along(clip, hangs):
     script = (
-        "import sys; from pathlib import Path; from inference.decode.pool import decode_ahead\n"
+        "import sys; from pathlib import Path; from faces.decode.pool import decode_ahead\n"
         "def jobs():\n yield Path(sys.argv[1]), 1\n print('given', flush=True)\n sys.stdin.read()\n"
         "for _ in decode_ahead(jobs(), 1): pass\n"
     )
@@ -171,7 +171,7 @@ def test_a_parent_that_is_killed_takes_its_workers_along(clip, hangs):
 
 def test_a_parent_that_forgets_to_close_ends_all_the_same(clip):
     script = (
-        "import sys; from pathlib import Path; from inference.decode.pool import decode_ahead\n"
+        "import sys; from pathlib import Path; from faces.decode.pool import decode_ahead\n"
         "stream = decode_ahead([(Path(sys.argv[1]), 1)] * 9, 2); next(stream)\n"
     )
     command = [sys.executable, "-X", "dev", "-c", script, str(clip)]

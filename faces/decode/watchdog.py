@@ -1,6 +1,6 @@
 """What runs when a decoder hangs, crashes or takes too much memory: its process is cut, and its video has a reason.
 
-`WorkerProcess` is one process of inference/decode/worker.py as its parent sees it. The parent looks at it every
+`WorkerProcess` is one process of faces/decode/worker.py as its parent sees it. The parent looks at it every
 LOOK_SECONDS while a video is decoded; `VideoLimits` says what one video may take.
 """
 
@@ -13,13 +13,12 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-from inference.decode.worker import JOB, LENGTH_IS, SECONDS, DecodeOutcome, unnamed_file
+from faces.decode.worker import JOB, LENGTH_IS, SECONDS, DecodeOutcome, Job, unnamed_file
 
 ROOT = Path(__file__).resolve().parents[2]
 # Between two looks at a worker's memory. A decoder fills a few hundred MB in that time (4K frames, one core), which is
@@ -43,7 +42,7 @@ class VideoLimits:
     cpu_most: float = 600.0  # whatever the header says of its length
     seconds: float = 60.0  # without any work of its worker: then it hangs, on a disk that is gone or in a lock
     # Resident bytes of its worker, looked at where there is /proc; frames take up to 1 GiB of it (MOST_FRAME_BYTES of
-    # inference/decode/worker.py), a decoder of 8K another.
+    # faces/decode/worker.py), a decoder of 8K another.
     memory: int = 3 << 30
     start_seconds: float = 120.0  # until a new worker can take a video: its imports may come off a cold disk
     exit_seconds: float = 5.0  # for a process to be gone after it was killed, or after it has closed its socket
@@ -62,8 +61,20 @@ class VideoLimits:
         """Limits with these seconds of CPU for every video, however long it lasts."""
         return cls(cpu_seconds=cpu_seconds, cpu_per_second=0.0)
 
+    @classmethod
+    def of(cls, cpu_seconds: float | None) -> VideoLimits:
+        """Limits with these seconds of CPU, or by a video's length where none are given."""
+        return cls() if cpu_seconds is None else cls.fixed(cpu_seconds)
+
 
 DEFAULT_LIMITS = VideoLimits()
+
+
+class Closing(Protocol):
+    """An event of threads or of processes: set when nobody waits for frames any more."""
+
+    def is_set(self) -> bool:
+        """Whether it is so."""
 
 
 class WorkerCut(Exception):  # noqa: N818 - it is how a video ends, not an error of ours
@@ -80,9 +91,9 @@ class WorkerCut(Exception):  # noqa: N818 - it is how a video ends, not an error
 
 
 class WorkerProcess:
-    """A process that runs inference/decode/worker.py and is ready for videos, and the socket to it."""
+    """A process that runs faces/decode/worker.py and is ready for videos, and the socket to it."""
 
-    def __init__(self, limits: VideoLimits, closing: threading.Event, clock: Callable[[], float]) -> None:
+    def __init__(self, limits: VideoLimits, closing: Closing, clock: Callable[[], float]) -> None:
         """Start a process and wait until it is ready.
 
         Args:
@@ -100,7 +111,7 @@ class WorkerProcess:
             self.stderr = opened.enter_context(unnamed_file())  # a pipe that nobody reads would fill and block it
             self.popen = subprocess.Popen(
                 # It must find what this process finds, whatever lies in the current folder (-P).
-                [sys.executable, "-P", "-m", "inference.decode.worker", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "faces.decode.worker", str(theirs.fileno())],
                 env=os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -119,11 +130,11 @@ class WorkerProcess:
         """Whether the process still runs; between two videos anything may have killed it."""
         return self.popen.poll() is None
 
-    def ask(self, job: dict[str, Any], handle: int) -> None:
+    def ask(self, job: Job, handle: int) -> None:
         """Give the worker a video and wait until its frames are written.
 
         Args:
-            job: {"path": of the video, "frames": wanted}.
+            job: the video, and what is wanted of it.
             handle: of the open file that the worker writes into.
 
         Raises:
@@ -132,7 +143,7 @@ class WorkerProcess:
         with contextlib.suppress(BrokenPipeError):  # it died just now: the receiver says how
             self.control.settimeout(None)
             socket.send_fds(self.control, [JOB], [handle])
-            self.control.sendall(json.dumps(job).encode() + b"\n")
+            self.control.sendall(json.dumps(asdict(job)).encode() + b"\n")
         self._receive(self.limits)
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ import queue
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.decode.worker import unnamed_file
+from faces.decode.worker import unnamed_file
 
 
 class FrameFile:
