@@ -26,7 +26,8 @@ import torch
 from common.cores import cores
 from faces.decode.pool import decode_ahead
 from faces.video import choose_frames, probe
-from inference.pipeline import Pipeline, PredictOptions, load_blend, make_pipeline
+from inference.blends import load_blend
+from inference.pipeline import Pipeline, PredictOptions, make_pipeline
 from inference.stages import profile
 from models.checkpoint import WEIGHTS_DIR, Card, save_member
 from models.registry import build_member, get_member

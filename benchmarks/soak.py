@@ -34,7 +34,8 @@ from matplotlib import pyplot as plt
 from numpy.typing import NDArray
 
 from faces.decode.pool import VideoLimits, decode_ahead
-from inference.pipeline import PredictOptions, load_blend, make_pipeline
+from inference.blends import load_blend
+from inference.pipeline import PredictOptions, make_pipeline
 from tests.inference.fuzz import make_fuzzed
 
 COLUMNS = ("seconds", "parent MB", "workers MB", "workers", "open files", "videos done")

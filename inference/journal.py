@@ -135,6 +135,7 @@ def results_of(path: Path) -> dict[str, float]:
     return {str(values["filename"]): float(values["prob_fake"]) for values in done}
 
 
+PICTURES = ("thumbnails", "closeups")  # fields of a result that a journal leaves out
 # Field of a face -> its key in the journal, where the two differ: journals of older versions are read on.
 _KEYS = {"detector": "step"}
 
@@ -162,7 +163,7 @@ def to_values(result: VideoResult) -> dict[str, Any]:
         }
         for face in result.faces
     ]
-    plain = {f.name: getattr(result, f.name) for f in dataclasses.fields(result) if f.name != "thumbnails"}
+    plain = {f.name: getattr(result, f.name) for f in dataclasses.fields(result) if f.name not in PICTURES}
     if not result.looked:
         del plain["looked"]  # a result that has none is written as before there was such a number
     return {**plain, "faces": faces, "people": [dataclasses.asdict(person) for person in result.people]}

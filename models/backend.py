@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from common.engine import Engine, Precision, Runner, half_precision, make_runner
+from common.cores import cores
+from common.engine import Engine, Precision, Runner, half_precision, make_runner, pick_engine
 from common.errors import DfdcError
 from faces.crop import Image
 from models.checkpoint import WEIGHTS_DIR, Card, find_cards, load_member
@@ -69,3 +70,11 @@ def _compile(card: Card, folder: Path, device: torch.device, engine: Engine | No
     network = load_member(card, folder)
     run = make_runner(network, card.crop.size, device, cast(Precision, precision), engine, threads)
     return LoadedMember(card, run)
+
+
+def words_of(device: torch.device, engine: Engine | None = None) -> str:
+    """What the members run on, for people: the GPU or the CPU's cores, the engine, and the precision on a GPU."""
+    engine = engine or pick_engine(device)
+    if device.type != "cuda":
+        return f"{cores()} CPU cores, {engine}"
+    return f"{torch.cuda.get_device_name(device)}, {engine}, {half_precision(device)}"

@@ -80,7 +80,7 @@ def _parts(store: Store) -> Iterator[tuple[Unit, dict[str, Any]]]:
 
 
 def _merge_predict(store: Store, manifest: dict[str, Any], output: str, probabilities: str | None) -> MergeSummary:
-    from inference.outputs import PROBABILITY_COLUMNS, probability_rows
+    from inference.outputs import PROBABILITIES, probability_rows
     from scale.predict_task import ROWS, blend_of, results_in
 
     low, high = blend_of(manifest["options"]["blend"]).clip
@@ -90,7 +90,7 @@ def _merge_predict(store: Store, manifest: dict[str, Any], output: str, probabil
         with _text(rows) as out, _text(table) as logits:
             out.write("filename,label\n")
             writer = csv.writer(logits, lineterminator="\n")
-            writer.writerow(PROBABILITY_COLUMNS)
+            writer.writerow(PROBABILITIES)
             for unit, index in _parts(store):
                 results = list(results_in(store.read(unit, index, ROWS)))
                 names, values = [r.filename for r in results], [r.prob_fake for r in results]

@@ -9,11 +9,10 @@ from collections.abc import Sequence
 
 import torch
 
-from common.cores import cores
-from common.engine import pick_engine
 from inference.pipeline import Pipeline
 from inference.report.run_section import RunFacts
 from inference.run import Run
+from models.backend import words_of
 
 STATED = ("torch", "openvino", "timm", "av", "opencv-python-headless", "numpy")
 
@@ -26,7 +25,6 @@ def facts_of(pipeline: Pipeline, run: Run, device: torch.device, arguments: Sequ
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{cores()} CPU cores"
     return RunFacts(
         title="P(fake) of each video",
         members=tuple(loaded.card.name for loaded in pipeline.loaded_members),
@@ -34,8 +32,9 @@ def facts_of(pipeline: Pipeline, run: Run, device: torch.device, arguments: Sequ
         wall_seconds=run.seconds,
         profile=run.profile,
         plans=run.plans,
-        device=f"{where}, {pick_engine(device)}",
+        device=words_of(device),
         versions=versions,
         clip=pipeline.blend.clip,
+        blend=pipeline.blend,
         command=shlex.join(["dfdc", *arguments]),
     )

@@ -10,10 +10,18 @@ from typing import Any
 
 from common.files import write_text
 from common.html import Cell, Table, number, render
-from inference.report.drawing import PERSON_STYLES, chart_of, histogram_of, picture_of, probability_bar
+from inference.report.drawing import (
+    PERSON_STYLES,
+    chart_of,
+    histogram_of,
+    picture_of,
+    probability_bar,
+    telling_pictures,
+)
 from inference.report.run_section import RunFacts, plan_table, run_facts, time_table
 from inference.result import PRIOR, PersonResult, VideoResult
 from inference.stages import COLUMNS
+from inference.verdict import legend_of, person_name, verdict_of
 
 
 def write_report(path: Path, results: Sequence[VideoResult], run: RunFacts, max_sections: int = 300) -> None:
@@ -44,6 +52,7 @@ def write_report(path: Path, results: Sequence[VideoResult], run: RunFacts, max_
         stages=stages,
         stage_names=COLUMNS,
         videos=[_video(result, run) for result in ordered],
+        legend=legend_of(run.blend),
         sections=min(max_sections, len(ordered)),
         prior=PRIOR,
         time=time_table(run.profile),
@@ -78,6 +87,8 @@ def _video(result: VideoResult, run: RunFacts) -> Mapping[str, Any]:
     """What the table and the section of a video show."""
     return {
         "result": result,
+        "verdict": verdict_of(result, run.blend),
+        "telling": telling_pictures(result),
         "bar": probability_bar(result.prob_fake),
         "pictures": [picture_of(result, thumbnail) for thumbnail in result.thumbnails],
         "chart": chart_of(result),
@@ -99,7 +110,7 @@ def _evidence(result: VideoResult, run: RunFacts) -> list[tuple[str, Table]]:
 
 def _person_row(who: PersonResult) -> tuple[Cell, str, str]:
     stroke = f"p{who.person % PERSON_STYLES}"
-    return Cell(f"person {who.person}", stroke=stroke), str(who.frames), number(who.prob_fake, 3)
+    return Cell(person_name(who.person), stroke=stroke), str(who.frames), number(who.prob_fake, 3)
 
 
 def _member_rows(result: VideoResult, run: RunFacts) -> list[tuple[str, str, str]]:
