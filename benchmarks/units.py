@@ -6,7 +6,7 @@ python benchmarks/units.py speed VIDEOS_FOLDER
 
 Memory: an engine that does nothing but report, and a plan that is read from a store line by line. Printed: resident
 memory of the process at ten places of the run, and the units a second. Speed: `dfdc predict`, then plan, run-units and
-merge, each as a command of its own; whether both CSVs are equal; the seconds of both with and without their starts.
+merge, each as a command of its own; whether both CSVs are equal, and the seconds of both with their starts.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -80,9 +81,9 @@ def memory(units: int) -> None:
         print(f"{summary.units} units, {summary.statuses.total()} videos, {summary.units / seconds:.0f} units a second")
 
 
-def timed(*arguments: str) -> float:
-    """Seconds of a command of `dfdc`."""
-    began = time.perf_counter()
+def timed(*arguments: str) -> tuple[float, float]:
+    """Seconds of a command of `dfdc` by the clock, and of CPU with those of its processes."""
+    began, before = time.perf_counter(), used()
     done = subprocess.run(
         [sys.executable, str(ROOT / "dfdc.py"), *arguments], check=False, capture_output=True, text=True
     )
@@ -90,8 +91,14 @@ def timed(*arguments: str) -> float:
         sys.exit(done.stderr)
     for line in done.stderr.splitlines():
         if re.search(r"s each|units done|videos:", line):
-            print("   ", line.strip()[-150:])
-    return time.perf_counter() - began
+            print("   ", line.strip()[-150:], flush=True)
+    return time.perf_counter() - began, used() - before
+
+
+def used() -> float:
+    """Seconds of CPU of all processes that were started here and have ended."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 def speed(videos: str) -> None:
@@ -103,7 +110,9 @@ def speed(videos: str) -> None:
         merging = timed("merge", store, "-o", two)
         predict = timed("predict", videos, "--recursive", "-o", one, "--quiet")
         same = Path(one).read_bytes() == Path(two).read_bytes()
-        print(f"predict {predict:.1f} s, run-units {units:.1f} s ({units / predict:.2f}), merge {merging:.1f} s")
+        for name, (seconds, cpu) in (("predict", predict), ("run-units", units), ("merge", merging)):
+            print(f"{name:<10} {seconds:6.1f} s, {cpu:6.1f} s of CPU")
+        print(f"run-units / predict: {units[0] / predict[0]:.2f} by the clock, {units[1] / predict[1]:.2f} of CPU")
         print(f"the same bytes: {same}")
 
 

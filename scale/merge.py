@@ -81,7 +81,7 @@ def _parts(store: Store) -> Iterator[tuple[Unit, dict[str, Any]]]:
 
 def _merge_predict(store: Store, manifest: dict[str, Any], output: str, probabilities: str | None) -> MergeSummary:
     from inference.outputs import PROBABILITIES, probability_rows
-    from scale.predict_task import ROWS, blend_of, results_in
+    from scale.rows import ROWS, blend_of, results_in
 
     low, high = blend_of(manifest["options"]["blend"]).clip
     statuses: Counter[str] = Counter()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -12,17 +11,15 @@ from typing import Any
 
 import torch
 
-from ensemble.blend import Blend
 from faces.decode.watchdog import VideoLimits
-from inference.journal import from_values, to_values
+from inference.journal import to_values
 from inference.pipeline import Pipeline, PredictOptions, make_pipeline
 from inference.result import PRIOR, VideoResult
 from models.checkpoint import WEIGHTS_DIR, find_cards
 from scale.manifest import refuse_other
+from scale.rows import ROWS, blend_of
 from scale.units import Unit
 from scale.worker import Aside, Made, Tick, WorkerSetup
-
-ROWS = "rows.jsonl"  # a line for each video, as in a journal
 
 
 class PredictTask:
@@ -76,16 +73,3 @@ def _named(result: VideoResult, key: str, path: Path) -> VideoResult:
 
 def _given_up(key: str, status: str, reason: str) -> VideoResult:
     return VideoResult(key, status, PRIOR, reason)  # type: ignore[arg-type] # timed_out or crashed
-
-
-def blend_of(text: str) -> Blend:
-    """Read a blend from the text of its file."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "blend.json"
-        path.write_text(text, encoding="utf-8")
-        return Blend.read(path)
-
-
-def results_in(data: bytes) -> Iterator[VideoResult]:
-    """Read the results of a unit from its rows."""
-    return (from_values(json.loads(line)) for line in data.splitlines())
