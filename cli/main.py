@@ -13,6 +13,7 @@ import cli.ensemble
 import cli.explore
 import cli.inference
 import cli.kaggle
+import cli.serve
 import cli.train
 from cli.options import EXIT_FAILED, EXIT_USAGE
 from common import __version__
@@ -40,7 +41,7 @@ def dfdc(
     """
 
 
-for command in (*cli.inference.COMMANDS, *cli.train.COMMANDS, *cli.ensemble.COMMANDS):
+for command in (*cli.inference.COMMANDS, *cli.serve.COMMANDS, *cli.train.COMMANDS, *cli.ensemble.COMMANDS):
     app.command()(command)
 for name, named in cli.kaggle.COMMANDS.items():
     app.command(name)(named)

@@ -46,6 +46,7 @@ class PredictOptions:
     batch: int = 0  # crops gathered, over videos, before the members score them; 0: a video's on the CPU, 256 elsewhere
     thumbnails: int = 0  # frames per video kept small for a report
     limits: VideoLimits = DEFAULT_LIMITS  # what decoding one video may take
+    prompt: bool = False  # give each result before the next video is waited for, as a server must; batches stay small
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.batch < 0 or self.decoders < 0:
@@ -117,7 +118,7 @@ class Pipeline:
                 if begin is not None:
                     begin(decoded.path.name)
                 waiting.append(self._prepare(decoded, plan))
-                if sum(len(work.faces) for work in waiting) >= self._batch():
+                if self.options.prompt or sum(len(work.faces) for work in waiting) >= self._batch():
                     yield from self._score(waiting, scheduler)
                     waiting = []
                 if scheduler.over():

@@ -18,6 +18,7 @@ ARROWS = {
     "train": {"common", "faces", "models", "ensemble"},
     "explore": {"common", "faces", "ensemble.metrics"},
     "kaggle_dataset": {"common", "inference", "models", "ensemble"},
+    "serve": {"common", "inference", "models.checkpoint"},
 }
 ARROWS["cli"] = set(ARROWS)
 OURS = {*ARROWS, "dfdc", "tests", "scripts", "benchmarks"}

@@ -43,7 +43,7 @@ def write_report(path: Path, results: Sequence[VideoResult], run: RunFacts, max_
         histogram=histogram_of([result.prob_fake for result in results if result.status == "ok"]),
         stages=stages,
         stage_names=COLUMNS,
-        videos=[_video(result, run) for result in ordered],
+        videos=[_video(result, run.members) for result in ordered],
         sections=min(max_sections, len(ordered)),
         prior=PRIOR,
         time=time_table(run.profile),
@@ -52,6 +52,21 @@ def write_report(path: Path, results: Sequence[VideoResult], run: RunFacts, max_
         facts=run_facts(run),
     )
     write_text(path, page)
+
+
+def render_section(result: VideoResult, members: Sequence[str]) -> str:
+    """Make the section of one video as a page of its own, in the form that it has in the report.
+
+    Args:
+        result: of the video.
+        members: of the ensemble, in the order in which they are listed.
+
+    Returns:
+        The page's HTML; its only <article> is the section.
+    """
+    return render(
+        "inference/report/one.html.j2", title=result.filename, video=_video(result, members), index=0, prior=PRIOR
+    )
 
 
 def _rank(result: VideoResult) -> tuple[bool, float]:
@@ -74,24 +89,24 @@ def _headline(results: Sequence[VideoResult], run: RunFacts) -> list[tuple[str, 
     ]
 
 
-def _video(result: VideoResult, run: RunFacts) -> Mapping[str, Any]:
+def _video(result: VideoResult, members: Sequence[str]) -> Mapping[str, Any]:
     """What the table and the section of a video show."""
     return {
         "result": result,
         "bar": probability_bar(result.prob_fake),
         "pictures": [picture_of(result, thumbnail) for thumbnail in result.thumbnails],
         "chart": chart_of(result),
-        "tables": _evidence(result, run),
+        "tables": _evidence(result, members),
     }
 
 
-def _evidence(result: VideoResult, run: RunFacts) -> list[tuple[str, Table]]:
+def _evidence(result: VideoResult, members: Sequence[str]) -> list[tuple[str, Table]]:
     """The small tables beside the chart: members, detectors, seconds."""
     detectors = Counter(face.detector for face in result.faces).most_common()
     seconds = [(COLUMNS[stage], number(value, 2)) for stage, value in result.seconds.items()]
     return [
         ("People", Table(("", "frames seen", "P(fake)"), [_person_row(who) for who in result.people])),
-        ("Members", Table(("", "mean logit", "as P(fake)"), _member_rows(result, run))),
+        ("Members", Table(("", "mean logit", "as P(fake)"), _member_rows(result, members))),
         ("Found by", Table(("detector", "faces"), [(detector, str(count)) for detector, count in detectors])),
         ("Time spent", Table(("stage", "s"), seconds)),
     ]
@@ -102,10 +117,10 @@ def _person_row(who: PersonResult) -> tuple[Cell, str, str]:
     return Cell(f"person {who.person}", stroke=stroke), str(who.frames), number(who.prob_fake, 3)
 
 
-def _member_rows(result: VideoResult, run: RunFacts) -> list[tuple[str, str, str]]:
+def _member_rows(result: VideoResult, members: Sequence[str]) -> list[tuple[str, str, str]]:
     """Name, mean logit over faces and its sigmoid; members of the run first, then any others that scored a face."""
     rows = []
-    for member in dict.fromkeys([*run.members, *(name for face in result.faces for name in face.logits)]):
+    for member in dict.fromkeys([*members, *(name for face in result.faces for name in face.logits)]):
         if logits := [face.logits[member] for face in result.faces if member in face.logits]:
             mean = sum(logits) / len(logits)
             rows.append((member, number(mean, 2), number((1 + math.tanh(mean / 2)) / 2, 3)))
