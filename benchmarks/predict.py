@@ -29,7 +29,8 @@ from inference.decode.pool import decode_ahead
 from inference.pipeline import Pipeline, PredictOptions, load_blend, make_pipeline
 from inference.stages import profile
 from models.checkpoint import WEIGHTS_DIR, Card, save_member
-from models.registry import build_member, get_member
+from models.network import build_member
+from models.registry import get_member
 
 CPU = torch.device("cpu")
 BASE = "cv2 grab/retrieve"

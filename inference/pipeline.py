@@ -10,12 +10,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from common.device import Device
 from common.errors import DfdcError
 from ensemble.blend import FILE, Blend
 from faces.crop import CropSpec, Image, cut
@@ -33,8 +34,11 @@ from inference.stages import clocked
 from models.backend import LoadedMember, load_members
 from models.checkpoint import WEIGHTS_DIR, find_cards
 
+if TYPE_CHECKING:
+    import torch
+
 THUMBNAIL_WIDTH = 320  # pixels
-CPU = torch.device("cpu")
+CPU = Device("cpu")
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class Pipeline:
         loaded_members: Sequence[LoadedMember],
         options: PredictOptions,
         blend: Blend | None = None,
-        device: torch.device = CPU,
+        device: Device | torch.device = CPU,
     ) -> None:
         """Take what is loaded already.
 
@@ -238,7 +242,7 @@ class Pipeline:
 
 def make_pipeline(
     options: PredictOptions,
-    device: torch.device,
+    device: Device | torch.device,
     members: Path = WEIGHTS_DIR,
     threads: int = 0,
     blend: Blend | None = None,

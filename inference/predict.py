@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.device import pick_device
+from common.device import find_device
 from inference.decode.watchdog import DEFAULT_LIMITS, VideoLimits
 from inference.outputs import to_json, write_probabilities
 from inference.pipeline import PredictOptions, load_blend, make_pipeline
@@ -95,7 +95,7 @@ def predict(request: PredictRequest) -> PredictResult:
     paths = gathered.videos
     for line in gathered.sentences():
         print(line, file=sys.stderr)
-    blend, device = load_blend(request.members, request.blend), pick_device(request.device)
+    blend, device = load_blend(request.members, request.blend), find_device(request.device)
     limits = DEFAULT_LIMITS if request.video_seconds is None else VideoLimits.fixed(request.video_seconds)
     thumbnails = REPORT_THUMBNAILS if request.report else 0
     options = PredictOptions(frames=request.frames or blend.frames, thumbnails=thumbnails, limits=limits)

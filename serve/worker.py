@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.device import pick_device
+from common.device import find_device
 from common.errors import DfdcError
 from inference.decode.worker import end_with_parent
 from inference.outputs import to_json_line
@@ -96,7 +96,7 @@ def main() -> None:
     asked = parser.parse_args()
     voice = Voice()
     try:
-        device, blend = pick_device(asked.device), load_blend(asked.members, asked.blend)
+        device, blend = find_device(asked.device), load_blend(asked.members, asked.blend)
         options = PredictOptions(frames=asked.frames or blend.frames, thumbnails=REPORT_THUMBNAILS, prompt=True)
         pipeline = make_pipeline(options, device, asked.members, blend=blend)
     except (DfdcError, ValueError) as error:

@@ -8,8 +8,7 @@ import platform
 import shlex
 from collections.abc import Sequence
 
-import torch
-
+from common.device import Device
 from common.engine import pick_engine
 from inference.pipeline import Pipeline
 from inference.report.run_section import RunFacts
@@ -18,7 +17,7 @@ from inference.run import Run
 STATED = ("torch", "openvino", "timm", "av", "opencv-python-headless", "numpy")
 
 
-def facts_of(pipeline: Pipeline, run: Run, device: torch.device, arguments: Sequence[str]) -> RunFacts:
+def facts_of(pipeline: Pipeline, run: Run, device: Device, arguments: Sequence[str]) -> RunFacts:
     """What a reader needs to understand or repeat the run."""
     versions = {"python": platform.python_version()}
     for name in STATED:
@@ -26,7 +25,11 @@ def facts_of(pipeline: Pipeline, run: Run, device: torch.device, arguments: Sequ
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
+    where = f"{os.cpu_count()} CPU cores"
+    if device.type == "cuda":
+        import torch
+
+        where = torch.cuda.get_device_name(str(device))
     return RunFacts(
         title="P(fake) of each video",
         members=tuple(loaded.card.name for loaded in pipeline.loaded_members),
