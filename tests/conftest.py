@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from faces.crop import CropSpec
 from models.backend import LoadedMember, load_members
 from models.checkpoint import Card, save_member
-from models.registry import build_backbone
+from models.network import build_backbone
 
 os.environ.setdefault("TQDM_DISABLE", "1")  # bars of captured runs are noise in a failure
 

@@ -19,8 +19,9 @@ from models.checkpoint import (
     read_card,
     save_member,
 )
+from models.network import Scorer, build_backbone
 from models.pretrained import load_imagenet
-from models.registry import MEMBERS, TIGHT, Scorer, build_backbone
+from models.registry import MEMBERS, TIGHT
 from tests.conftest import make_member
 
 

@@ -5,8 +5,8 @@ import torch
 
 from common.errors import DfdcError
 from models import pretrained
+from models.network import build_backbone
 from models.pretrained import START_FILES, load_start
-from models.registry import build_backbone
 
 
 @pytest.mark.parametrize(("start", "backbone"), START_FILES)
