@@ -62,7 +62,7 @@ def read(path: Path | None) -> bytes | None:
 
 
 def write(path: Path | None, content: bytes) -> None:
-    """Keep a graph; remove those not used for KEPT_DAYS. A folder that cannot be written changes nothing."""
+    """Keep a graph, and remove those not used for KEPT_DAYS. A folder that cannot be written changes nothing."""
     if path is None:
         return
     with contextlib.suppress(OSError):

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from common.cores import cores
 from serve.child import Child, ChildDied
 from serve.feed import Feed
 from serve.metrics import Metrics

@@ -44,7 +44,7 @@ class Guard:
             await send(message)
 
         if problem := self._why_not(Headers(scope=scope), scope["path"]):
-            await drain(Request(scope, receive))
+            await drain(Request(scope, receive), problem)
             await problem.response()(scope, receive, safely)
         else:
             await self.app(scope, receive, safely)

@@ -39,6 +39,7 @@
       $("ask").showModal();
       $("ask").addEventListener("close", () => {
         sessionStorage.setItem("dfdc-token", $("token").value);
+        $("token").value = "";
         asking = null;
         resolve();
       }, { once: true });
@@ -198,6 +199,7 @@
     setLine(item, "why", problem.next ? `${problem.detail}: ${problem.next}` : problem.detail);
     item.remove_.hidden = false;
     item.remove_.textContent = "Remove";
+    item.remove_.setAttribute("aria-label", `Remove ${item.label.textContent}`);
     item.remove_.addEventListener("click", () => item.remove(), { once: true });
     tellSession();
   };

@@ -36,6 +36,7 @@ class _Listening(uvicorn.Server):
     """Says where it listens, in one line that programs can read too."""
 
     async def startup(self, sockets: Any = None) -> None:
+        """Listen, and say so."""
         await super().startup(sockets)
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]

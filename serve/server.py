@@ -92,8 +92,8 @@ class Server:
                 name = await self._receive(request, part)
                 await self._check(part)
                 video = await asyncio.to_thread(self.store.accept, identity, name, part)
-        except Problem:
-            await drain(request)
+        except Problem as problem:
+            await drain(request, problem)
             raise
         except ClientDisconnect as error:
             raise Problem(400, "the client went away in the middle", "send it again") from error

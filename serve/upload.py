@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from serve.problems import Problem
 
@@ -56,12 +56,14 @@ async def pieces(request: Request, clock: Callable[[], float] = time.monotonic) 
         yield piece
 
 
-async def drain(request: Request) -> None:
-    """Read on for a moment and throw it away, so that the client comes to read why it is refused."""
-    with suppress(TimeoutError, RuntimeError):
+async def drain(request: Request, problem: Problem) -> None:
+    """Read on for a moment, so that the client comes to read why it is refused; what is longer ends the connection."""
+    with suppress(TimeoutError, RuntimeError, ClientDisconnect):
         async with asyncio.timeout(DRAIN_SECONDS):
             async for _ in request.stream():
                 pass
+            return
+    problem.headers = {**(problem.headers or {}), "Connection": "close"}
 
 
 class _OneFile:
