@@ -47,17 +47,17 @@ BODY = {
 class VideoState(BaseModel):
     """A video that was accepted."""
 
-    id: str
+    id: str = Field(description="by which it is asked for")
     number: int = Field(description="counts the videos of this server; a list goes on `before` it")
     name: str = Field(description="as the client called it")
-    bytes: int
+    bytes: int = Field(description="of its file")
     state: str = Field(description="queued, running, done")
     stage: str = Field(description="of a running video: decoding, scoring")
     position: int | None = Field(description="of a queued video: 1 is the next")
-    created: str
-    finished: str | None
+    created: str = Field(description="when it was accepted, ISO 8601 in UTC")
+    finished: str | None = Field(description="when its answer came")
     has_file: bool = Field(description="whether the upload still lies on the server's disk")
-    has_report: bool
+    has_report: bool = Field(description="whether its section of the report can be asked for")
     result: dict[str, Any] | None = Field(
         description="of a video that is done, as `dfdc predict --jsonl` prints it; lists leave out its `faces`"
     )

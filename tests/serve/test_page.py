@@ -105,7 +105,7 @@ def test_the_page(server, browser, axe, pictures, clip, nobody, tmp_path):
     until(page, f"document.querySelectorAll('#videos > li').length === {before - 1}")
     assert page.evaluate("document.activeElement.tagName") == "BUTTON"
 
-    page.goto(f"{server.address}/docs")
+    page.goto(f"{server.address}/docs")  # still narrow
     look(page, axe, pictures / "docs.png")
     assert not errors
     page.close()
