@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import EXIT_FAILED, EXIT_FALLBACKS, BlendFile, Device, FramesPerVideo, VideoSeconds
+from cli.options import EXIT_FAILED, EXIT_FALLBACKS, BlendFile, Competition, Device, FramesPerVideo, VideoSeconds
 
 Store = Annotated[str, typer.Argument(help="folder of the run: a path, s3://, gs://", show_default=False)]
 UNIT_VIDEOS = 64
@@ -24,6 +24,7 @@ def plan(
     frames: FramesPerVideo = None,
     members: Annotated[Path | None, typer.Option(help="folder of members (default: models/weights)")] = None,
     blend: BlendFile = None,
+    competition: Competition = False,
     labels: Annotated[Path | None, typer.Option(help="extract: CSV instead of metadata.json")] = None,
     fps: Annotated[float | None, typer.Option(help="extract: frames per second instead of --frames")] = None,
     image_format: Annotated[str, typer.Option("--format", help="extract: jpg or png")] = "jpg",
@@ -49,6 +50,7 @@ def plan(
         None if extract else frames,
         members,
         blend,
+        competition,
         labels,
         {"frames": frames or 32, "fps": fps, "image_format": image_format, "margin": margin} if extract else {},
         int(video_memory * (1 << 30)),

@@ -35,6 +35,7 @@ class PlanRequest:
     frames: int | None = None  # predict: per video; what the blend says without it
     members: Path | None = None  # predict: folder of members; the shipped ones without it
     blend: Path | None = None  # predict: a blend.json; the one beside the members without it
+    competition: bool = False  # predict: of the two blends the one that is tuned for DFDC alone
     labels: Path | None = None  # extract: a CSV instead of metadata.json
     extract: Mapping[str, Any] = field(default_factory=dict)  # fields of ExtractOptions
     video_memory: int = 8 << 30  # extract: bytes for decoding one video
@@ -96,7 +97,7 @@ def _predict_options(request: PlanRequest) -> dict[str, Any]:
     from models.checkpoint import WEIGHTS_DIR, find_cards
 
     members = request.members or WEIGHTS_DIR
-    blend = load_blend(members, request.blend, competition=False)
+    blend = load_blend(members, request.blend, request.competition)
     hashes = {card.name: card.sha256 for card in find_cards(members) if card.name in blend.members}
     return {"frames": request.frames or blend.frames, "blend": blend.to_json(), "members": hashes}
 

@@ -6,6 +6,7 @@ dead machine by asking the machine: a small task that must run there.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter, deque
 from typing import Any
@@ -48,12 +49,12 @@ class RayEngine:
             DfdcError: there is no cluster at the address.
         """
         try:
-            self.context = ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            self.context = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise DfdcError(f"no Ray cluster answers at {address or 'RAY_ADDRESS'}: {error}") from error
         self.setup, self.cpus, self.gpus = setup, cpus, gpus
-        self.task = ray.remote(work).options(max_retries=0, num_cpus=cpus, num_gpus=gpus)
-        self.ask = ray.remote(_answer).options(max_retries=0, num_cpus=0)
+        self.task = ray.remote(max_retries=0, num_cpus=cpus, num_gpus=gpus)(work)
+        self.ask = ray.remote(max_retries=0, num_cpus=0)(_answer)
         self.queue: deque[Attempt] = deque()
         self.running: dict[Any, tuple[str, str]] = {}  # what Ray will give -> unit, node
         self.asked: dict[Any, tuple[str, str, float]] = {}  # the same -> unit, why its worker is gone, deadline

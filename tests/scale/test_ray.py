@@ -1,7 +1,10 @@
 """Two Ray nodes on this machine: what dies, hangs or is killed loses no row and makes no second one."""
 
+import contextlib
+import inspect
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -43,19 +46,48 @@ Driver(store, RayEngine(WorkerSetup(store.url), 1, address=sys.argv[2], work=run
 """
 
 
+PORTS = ("metrics_agent_port", "runtime_env_agent_port", "dashboard_agent_listen_port", "metrics_export_port")
+
+
+def ports():
+    """Free ports for a node's helpers."""
+    with contextlib.ExitStack() as opened:
+        sockets = [opened.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in PORTS]
+        return {name: free.getsockname()[1] for name, free in zip(PORTS, sockets, strict=True)}
+
+
+def tell_ports(start):
+    """Let a node know the ports of its helpers before they have started.
+
+    It reads them from files and waits 15 seconds for these, which is no option and too few on a busy machine (Ray
+    2.60); then it ends itself.
+    """
+
+    def start_raylet(*given, **named):
+        known = inspect.signature(start).bind(*given, **named).arguments
+        for name in PORTS:
+            Path(known["session_dir"], f"{name}_{known['node_id']}").write_text(str(known[name]))
+        return start(*given, **named)
+
+    return start_raylet
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """A head and a node, each with one slot."""
     pytest.importorskip("ray", reason="requirements-dev.txt has ray")
     before = os.environ.copy()
     os.environ |= PATIENT | {"PYTHONPATH": str(ROOT)}
+    from ray._private import services
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    cluster.add_node(num_cpus=1)
+    real, services.start_raylet = services.start_raylet, tell_ports(services.start_raylet)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, **ports()})
+    cluster.add_node(num_cpus=1, **ports())
     cluster.wait_for_nodes(timeout=300)
     yield cluster
     cluster.shutdown()
+    services.start_raylet = real
     os.environ.clear()
     os.environ |= before
 
@@ -133,7 +165,7 @@ def test_a_node_that_dies_in_the_middle_costs_no_row(cluster, store, tmp_path, m
     killer.start()
     summary = drive(mine, cluster)
     killer.join()
-    cluster.add_node(num_cpus=1)
+    cluster.add_node(num_cpus=1, **ports())
     assert summary.statuses == {"ok": 24} and summary.pending == 0
     rows(mine, tmp_path)
     assert (tmp_path / "out.csv").read_bytes() == locally(mine, tmp_path, members)
