@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from common.errors import DfdcError
     from ensemble.blend import Blend
     from faces.crop import CropSpec
-    from inference.detector import Face, FakeDetector, Prediction, Predictions, crop, find_faces, load
+    from inference.detector import Face, FakeDetector, crop, find_faces, load
+    from inference.prediction import Prediction, Predictions
 
 __all__ = [
     "Blend",

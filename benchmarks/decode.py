@@ -24,6 +24,7 @@ import av
 import cv2
 import numpy as np
 
+from common.cores import cores
 from faces.video import choose_frames, decode
 
 Way = Callable[[Path], int]  # decodes one video, gives the number of images
@@ -113,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, values in ratios.items():
         print(f"{'all (geometric mean)':<28}{name:<48}{float(np.exp(np.mean(np.log(values)))):>8.2f}")
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    print(f"{platform.machine()}, {os.cpu_count()} cores{load}; PyAV {av.__version__}, OpenCV {cv2.__version__}")
+    print(f"{platform.machine()}, {cores()} cores{load}; PyAV {av.__version__}, OpenCV {cv2.__version__}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ One worker process per core, no network behind them: what a GPU could be fed wit
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 import time
 from pathlib import Path
@@ -30,14 +29,15 @@ def main(
     seconds: Annotated[float, typer.Option(help="measured per experiment, after the workers have started")] = 20.0,
 ) -> None:
     """Print images a second for each experiment, and for its crops without any change."""
+    from common.cores import cores
     from common.labels import read_labels
     from faces.store import CropStore
     from train.config import load_experiment
 
     store, table = CropStore(crops), read_labels(labels)
     table = table[table["face"].isin(store.index.keys()) & table["target"].notna()].reset_index(drop=True)
-    workers = workers or os.cpu_count() or 1
-    print(f"{len(table)} faces, {workers} workers, {os.cpu_count()} cores")
+    workers = workers or cores()
+    print(f"{len(table)} faces, {workers} workers, {cores()} cores")
     for name in experiments:
         config = load_experiment(name)
         plain = dataclasses.replace(config, augment="none", cutout=0, self_blend=0, degrade=0)

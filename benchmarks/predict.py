@@ -11,7 +11,6 @@ repeat. --b4 adds one tf_efficientnet_b4 at 224 pixels, with random weights: the
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -24,9 +23,11 @@ import cv2
 import numpy as np
 import torch
 
+from common.cores import cores
+from faces.decode.pool import decode_ahead
 from faces.video import choose_frames, probe
-from inference.decode.pool import decode_ahead
-from inference.pipeline import Pipeline, PredictOptions, load_blend, make_pipeline
+from inference.blends import load_blend
+from inference.pipeline import Pipeline, PredictOptions, make_pipeline
 from inference.stages import profile
 from models.checkpoint import WEIGHTS_DIR, Card, save_member
 from models.network import build_member
@@ -105,7 +106,7 @@ def main() -> None:
             name = "predict, one B4"
             ways[name] = predicting(name, random_b4(Path(folder), how), videos, notes)
         times = measure(ways, len(videos), options.repeats)
-    print(f"{len(videos)} videos a run, {options.frames} frames, {options.workers} decoders, {os.cpu_count()} cores")
+    print(f"{len(videos)} videos a run, {options.frames} frames, {options.workers} decoders, {cores()} cores")
     for name, seconds in times.items():
         ratios = [float(np.median(np.divide(seconds, times[base]))) for base in (BASE, "decode alone")]
         print(

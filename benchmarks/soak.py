@@ -33,8 +33,9 @@ import torch
 from matplotlib import pyplot as plt
 from numpy.typing import NDArray
 
-from inference.decode.pool import VideoLimits, decode_ahead
-from inference.pipeline import PredictOptions, load_blend, make_pipeline
+from faces.decode.pool import VideoLimits, decode_ahead
+from inference.blends import load_blend
+from inference.pipeline import PredictOptions, make_pipeline
 from tests.inference.fuzz import make_fuzzed
 
 COLUMNS = ("seconds", "parent MB", "workers MB", "workers", "open files", "videos done")

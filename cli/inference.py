@@ -20,10 +20,12 @@ from cli.options import (
     EXIT_STOPPED,
     MEMBERS_FOLDER,
     BlendFile,
+    Competition,
     Device,
     FramesPerVideo,
     Json,
     Members,
+    VideoSeconds,
 )
 
 # A budget counts from here, or from where the process that started this one says.
@@ -78,11 +80,9 @@ def predict(
     max_fallback: Annotated[float, typer.Option(help="share of videos that may get the prior", min=0, max=1)] = 0.1,
     members: Members = MEMBERS_FOLDER,
     blend: BlendFile = None,
+    competition: Competition = False,
     device: Device = "auto",
-    video_seconds: Annotated[
-        float | None,
-        typer.Option(help="of CPU for decoding one video (default: 60, and 2 for each second it lasts)", min=1),
-    ] = None,
+    video_seconds: VideoSeconds = None,
     json: Json = False,
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help="print a line of JSON as each video ends: faces, boxes, seconds")
@@ -120,10 +120,11 @@ def predict(
                 max_fallback=max_fallback,
                 members=members,
                 blend=blend,
+                competition=competition,
                 device=device,
                 recursive=recursive,
                 video_seconds=video_seconds,
-                on_result=(lambda each: print(to_json_line(each), flush=True)) if jsonl else None,
+                on_result=(lambda *told: print(to_json_line(*told), flush=True)) if jsonl else None,
                 started=STARTED,
                 command=sys.argv[1:],
             )
@@ -162,6 +163,7 @@ def evaluate(
     frames: FramesPerVideo = None,
     members: Members = MEMBERS_FOLDER,
     blend: BlendFile = None,
+    competition: Competition = False,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
@@ -175,7 +177,7 @@ def evaluate(
         from inference.evaluate import EvaluateRequest, format_evaluation
         from inference.evaluate import evaluate as run_evaluate
 
-        result = run_evaluate(EvaluateRequest(inputs, labels, frames, members, blend, device))
+        result = run_evaluate(EvaluateRequest(inputs, labels, frames, members, blend, device, competition))
     typer.echo(result.to_json() if json else format_evaluation(result))
 
 

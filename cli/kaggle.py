@@ -13,6 +13,7 @@ from cli.kaggle_options import (
     DFDC,
     LEDGER,
     OUTPUT,
+    AllowCpu,
     BuiltFolder,
     Clips,
     Competition,
@@ -27,6 +28,7 @@ from cli.kaggle_options import (
     Yes,
     takes_build_options,
 )  # fmt: skip
+from cli.options import EXIT_FALLBACKS
 
 if TYPE_CHECKING:
     from kaggle_dataset.bundle.build import Built
@@ -87,13 +89,15 @@ def push(
         int | None, typer.Option(help="the version that Kaggle's page shows, after a push whose answer was lost")
     ] = None,
     anew: Annotated[bool, typer.Option("--anew", help="make another version though this one was pushed")] = False,
+    allow_cpu: AllowCpu = False,
     dry_run: DryRun = False,
 ) -> None:
     """Push the kernel, wait until its session is complete, fetch its submission and validate it.
 
-    After a kill the same command goes on waiting and pushes nothing. A session that fails shows the end of its log.
+    After a kill the same command goes on waiting and pushes nothing. A session that fails shows the end of its log. One
+    that asked for a GPU and ran on the CPU ends with exit code 3.
     """
-    _push(_chosen(built, output), _kaggle(output), sample, most_prior, dry_run, adopt, anew)
+    _push(_chosen(built, output), _kaggle(output), sample, most_prior, dry_run, adopt, anew, allow_cpu)
 
 
 def submit(
@@ -109,7 +113,9 @@ def submit(
 
     The ledger and Kaggle's own list are counted against the submissions of the day. DFDC takes no submissions any more.
     """
-    _submit(_chosen(built, output), _kaggle(output), competition, ledger, per_day, yes, dry_run)
+    from kaggle_dataset.submit.account import competition_name
+
+    _submit(_chosen(built, output), _kaggle(output), competition_name(competition), ledger, per_day, yes, dry_run)
 
 
 @takes_build_options
@@ -124,12 +130,22 @@ def ship(
     ledger: Ledger = LEDGER,
     per_day: PerDay = 2,
     yes: Yes = False,
+    allow_cpu: AllowCpu = False,
     dry_run: DryRun = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="only look, in seconds: client, account, owner, competition, its rules")
+    ] = False,
 ) -> None:
     """Go from members to a score: build, dry-run, upload, push and submit; stop at the first doubt.
 
-    Each step knows what was done before, so the same command goes on where it stopped.
+    Account, owner and competition are looked at first. Each step knows what was done before, so the same command goes
+    on where it stopped.
     """
+    competition = _look_first(options.owner, competition, output, dry_run)
+    if check:
+        return
+    if not (yes or dry_run or can_ask()):
+        raise ValueError("there is no terminal to ask on before a submission is used up: give --yes")
     made = _build(options, output)
     _print_built(made, False)
     folder, kaggle = made.dataset.parent, _kaggle(output)
@@ -138,8 +154,28 @@ def ship(
     else:
         typer.echo(_dry_run(folder, videos, "auto", max_fallback, False))
     _upload(folder, kaggle, dry_run)
-    _push(folder, kaggle, sample, most_prior, dry_run)
+    _push(folder, kaggle, sample, most_prior, dry_run, allow_cpu=allow_cpu)
     _submit(folder, kaggle, competition, ledger, per_day, yes, dry_run)
+
+
+def can_ask() -> bool:
+    """Whether there is somebody to answer."""
+    return sys.stdin.isatty()
+
+
+def _look_first(owner: str, competition: str, output: Path, dry_run: bool) -> str:
+    """Look at account and competition, and return its name; a dry run goes on without an account."""
+    from kaggle_dataset.submit.account import competition_name, look_first
+    from kaggle_dataset.submit.kaggle_client import NotSignedIn
+
+    name = competition_name(competition)
+    try:
+        look_first(owner, name, _kaggle(output), _say)
+    except NotSignedIn as error:
+        if not dry_run:
+            raise
+        _say(f"note: {error}")
+    return name
 
 
 def _build(options: BuildOptions, into: Path) -> Built:
@@ -201,6 +237,7 @@ def _push(
     dry_run: bool,
     adopt: int | None = None,
     anew: bool = False,
+    allow_cpu: bool = False,
 ) -> None:
     from kaggle_dataset.submit.push import push as run_push
 
@@ -210,6 +247,9 @@ def _push(
     )  # fmt: skip
     if not dry_run:
         typer.echo(f"kernel {done.ref} version {done.version}: {done.url}\nits output, validated: {done.submission}")
+    if done.on_cpu and not allow_cpu:
+        _say("the session did without the GPU that was asked for; push again (--anew), or go on with it: --allow-cpu")
+        raise typer.Exit(EXIT_FALLBACKS)
 
 
 def _submit(

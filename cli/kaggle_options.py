@@ -42,6 +42,7 @@ Isolation = Annotated[
 MaxFallback = Annotated[float, typer.Option(help="share of the dry run's videos that may get the prior", min=0, max=1)]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="only say what the command would do; send and keep nothing")]
 Yes = Annotated[bool, typer.Option("--yes", help="do not ask before a submission is used up")]
+AllowCpu = Annotated[bool, typer.Option("--allow-cpu", help="go on where a GPU session had to do without its GPU")]
 Ledger = Annotated[Path, typer.Option(help="CSV of all submissions: their kernel and members, their scores")]
 PerDay = Annotated[int, typer.Option(help="submissions that the competition allows a day (UTC)", min=1)]
 Sample = Annotated[Path | None, typer.Option(help="a sample_submission.csv whose rows the kernel's output must have")]

@@ -13,6 +13,7 @@ import cli.ensemble
 import cli.explore
 import cli.inference
 import cli.kaggle
+import cli.scale
 import cli.serve
 import cli.train
 from cli.options import EXIT_FAILED, EXIT_USAGE
@@ -43,7 +44,7 @@ def dfdc(
 
 for command in (*cli.inference.COMMANDS, *cli.serve.COMMANDS, *cli.train.COMMANDS, *cli.ensemble.COMMANDS):
     app.command()(command)
-for name, named in cli.kaggle.COMMANDS.items():
+for name, named in (*cli.scale.COMMANDS.items(), *cli.kaggle.COMMANDS.items()):
     app.command(name)(named)
 app.add_typer(cli.explore.app, name="explore")
 

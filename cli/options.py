@@ -16,9 +16,20 @@ EXIT_STOPPED = 130  # 128 and the number of Ctrl-C's signal, as shells have it
 Device = Annotated[str, typer.Option(help="cuda, cpu, or auto: cuda where there is one that works")]
 Members = Annotated[Path, typer.Option(help="folder of members (default: models/weights)", show_default=False)]
 BlendFile = Annotated[
-    Path | None, typer.Option("--blend", help="a blend.json (default: the one beside the members)", show_default=False)
+    Path | None,
+    typer.Option("--blend", help="a blend.json (default: one of those beside the members)", show_default=False),
+]
+Competition = Annotated[
+    bool,
+    typer.Option(
+        "--competition", help="the videos are DFDC's: blend.json, tuned on DFDC alone, and not blend_any.json"
+    ),
 ]
 FramesPerVideo = Annotated[
     int | None, typer.Option(help="frames per video, evenly spread (default: what the blend says)", min=1)
 ]
 Json = Annotated[bool, typer.Option("--json", help="print JSON on stdout instead of a table")]
+VideoSeconds = Annotated[
+    float | None,
+    typer.Option(help="of CPU for decoding one video (default: 60, and 2 for each second it lasts)", min=1),
+]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import MEMBERS_FOLDER, Device
+from cli.options import MEMBERS_FOLDER, Device, VideoSeconds
 from common.device import pick_device
 
 if TYPE_CHECKING:
@@ -21,29 +21,36 @@ def extract(
     labels: Annotated[Path | None, typer.Option(help="CSV filename,label[,original] instead of metadata.json")] = None,
     frames: Annotated[int, typer.Option(help="frames per video, evenly spread", min=1)] = 32,
     fps: Annotated[float | None, typer.Option(help="instead: frames per second of video")] = None,
-    every_frame: Annotated[bool, typer.Option("--every-frame", help="instead: all frames (2 GB each worker)")] = False,
+    every_frame: Annotated[bool, typer.Option("--every-frame", help="instead: all frames (4 GB each worker)")] = False,
     image_format: Annotated[str, typer.Option("--format", help="jpg (quality 95) or png (lossless, larger)")] = "jpg",
     margin: Annotated[float, typer.Option(help="kept around a face at least, in sides of its box", min=0)] = 0.75,
     shard_videos: Annotated[int, typer.Option(help="videos per shard, at least; families stay whole", min=1)] = 64,
     workers: Annotated[int | None, typer.Option(help="processes (default: cores); 0: none but this one", min=0)] = None,
     skip: Annotated[list[str] | None, typer.Option(help="name of a video to set aside; may be repeated")] = None,
+    video_seconds: VideoSeconds = None,
+    video_memory: Annotated[float, typer.Option(help="GiB for decoding one video", min=0.25)] = 8.0,
     device: Device = "auto",
 ) -> None:
     """Cut the faces out of videos, into shards of crops that training reads.
 
     Leaves shard_*.tar, index.csv (a row per face) and videos.csv (a row per video, also those that could not be
     used, with the reason). A fake is cut where its original shows faces. Stop it at any time: the same command
-    goes on, and the same videos give the same bytes.
+    goes on, and the same videos give the same bytes. A video that hangs (timed_out), or that ends its decoder or
+    takes more memory than allowed twice (crashed), is such a row and holds nothing up.
     """
+    from dataclasses import replace
     from typing import cast
 
+    from faces.decode.watchdog import VideoLimits
     from train.data.extract import ExtractRequest, extract_for_members
     from train.data.extract_video import ExtractOptions, ImageFormat
 
     options = ExtractOptions(
         frames, fps, every_frame, cast(ImageFormat, image_format), margin=margin, shard_videos=shard_videos
     )
-    request = ExtractRequest(tuple(videos), output, options, pick_device(device), labels, workers, tuple(skip or ()))
+    limits = replace(VideoLimits.of(video_seconds), memory=int(video_memory * (1 << 30)))
+    aside = tuple(skip or ())
+    request = ExtractRequest(tuple(videos), output, options, pick_device(device), labels, workers, aside, limits)
     typer.echo(extract_for_members(request), err=True)
 
 

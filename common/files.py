@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -68,6 +69,22 @@ def write_text(target: Path, text: str) -> None:
     """
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
+
+
+def link_file(source: Path, target: Path) -> None:
+    """Give a file a second name, which keeps its bytes when the first is replaced; a copy where there are no links.
+
+    Args:
+        source: The file.
+        target: Its second name, which must be free.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def lock_file(descriptor: int, wait: bool = False) -> bool:

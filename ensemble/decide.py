@@ -13,11 +13,11 @@ from ensemble.aggregate import Aggregation
 from ensemble.blend import TEST_PRIOR, Blend
 from ensemble.clip import ClipCurve, choose_clip, clip_curve
 from ensemble.contribution import Contributions, fallback_ensembles, measure_contributions
-from ensemble.convex import SHIFTS, TEMPERATURES, Mix, mix_logit
-from ensemble.facts import DIGITS, ExpectedLoss, Facts, StudyFacts, TableFacts
+from ensemble.convex import Mix, mix_logit
 from ensemble.folds import Fit, best_of
 from ensemble.metrics import Estimate, Floats, sigmoid
 from ensemble.problem import Aggregates, Problem
+from ensemble.record import Decision, facts_of, notes_of
 from ensemble.select import COMPETITION, Cost, Limits, Selection, frame_counts
 from ensemble.table import Faces
 from ensemble.tune import StudyOptions
@@ -32,16 +32,6 @@ Stage = Callable[[str], None]  # told what begins
 ShipRule = Literal["lowest", "cautious", "tuned"]
 MAY_SHIP = (TUNED, EQUAL, PLAIN)
 NOTHING_KNOWN = float(np.log(2))  # nats: the log loss of saying 0.5 of every video
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The blend that ships, and what the decision rests on."""
-
-    chosen: str  # one of MAY_SHIP
-    why: str
-    clip: Mapping[str, tuple[float, float]]  # of each blend that may ship
-    losses: Losses
 
 
 @dataclass(frozen=True)
@@ -109,7 +99,7 @@ def tune_blend(
     clip, losses = _after_clip(faces, inside)
     decision = Decision(*choose(losses, rule), clip, losses)
     stage("subsets, contributions")
-    return _outcome(task, fitted, inside, decision, dict(sha256 or {}), (*notes, *_notes(task, fitted)))
+    return _outcome(task, fitted, inside, decision, dict(sha256 or {}), (*notes, *notes_of(task, fitted)))
 
 
 def _after_clip(faces: Faces, inside: Nested) -> tuple[dict[str, tuple[float, float]], Losses]:
@@ -170,7 +160,7 @@ def _outcome(
     everybody = np.arange(len(truth))
     selection = task.search(everybody, fitted.ridge).run() if task.costs else None
     return Outcome(
-        blend=_blend(task, fitted, decision, sha256),
+        blend=_blend(task, fitted, inside, decision, sha256),
         chosen=decision.chosen,
         why=decision.why,
         faces=task.faces,
@@ -194,7 +184,7 @@ def _values(task: Task, fitted: Fitted, how: Aggregation) -> Floats:
     return Problem(task.views[subset.frames], 0.0, everybody, subset.members).values(how)
 
 
-def _blend(task: Task, fitted: Fitted, decision: Decision, sha256: dict[str, str]) -> Blend:
+def _blend(task: Task, fitted: Fitted, inside: Nested, decision: Decision, sha256: dict[str, str]) -> Blend:
     structure, mix = fitted.blends()[decision.chosen]
     members = fitted.best_subset.members
     values = _values(task, fitted, structure.aggregation)
@@ -212,7 +202,7 @@ def _blend(task: Task, fitted: Fitted, decision: Decision, sha256: dict[str, str
         frames=fitted.best_subset.frames,
         sha256={name: sha256[name] for name in members if name in sha256},
         fallbacks=fallbacks,
-        facts=_facts(task, fitted, decision),
+        facts=facts_of(task, fitted, inside, decision),
     )
 
 
@@ -243,57 +233,3 @@ def _naive_loss(task: Task, fitted: Fitted, decision: Decision) -> float:
     tuned, truth = fitted.tuned, task.faces.known()
     logit = mix_logit(_values(task, fitted, tuned.structure.aggregation), tuned.mix, tuned.structure.space)
     return truth.loss(np.clip(sigmoid(logit), *decision.clip[TUNED]))
-
-
-def _facts(task: Task, fitted: Fitted, decision: Decision) -> Facts:
-    losses, truth = decision.losses, task.faces.known()
-    weights = zip(fitted.best_subset.members, fitted.tuned.mix.weights, strict=True)
-    return Facts(
-        chosen=decision.chosen,
-        why=decision.why,
-        expected_log_loss=ExpectedLoss.from_estimate(losses.of[decision.chosen]),
-        compared=losses.of,
-        by_source={s: {n: round(v, DIGITS) for n, v in own.items()} for s, own in losses.by_source.items()} or None,
-        gain={f"{a} - {b}": estimate for (a, b), estimate in losses.difference.items()},
-        tuned_on=TableFacts(
-            table_sha256=task.faces.sha256,
-            videos=len(truth.label),
-            fakes=int(truth.label.sum()),
-            groups=truth.groups,
-            faces=len(task.faces.logit),
-        ),
-        study=StudyFacts(
-            trials=task.options.trials,
-            seed=task.options.seed,
-            shrinkage=fitted.ridge,
-            certificate_gap=float(f"{fitted.tuned.gap:.2e}"),
-            weights={name: round(float(weight), DIGITS) for name, weight in weights},
-        ),
-    )
-
-
-def _at_bound(mix: Mix) -> str:
-    """Which number of a mix lies at its bound; empty for none."""
-    if not TEMPERATURES[0] * 1.001 < mix.temperature < TEMPERATURES[1] / 1.001:
-        return f"temperature {mix.temperature:g}"
-    return "" if abs(mix.shift) < SHIFTS[1] * 0.999 else f"shift {mix.shift:+g}"
-
-
-def _notes(task: Task, fitted: Fitted) -> tuple[str, ...]:
-    """What a reader has to know about how far the figures carry."""
-    faces, notes, view = task.faces, list(task.faces.lost), task.views[max(task.views)]
-    if not view.frames_differ:
-        notes.append("no person has two faces in the table: rules over faces and the number of frames cannot be tuned")
-    if not view.people_differ:
-        notes.append("no video shows two people: rules over people cannot be tuned")
-    if faces.unscored:
-        notes.append(f"{len(faces.unscored)} videos without a scored face get the prior in any blend: left out")
-    for name, (_, mix) in fitted.blends().items():
-        if name in (TUNED, EQUAL) and (bound := _at_bound(mix)):
-            notes.append(f"the {bound} of {name} lies at its bound: are the labels those of these videos?")
-    if not task.costs:
-        notes.append("no costs were given: bytes and seconds are not limited")
-    elif len(fitted.best_subset.members) < len(faces.members):
-        out = sorted(set(faces.members) - set(fitted.best_subset.members))
-        notes.append(f"left out by the limits: {', '.join(out)}")
-    return tuple(notes)

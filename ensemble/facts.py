@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ensemble.metrics import Estimate
+from ensemble.rates import Rates
+from ensemble.usual import Usual
 
 DIGITS = 6  # of nats: the last bits differ between machines, and the file must not
 OF = "videos like those it was tuned on, classes half each; nested cross-validation, bootstrap by group"
@@ -61,6 +63,8 @@ class Facts:
     gain: Mapping[str, Estimate] | None = None  # "a - b" -> paired difference of log losses
     tuned_on: TableFacts | None = None
     study: StudyFacts | None = None
+    rates: Rates | None = None  # how often the verdicts are wrong
+    usual: Usual | None = None  # what the videos of these figures look like
     other: Mapping[str, Any] = field(default_factory=dict)  # keys of another version, which are written back
 
     @classmethod
@@ -87,6 +91,8 @@ class Facts:
             gain=None if gain is None else {name: Estimate(**own) for name, own in gain.items()},
             tuned_on=None if table is None else TableFacts(**table),
             study=None if study is None else StudyFacts(**study),
+            rates=None if values.get("rates") is None else Rates.from_dict(values["rates"]),
+            usual=None if values.get("usual") is None else Usual.from_dict(values["usual"]),
             other={key: value for key, value in values.items() if key not in KEYS},
         )
 
@@ -102,11 +108,13 @@ class Facts:
             "gain": _intervals(self.gain),
             "tuned_on": None if self.tuned_on is None else asdict(self.tuned_on),
             "study": None if self.study is None else asdict(self.study),
+            "rates": None if self.rates is None else self.rates.to_dict(),
+            "usual": None if self.usual is None else self.usual.to_dict(),
         }
         return {**_without_none(values), **self.other}
 
 
-KEYS = {"chosen", "why", "expected_log_loss", "compared", "by_source", "gain", "tuned_on", "study"}
+KEYS = {"chosen", "why", "expected_log_loss", "compared", "by_source", "gain", "tuned_on", "study", "rates", "usual"}
 
 
 def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ensemble.aggregate import Layout
+from ensemble.metrics import Floats
 from ensemble.table import Faces
 from ensemble.truth import ONE_SOURCE, Truth
 
@@ -77,7 +78,13 @@ def merge(tables: Mapping[str, Faces]) -> Faces:
         tuple(lost),
         {f"{name}/{video}": why for name in names for video, why in tables[name].unscored.items()},
         hashlib.sha256("".join(part.sha256 for part in parts).encode()).hexdigest(),
+        _joined([part.face_pixels for part in parts]),
     )
+
+
+def _joined(parts: Sequence[Floats | None]) -> Floats | None:
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if len(known) == len(parts) else None
 
 
 def _truth(names: Sequence[str], parts: Sequence[Truth]) -> Truth:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,15 +14,14 @@ from numpy.typing import NDArray
 from common.files import sha256_of
 from common.labels import TARGETS, label_of
 from ensemble.aggregate import Layout
-from ensemble.metrics import Names
+from ensemble.metrics import Floats, Names
+from ensemble.read import read_rows
 from ensemble.truth import Truth
 
-NEEDED = ("filename", "member", "frame", "person", "logit")
 TRUTH = ("label", "group")
 MOST_LOST = 0.1  # share of the videos: members that scored other videos are more often a mistake than meant
 DEGRADATION = "degradation"
-# Categories make a table of tens of millions of rows fit: its names repeat for every frame and member.
-KINDS = {"filename": "category", "member": "category", "status": "category", "label": "category", "group": "category"}
+FACE_PIXELS = "face_pixels"  # the width of the detector's box in the full frame
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,7 @@ class Faces:
     lost: tuple[str, ...] = ()  # what the table had and this has not, for people to read
     unscored: dict[str, str] = field(default_factory=dict)  # filename -> status of a video without a scored face
     sha256: str = ""  # of the files it was read from
+    face_pixels: Floats | None = None  # (V,) the median width of a video's faces, where the tables tell
 
     def __repr__(self) -> str:
         videos, faces = len(self.filename), len(self.logit)
@@ -98,7 +97,7 @@ def read_faces(
             member says the same of every face, a video has two labels or groups, too many videos are lost, or nothing
             is left.
     """
-    rows = _read([Path(path) for path in paths])
+    rows = read_rows([Path(path) for path in paths])
     unscored = _unscored(rows)
     rows = _scored_by(members, rows)
     if rows.empty:
@@ -117,7 +116,23 @@ def read_faces(
         faces = faces.of(members)
     elif known is not None:
         _refuse_constant(faces)
-    return replace(faces, truth=aligned, lost=(*lost, *dropped), unscored=unscored, sha256=sha256)
+    return replace(
+        faces,
+        truth=aligned,
+        lost=(*lost, *dropped),
+        unscored=unscored,
+        sha256=sha256,
+        face_pixels=_face_pixels(rows, faces.filename),
+    )
+
+
+def _face_pixels(rows: pd.DataFrame, filename: Names) -> Floats | None:
+    """(V,) the median width of each video's faces; None where a table does not tell, or not of every video."""
+    if FACE_PIXELS not in rows:
+        return None
+    width = pd.to_numeric(rows[FACE_PIXELS], errors="coerce").groupby(rows["filename"], observed=True).median()
+    values = width.reindex(filename).to_numpy(dtype=np.float64)
+    return values if np.isfinite(values).all() else None
 
 
 def _scored_by(members: Sequence[str] | None, rows: pd.DataFrame) -> pd.DataFrame:
@@ -147,45 +162,6 @@ def refuse_leaks(faces: Faces, trained: Mapping[str, Collection[str]]) -> None:
                 f"member {member!r} was trained on {len(seen)} of the {len(group)} groups that it would be tuned on, "
                 f"the first is {seen[0]!r}; score held-out videos: dfdc holdout, or dfdc oof"
             )
-
-
-def _read(paths: Sequence[Path]) -> pd.DataFrame:
-    if not paths:
-        raise ValueError("give at least one table of probabilities")
-    tables = [_read_one(path) for path in paths]
-    shared = [name for name in tables[0].columns if all(name in table for table in tables)]
-    rows = (
-        pd.concat([table[shared].astype({k: "object" for k in KINDS if k in shared}) for table in tables])
-        if len(tables) > 1
-        else tables[0]
-    )
-    return rows.astype({name: "category" for name in KINDS if name in rows}).reset_index(drop=True)
-
-
-def _read_one(path: Path) -> pd.DataFrame:
-    if not path.exists():
-        raise ValueError(f"{path} does not exist")
-    if path.suffix == ".parquet":
-        if importlib.util.find_spec("pyarrow") is None:
-            raise ValueError(f"{path} needs pyarrow, which is not installed; run: pip install pyarrow, or give a .csv")
-        table = pd.read_parquet(path)
-    else:
-        try:
-            table = pd.read_csv(path, dtype=KINDS, keep_default_na=False, na_values=[""])
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is not UTF-8 text ({error.reason}); save it as CSV in UTF-8") from error
-    if missing := [name for name in NEEDED if name not in table]:
-        raise ValueError(
-            f"{path} lacks the columns {', '.join(missing)}; tables of probabilities are written by dfdc holdout, "
-            f"dfdc oof and dfdc predict --probabilities"
-        )
-    scored = table["member"].notna()
-    logit = pd.to_numeric(table["logit"], errors="coerce")
-    bad = scored & ~np.isfinite(logit.to_numpy(dtype=np.float64))
-    if bad.any():
-        row = table[bad].iloc[0]
-        raise ValueError(f"{path}: member {row['member']!r} has the logit {row['logit']} for {row['filename']!r}")
-    return table.assign(logit=logit.astype(np.float32))
 
 
 def _unscored(rows: pd.DataFrame) -> dict[str, str]:

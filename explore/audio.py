@@ -14,6 +14,7 @@ from av import AudioResampler, Packet
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
+from common.cores import cores
 from common.files import atomic_path
 from explore.frames import check_stems
 from faces.media import VideoError, audios_in, codec_of, decoded, open_media, packets_of
@@ -48,7 +49,7 @@ def extract_audio(
         raise ValueError(f"sound as {ending!r} is not known here; wav or aac")
     check_stems(videos)
     rows: dict[str, dict[str, Any]] = {}
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(8, cores())) as pool:
         jobs = {pool.submit(_extract, video, output / f"{video.stem}.{ending}"): video for video in videos}
         for job in as_completed(jobs):
             rows[jobs[job].name] = {"filename": jobs[job].name} | job.result()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -18,6 +17,7 @@ from av import Packet, VideoFrame
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from common.cores import cores
 from common.errors import DfdcError
 from faces.crop import Image
 from faces.media import VideoError, decoded, is_image, open_media, packets_of, upright, videos_in
@@ -57,7 +57,7 @@ def extract_frames(
     check_stems(videos)
     output.mkdir(parents=True, exist_ok=True)
     rows: dict[str, dict[str, Any]] = {}
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(8, cores())) as pool:
         jobs = {pool.submit(_extract, video, output / video.stem, rate, ending): video for video in videos}
         for job in as_completed(jobs):
             rows[jobs[job].name] = {"filename": jobs[job].name} | job.result()

@@ -16,6 +16,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from common.cores import cores
 from common.files import atomic_path
 from faces.media import (
     VideoError,
@@ -71,7 +72,7 @@ def metadata_table(
     facts: dict[str, Facts] = {}
     cache.parent.mkdir(parents=True, exist_ok=True)
     # Threads: libav lets go of the interpreter's lock, and nothing has to be sent between processes.
-    with cache.open("a", encoding="utf-8") as lines, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with cache.open("a", encoding="utf-8") as lines, ThreadPoolExecutor(min(8, cores())) as pool:
         keys = {name: _key(path) for name, path in names.items()}
         waiting = {pool.submit(read_facts, path): name for name, path in names.items() if keys[name] not in known}
         for name in names.keys() - set(waiting.values()):

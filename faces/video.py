@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +16,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from common.cores import cores
 from faces.crop import Image
 from faces.media import (
     Orientation,
@@ -142,7 +142,7 @@ def decode(
     """
     if wanted < 1 or threads < 0:
         raise ValueError(f"cannot decode {wanted} frames with {threads} threads: at least 1 and 0 are needed")
-    threads = threads or min(16, (os.cpu_count() or 1) + 1)
+    threads = threads or min(16, cores() + 1)
     with open_video(Path(path), threads) as (container, stream):
         index = PacketIndex.read(container, stream)
         if on_length is not None:

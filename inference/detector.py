@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import overload
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from common.device import find_device
@@ -19,8 +18,11 @@ from faces.crop import Boxes, CropSpec, Image, cut
 from faces.detect import Cascade
 from faces.track import STRAY, track
 from faces.video import Frames, VideoInfo, decode
-from inference.pipeline import Pipeline, PredictOptions, load_blend, make_pipeline
+from inference.blends import load_blend
+from inference.pipeline import Pipeline, PredictOptions, make_pipeline
+from inference.prediction import Prediction, Predictions
 from inference.result import VideoResult
+from inference.verdict import verdict_of
 from models.checkpoint import WEIGHTS_DIR
 from models.registry import TIGHT
 
@@ -29,96 +31,6 @@ VideoPaths = list[str] | list[Path] | tuple[VideoPath, ...]  # not Sequence: a s
 
 # Seconds between two frames of an array whose times are not given: what 32 frames of a DFDC clip of 10 s have.
 FRAME_GAP = 10 / 32
-
-
-@dataclass(frozen=True)
-class Prediction(VideoResult):
-    """What the ensemble says of one video: `prob_fake`, `status`, `reason`, `people`, `faces` and more.
-
-    `status` is "ok" unless the video has no probability of its own; then `prob_fake` is the prior 0.5 and `reason` says
-    why.
-    """
-
-    def to_frame(self) -> pd.DataFrame:
-        """Make a table of the faces.
-
-        Returns:
-            One row per face: frame, second, person, left, top, right, bottom (pixels), score, detector, prob_fake and
-            one column per member with its logit. No rows for a video without faces.
-        """
-        columns = ["frame", "second", "person", "left", "top", "right", "bottom", "score", "detector", "prob_fake"]
-        rows = []
-        for face in self.faces:
-            box = [float(value) for value in face.box_xyxy]
-            values = [face.frame, face.second, face.person, *box, face.score, face.detector, face.prob_fake]
-            rows.append(dict(zip(columns, values, strict=True)) | face.logits)
-        return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
-
-
-class Predictions(Sequence[Prediction]):
-    """The predictions of several videos, in the order in which the videos were given."""
-
-    def __init__(self, predictions: Iterable[Prediction]) -> None:
-        """Keep the predictions of some videos.
-
-        Args:
-            predictions: One for each video.
-        """
-        self._all = tuple(predictions)
-
-    @overload
-    def __getitem__(self, index: int) -> Prediction: ...
-    @overload
-    def __getitem__(self, index: slice) -> Predictions: ...
-    def __getitem__(self, index: int | slice) -> Prediction | Predictions:
-        """Give one prediction, or several of them."""
-        return Predictions(self._all[index]) if isinstance(index, slice) else self._all[index]
-
-    def __len__(self) -> int:
-        """Count the videos."""
-        return len(self._all)
-
-    def __repr__(self) -> str:
-        """Show how many videos there are and how many of them have a probability of their own."""
-        return f"Predictions({len(self)} videos, {self.status.count('ok')} ok)"
-
-    @property
-    def prob_fake(self) -> NDArray[np.float64]:
-        """P(fake) of each video, (V,)."""
-        return np.array([each.prob_fake for each in self._all], dtype=np.float64)
-
-    @property
-    def status(self) -> list[str]:
-        """The status of each video."""
-        return [each.status for each in self._all]
-
-    @property
-    def people(self) -> pd.DataFrame:
-        """One row per person of each video: filename, person, frames, prob_fake."""
-        rows = [{"filename": each.filename} | asdict(person) for each in self._all for person in each.people]
-        return pd.DataFrame(rows, columns=["filename", "person", "frames", "prob_fake"])
-
-    @property
-    def faces(self) -> pd.DataFrame:
-        """One row per face of each video: filename, then the columns of `Prediction.to_frame`."""
-        tables = [each.to_frame().assign(filename=each.filename) for each in self._all if each.faces]
-        table = pd.concat(tables, ignore_index=True) if tables else Prediction("", "ok", 0.5).to_frame()
-        return table[["filename", *(name for name in table.columns if name != "filename")]] if tables else table
-
-    def to_frame(self) -> pd.DataFrame:
-        """Make a table of the videos.
-
-        Returns:
-            One row per video: filename, prob_fake, status, reason, people and faces (how many), width and height
-            (pixels), fps, duration (seconds).
-        """
-        columns = ["filename", "prob_fake", "status", "reason", "people", "faces", "width", "height", "fps", "duration"]
-        counted = {"people", "faces"}
-        rows = [
-            [len(getattr(each, name)) if name in counted else getattr(each, name) for name in columns]
-            for each in self._all
-        ]
-        return pd.DataFrame(rows, columns=columns)
 
 
 class FakeDetector:
@@ -175,11 +87,11 @@ class FakeDetector:
             TypeError: The source is none of these.
         """
         if isinstance(source, np.ndarray):
-            return _prediction(self.pipeline.predict_frames(_frames(source, seconds)))
+            return _prediction(self.pipeline.predict_frames(_frames(source, seconds)), self.blend)
         if seconds is not None:
             raise ValueError("seconds belong to an array of frames; a video says itself when its frames are shown")
         paths = [_path(each) for each in source] if isinstance(source, list | tuple) else [_path(source)]
-        results = [_prediction(result) for result in self.pipeline.run(files_in(paths))]
+        results = [_prediction(result, self.blend) for result in self.pipeline.run(files_in(paths))]
         return Predictions(results) if isinstance(source, list | tuple) or paths[0].is_dir() else results[0]
 
 
@@ -188,15 +100,17 @@ def load(
     device: str = "auto",
     blend: Blend | VideoPath | None = None,
     frames: int | None = None,
+    competition: bool = False,
 ) -> FakeDetector:
     """Load the ensemble that `dfdc predict` uses.
 
     Args:
         members: A folder of members (each a .safetensors with its .json); by default the shipped one.
         device: "cuda", "cpu", or "auto": CUDA where there is a GPU that computes.
-        blend: A Blend, or the path of a blend.json; by default the one beside the members, and equal weights where
-            there is none.
+        blend: A Blend, or the path of a blend.json; by default one of those beside the members, and equal weights
+            where there is none.
         frames: How many frames of a video are looked at, evenly spread; by default what the blend says.
+        competition: The videos are DFDC's: take blend.json, tuned on DFDC alone, and not blend_any.json.
 
     Returns:
         The detector. It takes seconds to load and can be used any number of times.
@@ -206,7 +120,9 @@ def load(
         DfdcError: Weights are missing or damaged, or are others than those that the blend was tuned with.
     """
     folder = Path(members)
-    chosen = blend if isinstance(blend, Blend) else load_blend(folder, None if blend is None else Path(blend))
+    chosen = (
+        blend if isinstance(blend, Blend) else load_blend(folder, None if blend is None else Path(blend), competition)
+    )
     options = PredictOptions(frames=chosen.frames if frames is None else frames)
     return FakeDetector(make_pipeline(options, find_device(device), folder, blend=chosen))
 
@@ -284,8 +200,8 @@ def _path(value: object) -> Path:
     return Path(value)
 
 
-def _prediction(result: VideoResult) -> Prediction:
-    return Prediction(**vars(result))
+def _prediction(result: VideoResult, blend: Blend) -> Prediction:
+    return Prediction(**vars(result), verdict=verdict_of(result, blend))
 
 
 def _frames(images: NDArray[np.uint8], seconds: Sequence[float] | None) -> Frames:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,12 +12,13 @@ from typing import Literal
 
 import torch
 
+from common.cores import cores
 from common.errors import DfdcError
 from ensemble.blend import FILE
 from faces.blazeface import VARIANTS
 from faces.blazenet import load_blazeface
 from faces.detect import check_mtcnn_weights
-from inference.pipeline import load_blend
+from inference.blends import blend_file, load_blend
 from models.checkpoint import WEIGHTS_DIR, find_cards, load_member
 
 # Package -> what it is for and whether predict can do without it.
@@ -67,25 +67,32 @@ def examine(request: DoctorRequest) -> Iterator[Finding]:
     """Look at everything that `dfdc predict` needs, one finding after the other; nothing is changed."""
     yield Finding("ok", "python", f"{platform.python_version()} on {platform.platform()}")
     yield from (_package(name) for name in PACKAGES)
-    yield Finding("ok", "cpu", f"{os.cpu_count()} cores")
+    yield Finding("ok", "cpu", f"{cores()} cores")
     yield _cuda()
     for name, variant in VARIANTS.items():
         yield _check(f"BlazeFace {name}", partial(load_blazeface, name), f"sha256 {variant.sha256[:12]}")
     yield _check("MTCNN", check_mtcnn_weights, "weights as expected", needed=False)
     yield from _members(request.members)
-    yield _blend(request.members)
+    yield from _blends(request.members)
 
 
-def _blend(members: Path) -> Finding:
-    """What `dfdc predict` blends with, and whether it fits the members."""
-    try:
-        blend = load_blend(members)
-    except DfdcError as error:
-        return Finding("failed", "blend", str(error))
-    if not (members / FILE).exists():
-        return Finding("missing", "blend", f"no {members / FILE}: equal weights, not calibrated; run: dfdc tune")
-    loss = "unknown" if blend.expected_log_loss is None else blend.expected_log_loss
-    return Finding("ok", "blend", f"{len(blend.members)} members, expected log loss {loss}")
+def _blends(members: Path) -> Iterator[Finding]:
+    """What is blended with, for the competition and for videos from anywhere, and whether it fits the members."""
+    for competition in (True, False):
+        file = blend_file(members, competition)
+        if file is None:
+            told = f"no {members / FILE}: equal weights, not calibrated; run: dfdc tune"
+            yield Finding("missing", "blend", told)
+            return
+        if not competition and file == blend_file(members, True):
+            return
+        try:
+            blend = load_blend(members, file)
+        except DfdcError as error:
+            yield Finding("failed", file.stem, str(error))
+            continue
+        loss = "unknown" if blend.expected_log_loss is None else blend.expected_log_loss
+        yield Finding("ok", file.stem, f"{len(blend.members)} members, expected log loss {loss}")
 
 
 def _package(name: str) -> Finding:

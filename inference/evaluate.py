@@ -21,7 +21,8 @@ from ensemble.blend import Blend
 from ensemble.metrics import METRICS, Estimate, bootstrap
 from faces.crop import CropSpec, box_inside_crop, cut
 from faces.store import IMAGE_ENDINGS, CropStore
-from inference.pipeline import Pipeline, PredictOptions, load_blend, make_pipeline
+from inference.blends import load_blend
+from inference.pipeline import Pipeline, PredictOptions, make_pipeline
 from inference.videos import find_videos
 from models.backend import LoadedMember, load_members
 from models.checkpoint import WEIGHTS_DIR
@@ -42,6 +43,7 @@ class EvaluateRequest:
     members: Path = WEIGHTS_DIR  # folder of members
     blend: Path | None = None  # a blend.json; the one beside the members without it
     device: str = "auto"  # cuda, cpu or auto
+    competition: bool = False  # take the blend that is tuned for DFDC alone, not the one for videos from anywhere
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def evaluate(request: EvaluateRequest) -> Evaluation:
         ValueError: an input does not exist, or no label fits it.
         DfdcError: members and blend do not fit.
     """
-    blend, device = load_blend(request.members, request.blend), find_device(request.device)
+    blend, device = load_blend(request.members, request.blend, request.competition), find_device(request.device)
     if is_videos(request.inputs):
         options = PredictOptions(frames=request.frames or blend.frames)
         pipeline = make_pipeline(options, device, request.members, blend=blend)

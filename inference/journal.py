@@ -57,7 +57,7 @@ class Journal:
     def add(self, result: VideoResult, size: int) -> None:
         """A video is finished. size: bytes of its file, by which another file of that name is told apart."""
         self.results[result.filename] = result
-        self._append({"done": _to_values(result), "size": size})
+        self._append({"done": to_values(result), "size": size})
 
     def known(self, filename: str, size: int) -> VideoResult | None:
         """The result of a video that was finished before, unless its file has another size now."""
@@ -108,7 +108,7 @@ class Journal:
         if "begin" in values:
             self.begun[values["begin"]] += 1
         if "done" in values:
-            result = _from_values(values["done"])
+            result = from_values(values["done"])
             self.results[result.filename], self._sizes[result.filename] = result, values["size"]
 
     def _append(self, values: Mapping[str, Any]) -> None:
@@ -135,6 +135,7 @@ def results_of(path: Path) -> dict[str, float]:
     return {str(values["filename"]): float(values["prob_fake"]) for values in done}
 
 
+PICTURES = ("thumbnails", "closeups")  # fields of a result that a journal leaves out
 # Field of a face -> its key in the journal, where the two differ: journals of older versions are read on.
 _KEYS = {"detector": "step"}
 
@@ -153,7 +154,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     return values if isinstance(values, dict) else None
 
 
-def _to_values(result: VideoResult) -> dict[str, Any]:
+def to_values(result: VideoResult) -> dict[str, Any]:
     """A result without its pictures. Floats keep every bit: JSON writes the shortest text that reads back the same."""
     faces = [
         {
@@ -162,13 +163,13 @@ def _to_values(result: VideoResult) -> dict[str, Any]:
         }
         for face in result.faces
     ]
-    plain = {f.name: getattr(result, f.name) for f in dataclasses.fields(result) if f.name != "thumbnails"}
+    plain = {f.name: getattr(result, f.name) for f in dataclasses.fields(result) if f.name not in PICTURES}
     if not result.looked:
         del plain["looked"]  # a result that has none is written as before there was such a number
     return {**plain, "faces": faces, "people": [dataclasses.asdict(person) for person in result.people]}
 
 
-def _from_values(values: dict[str, Any]) -> VideoResult:
+def from_values(values: dict[str, Any]) -> VideoResult:
     fields = {key: name for name, key in _KEYS.items()}
     faces = tuple(
         ScoredFace(

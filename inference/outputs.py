@@ -7,17 +7,22 @@ import dataclasses
 import io
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from common.files import write_text
+from ensemble.blend import Blend
 from inference.result import VideoResult
 from inference.run import Run
+from inference.verdict import Verdict, verdict_of
+
+# One row per member and face; face_pixels is the width of the face in the full frame.
+PROBABILITIES = ("filename", "member", "frame", "person", "logit", "status", "face_pixels")
 
 
 def write_probabilities(path: Path, results: Sequence[VideoResult]) -> None:
-    """Write raw member outputs, one row per member and face: filename, member, frame, person, logit, status.
+    """Write what every member says of every face, in the columns of PROBABILITIES.
 
     A video without faces has one row with empty member, frame, person and logit, so that no video is lost.
 
@@ -27,24 +32,30 @@ def write_probabilities(path: Path, results: Sequence[VideoResult]) -> None:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["filename", "member", "frame", "person", "logit", "status"])
-    for result in results:
-        if not result.faces:
-            writer.writerow([result.filename, "", "", "", "", result.status])
-        for face in result.faces:
-            for member, logit in face.logits.items():
-                writer.writerow([result.filename, member, face.frame, face.person, f"{logit:.5f}", result.status])
+    writer.writerow(PROBABILITIES)
+    writer.writerows(row for result in results for row in probability_rows(result))
     write_text(path, text.getvalue())
 
 
-def to_json(run: Run) -> str:
-    """The run for other programs: one object per video, without pictures and single faces."""
+def probability_rows(result: VideoResult) -> Iterator[tuple[object, ...]]:
+    """The rows of one video in the table of probabilities."""
+    if not result.faces:
+        yield (result.filename, "", "", "", "", result.status, "")
+    for face in result.faces:
+        width = f"{face.box_xyxy[2] - face.box_xyxy[0]:.1f}"
+        for member, logit in face.logits.items():
+            yield (result.filename, member, face.frame, face.person, f"{logit:.5f}", result.status, width)
+
+
+def to_json(run: Run, blend: Blend) -> str:
+    """The run for other programs: one object per video, without pictures and single faces; `blend` gave its numbers."""
     videos = [
         {
             "filename": r.filename,
             "prob_fake": round(r.prob_fake, 6),
             "status": r.status,
             "reason": r.reason,
+            "verdict": _verdict(verdict_of(r, blend)),
             "people": [dataclasses.asdict(person) for person in r.people],
             "faces": len(r.faces),
             "evidence": r.evidence,
@@ -66,7 +77,7 @@ def to_json(run: Run) -> str:
     return json.dumps({"videos": videos, **facts}, indent=2)
 
 
-def to_json_line(result: VideoResult) -> str:
+def to_json_line(result: VideoResult, verdict: Verdict) -> str:
     """One video as a line of JSON, with its faces: their boxes, seconds and logits."""
     faces = [
         {
@@ -86,6 +97,7 @@ def to_json_line(result: VideoResult) -> str:
         "prob_fake": round(result.prob_fake, 6),
         "status": result.status,
         "reason": result.reason,
+        "verdict": _verdict(verdict),
         "width": result.width,
         "height": result.height,
         "duration": round(result.duration, 3),
@@ -95,3 +107,7 @@ def to_json_line(result: VideoResult) -> str:
         "seconds": {stage: round(value, 3) for stage, value in result.seconds.items()},
     }
     return json.dumps(values)
+
+
+def _verdict(verdict: Verdict) -> dict[str, str]:
+    return {"kind": verdict.kind, "sentence": verdict.sentence}

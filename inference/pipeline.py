@@ -6,38 +6,36 @@ Decoding runs ahead in threads; detection takes one video at a time, the members
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from common.cores import cores
 from common.device import Device
-from common.errors import DfdcError
-from ensemble.blend import FILE, Blend
+from ensemble.blend import Blend
 from faces.crop import CropSpec, Image, cut
+from faces.decode.pool import Decoded, DecodeOutcome, decode_ahead
+from faces.decode.watchdog import DEFAULT_LIMITS, VideoLimits
 from faces.detect import Cascade, FrameFaces
 from faces.shots import cuts
 from faces.track import STRAY, track
 from faces.video import Frames, VideoInfo
-from inference.decode.pool import Decoded, DecodeOutcome, decode_ahead
-from inference.decode.watchdog import DEFAULT_LIMITS, VideoLimits
 from inference.evidence import evidence_notes, use_lone_faces
+from inference.pictures import closeups_of, face_picture, thumbnails_of
 from inference.result import PRIOR, PersonResult, ScoredFace, Thumbnail, VideoResult
 from inference.schedule.plans import Plan
 from inference.schedule.scheduler import FixedScheduler, Scheduler
 from inference.stages import clocked
 from models.backend import LoadedMember, load_members
-from models.checkpoint import WEIGHTS_DIR, find_cards
+from models.checkpoint import WEIGHTS_DIR
 
 if TYPE_CHECKING:
     import torch
 
-THUMBNAIL_WIDTH = 320  # pixels
 CPU = Device("cpu")
 
 
@@ -46,7 +44,7 @@ class PredictOptions:
     """What decides the numbers of a run, and how it uses the machine."""
 
     frames: int = 32  # scored per video, evenly spread
-    decoders: int = 0  # videos decoded at a time; 0: one per core, at most 4
+    decoders: int = 0  # videos decoded at a time; 0: one per core
     batch: int = 0  # crops gathered, over videos, before the members score them; 0: a video's on the CPU, 256 elsewhere
     thumbnails: int = 0  # frames per video kept small for a report
     limits: VideoLimits = DEFAULT_LIMITS  # what decoding one video may take
@@ -73,6 +71,7 @@ class _Work:
     faces: list[ScoredFace] = field(default_factory=list)  # logits still empty
     crops: dict[CropSpec, list[Image]] = field(default_factory=dict)
     thumbnails: tuple[Thumbnail, ...] = ()
+    pictures: list[bytes] = field(default_factory=list)  # of each face, a JPEG; none where no report is made
 
 
 class Pipeline:
@@ -146,7 +145,7 @@ class Pipeline:
     @property
     def decoders(self) -> int:
         """Videos decoded at a time."""
-        return self.options.decoders or min(4, os.cpu_count() or 1)
+        return self.options.decoders or cores()
 
     def _batch(self) -> int:
         """Crops to gather. On the CPU a larger batch is no faster, and a video scored by itself has one answer."""
@@ -171,10 +170,12 @@ class Pipeline:
             for index in np.flatnonzero(people[number] != STRAY):
                 work.faces.append(_face(frames, number, found[number], int(index), int(people[number][index])))
                 self._cut(work, image, found[number], int(index), self.blend.mirror and number % 2 == 1)
+                if self.options.thumbnails:
+                    work.pictures.append(face_picture(image, found[number].boxes_xyxy[index]))
         work.info, work.looked = frames.info, len(frames.images)
         said = (frames.note, *evidence_notes(work.faces, work.looked, frames.info.frames), lone)
         work.note = "; ".join(part for part in said if part)
-        work.thumbnails = _thumbnails(frames, self.options.thumbnails)
+        work.thumbnails = thumbnails_of(frames, self.options.thumbnails)
 
     def _cut(self, work: _Work, image: Image, faces: FrameFaces, index: int, mirrored: bool) -> None:
         """One crop per CropSpec: members that look at the same crop share it."""
@@ -230,7 +231,7 @@ class Pipeline:
         if not work.faces:
             return known
         verdict = self._blend(work.plan).predict(logits, np.array([face.person for face in work.faces]))
-        return replace(
+        scored = replace(
             known,
             status="ok",
             prob_fake=verdict.prob_fake,
@@ -238,6 +239,7 @@ class Pipeline:
             faces=tuple(_with_logits(face, i, logits, verdict.faces) for i, face in enumerate(work.faces)),
             people=tuple(PersonResult(*person) for person in verdict.people),
         )
+        return replace(scored, closeups=closeups_of(scored, work.pictures))
 
 
 def make_pipeline(
@@ -254,21 +256,6 @@ def make_pipeline(
     names = None if blend is None else blend.members
     loaded_members = load_members(device, members, threads=threads, names=names)
     return Pipeline(Cascade(device, threads=threads), loaded_members, options, blend, device)
-
-
-def load_blend(members: Path = WEIGHTS_DIR, file: Path | None = None) -> Blend:
-    """The blend of a folder of members: `file`, else its blend.json, else equal weights of all.
-
-    Raises DfdcError when it names a member that is not there, or whose weights are others than those it was tuned with.
-    """
-    hashes = {card.name: card.sha256 for card in find_cards(members)}
-    if file is None and not (members / FILE).exists():
-        if not hashes:
-            raise DfdcError(f"{members} holds no member (a .safetensors with its .json); train one with: dfdc train")
-        return Blend.equal(sorted(hashes))
-    blend = Blend.read(file or members / FILE).needed()
-    blend.check(hashes)
-    return blend
 
 
 def _face(frames: Frames, number: int, faces: FrameFaces, index: int, person: int) -> ScoredFace:
@@ -289,21 +276,3 @@ def _with_logits(
 ) -> ScoredFace:
     mine = {name: float(values[index]) for name, values in logits.items()}
     return replace(face, logits=mine, prob_fake=float(prob_fake[index]))
-
-
-def _thumbnails(frames: Frames, count: int) -> tuple[Thumbnail, ...]:
-    """Up to `count` of the frames, evenly spread, as small JPEGs."""
-    if not count:
-        return ()
-    chosen = sorted({round(i) for i in np.linspace(0, len(frames.images) - 1, count)})
-    made = []
-    for i in chosen:
-        image = frames.images[i]
-        scale = min(1.0, THUMBNAIL_WIDTH / image.shape[1])
-        size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
-        small = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
-        ok, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])
-        if not ok:
-            raise RuntimeError(f"OpenCV could not encode a thumbnail of {size}")
-        made.append(Thumbnail(int(frames.indices[i]), float(frames.seconds[i]), data.tobytes(), scale))
-    return tuple(made)

@@ -9,17 +9,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.device import find_device
-from inference.decode.watchdog import DEFAULT_LIMITS, VideoLimits
+from ensemble.blend import Blend
+from faces.decode.watchdog import VideoLimits
+from inference.blends import load_blend
 from inference.outputs import to_json, write_probabilities
-from inference.pipeline import PredictOptions, load_blend, make_pipeline
+from inference.pipeline import PredictOptions, make_pipeline
 from inference.result import VideoResult
 from inference.run import Run, open_journal, predict_videos
 from inference.schedule.budget import make_scheduler
+from inference.verdict import Verdict, legend_of, verdict_of
 from inference.videos import gather_videos
+from models.backend import words_of
 from models.checkpoint import WEIGHTS_DIR
 
 # Frames per video that a report shows: one row of pictures on a wide screen.
 REPORT_THUMBNAILS = 8
+RUN_ON = "the members run on "  # begins a line of the log, by which `dfdc push` knows what a session had
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,12 @@ class PredictRequest:
     restart: bool = False  # throw away the journal of a run that was stopped
     max_fallback: float = 0.1  # share of videos, 0..1, that may get the prior
     members: Path = WEIGHTS_DIR  # folder of members
-    blend: Path | None = None  # a blend.json; the one beside the members without it
+    blend: Path | None = None  # a blend.json; one of those beside the members without it
+    competition: bool = False  # take the blend that is tuned for DFDC alone, not the one for videos from anywhere
     device: str = "auto"  # cuda, cpu or auto
     recursive: bool = False  # search folders inside the folders
     video_seconds: float | None = None  # of CPU, for decoding one video; by its length without it
-    on_result: Callable[[VideoResult], None] | None = None  # is called as each video is finished
+    on_result: Callable[[VideoResult, Verdict], None] | None = None  # is called as each video is finished
     started: float = field(default_factory=time.time)  # of time.time(): when the budget began to run
     command: Sequence[str] = ()  # the arguments of the command, which the report shows
 
@@ -52,6 +58,7 @@ class PredictResult:
 
     request: PredictRequest
     run: Run
+    blend: Blend  # that gave the probabilities
     videos: int  # that were found
 
     @property
@@ -60,12 +67,17 @@ class PredictResult:
         return self.run.fallback_share > self.request.max_fallback
 
     def table(self) -> str:
-        """A line per video: probability, status, name."""
-        return "\n".join(f"{r.prob_fake:.4f}  {r.status:<10}  {r.filename}" for r in self.run.results)
+        """A line per video, what is said of it with its grounds, and below them what the words are worth."""
+        lines = []
+        for result in self.run.results:
+            verdict = verdict_of(result, self.blend)
+            told = "; ".join(part for part in (verdict.grounds, verdict.unlike) if part)
+            lines.append(f"{result.prob_fake:.4f}  {verdict.kind:<13}  {result.filename}  ({told})")
+        return "\n".join([*lines, legend_of(self.blend)])
 
     def to_json(self) -> str:
         """The results for other programs."""
-        return to_json(self.run)
+        return to_json(self.run, self.blend)
 
     def summary(self) -> str:
         """What a reader wants to know of the run: files, seconds, plans, the videos without a prediction."""
@@ -95,16 +107,19 @@ def predict(request: PredictRequest) -> PredictResult:
     paths = gathered.videos
     for line in gathered.sentences():
         print(line, file=sys.stderr)
-    blend, device = load_blend(request.members, request.blend), find_device(request.device)
-    limits = DEFAULT_LIMITS if request.video_seconds is None else VideoLimits.fixed(request.video_seconds)
+    blend, device = load_blend(request.members, request.blend, request.competition), find_device(request.device)
+    limits = VideoLimits.of(request.video_seconds)
     thumbnails = REPORT_THUMBNAILS if request.report else 0
     options = PredictOptions(frames=request.frames or blend.frames, thumbnails=thumbnails, limits=limits)
     pipeline = make_pipeline(options, device, request.members, blend=blend)
+    print(f"{RUN_ON}{words_of(device)}", file=sys.stderr)
     scheduler = None
     if request.budget is not None:
         scheduler = make_scheduler(pipeline, len(paths), request.budget, request.reserve, request.started)
     journal = open_journal(pipeline, request.output, request.restart)
-    run = predict_videos(pipeline, paths, request.output, request.sample, journal, scheduler, request.on_result)
+    told = request.on_result
+    each = None if told is None else lambda result: told(result, verdict_of(result, blend))
+    run = predict_videos(pipeline, paths, request.output, request.sample, journal, scheduler, each)
     if request.probabilities:
         write_probabilities(request.probabilities, run.results)
     if request.report:
@@ -112,4 +127,4 @@ def predict(request: PredictRequest) -> PredictResult:
         from inference.report.page import write_report
 
         write_report(request.report, run.results, facts_of(pipeline, run, device, request.command))
-    return PredictResult(request, run, len(paths))
+    return PredictResult(request, run, blend, len(paths))

@@ -47,6 +47,16 @@ class Thumbnail:
 
 
 @dataclass(frozen=True)
+class Closeup:
+    """A picture of one face, for the report."""
+
+    second: float
+    person: int
+    prob_fake: float  # of this face alone
+    jpeg: bytes
+
+
+@dataclass(frozen=True)
 class VideoResult:
     """One row of the submission and why it says what it says."""
 
@@ -65,6 +75,7 @@ class VideoResult:
     seconds: dict[str, float] = field(default_factory=dict)  # stage, a key of inference.stages.NAMES -> wall clock
     looked: int = 0  # frames that were searched for faces; 0 in journals of older versions
     cpu: dict[str, float] = field(default_factory=dict)  # stage -> seconds of CPU, of all threads; cut videos have none
+    closeups: tuple[Closeup, ...] = ()  # of the faces that speak most for a fake
 
     @property
     def evidence(self) -> dict[str, float]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from common.cores import cores
 from inference.result import VideoResult
 
 SATURATED = 0.85  # share of all cores that counts as all: the system and the main thread take the rest
@@ -116,4 +116,4 @@ def profile(results: Sequence[VideoResult], wall: float, workers: int) -> Profil
     for each in ([result.seconds for result in results], [result.cpu for result in results]):
         stages = [stage for stage in NAMES if any(stage in values for values in each)]
         totals.append({stage: sum(values.get(stage, 0.0) for values in each) for stage in stages})
-    return Profile(wall, workers, os.cpu_count() or 1, *totals)
+    return Profile(wall, workers, cores(), *totals)

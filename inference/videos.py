@@ -80,6 +80,11 @@ def gather_videos(inputs: Sequence[Path], recursive: bool = False) -> Gathered:
     return Gathered(_named_once(found), skipped)
 
 
+def videos_below(folder: Path) -> list[Path]:
+    """The videos in a folder and in all folders inside it, whatever they are called, sorted within each folder."""
+    return [path for path in _entries(folder, recursive=True) if not _why_skipped(path)]
+
+
 def find_videos(inputs: Sequence[Path]) -> list[Path]:
     """The videos that `gather_videos` finds, without what it leaves out."""
     return gather_videos(inputs).videos

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from common.cores import cores
 from common.device import Device
-from common.engine import Engine, Precision, Recipe, Runner, half_precision, make_runner
+from common.engine import Engine, Precision, Recipe, Runner, half_precision, make_runner, pick_engine
 from common.errors import DfdcError
 from common.graphs import code_of
 from faces.crop import Image
@@ -80,3 +81,13 @@ def _compile(
     recipe = Recipe(lambda: load_member(card, folder), parts)
     run = make_runner(recipe, card.crop.size, device, cast(Precision, precision), engine, threads)
     return LoadedMember(card, run)
+
+
+def words_of(device: Device | torch.device, engine: Engine | None = None) -> str:
+    """What the members run on, for people: the GPU or the CPU's cores, the engine, and the precision on a GPU."""
+    engine = engine or pick_engine(device)
+    if device.type != "cuda":
+        return f"{cores()} CPU cores, {engine}"
+    import torch
+
+    return f"{torch.cuda.get_device_name(str(device))}, {engine}, {half_precision(device)}"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from common.cores import cores
 from serve.child import Child, ChildDied
 from serve.feed import Feed
 from serve.metrics import Metrics
@@ -45,7 +45,7 @@ class Dispatcher:
         self.settings, self.store, self.feed, self.metrics = settings, store, feed, metrics
         self.workers = [Worker(device) for device in settings.devices]
         # Videos in the hands of a worker: one for each of its decoders, and the one that is scored.
-        self.ahead = min(4, os.cpu_count() or 1) + 1
+        self.ahead = cores() + 1
 
     @property
     def healthy(self) -> bool:

@@ -12,7 +12,7 @@ SECONDS = 60.0  # for one header, the start of the process included: its imports
 
 
 class HeaderReader:
-    """One process of inference/decode/header.py, another after each that did not answer."""
+    """One process of faces/decode/header.py, another after each that did not answer."""
 
     def __init__(self) -> None:
         self._child: Child | None = None
@@ -48,7 +48,7 @@ class HeaderReader:
 
     async def _ask(self, path: Path) -> dict[str, Any]:
         if self._child is None:
-            self._child = await Child.start("inference.decode.header")
+            self._child = await Child.start("faces.decode.header")
         await self._child.send({"path": str(path)})
         return await self._child.receive()
 

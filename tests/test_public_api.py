@@ -77,6 +77,7 @@ def test_one_path_gives_one_prediction(detector, predictions, media):
     one = detector.predict(str(media / CLIPS[0]))
     assert (one.filename, one.status, one.prob_fake) == (CLIPS[0], "ok", predictions[0].prob_fake)
     assert len(one.people) == 1
+    assert one.verdict.sentence.startswith(one.verdict.kind.capitalize())
     table = one.to_frame()
     assert len(table) == len(one.faces) == FRAMES
     assert {"first", "second", "left", "person", "prob_fake"} <= set(table.columns)
@@ -89,6 +90,7 @@ def test_several_keep_their_order_and_make_tables(predictions):
     table = predictions.to_frame()
     assert table["filename"].tolist() == list(CLIPS)
     assert table["faces"].tolist() == [len(each.faces) for each in predictions]
+    assert table["verdict"].tolist() == [each.verdict.kind for each in predictions]
     assert len(predictions.people) == table["people"].sum()
     assert predictions.faces["filename"].value_counts().to_dict() == dict(zip(CLIPS, table["faces"], strict=True))
     assert repr(predictions[:1]) == "Predictions(1 videos, 1 ok)"
@@ -107,6 +109,7 @@ def test_a_video_that_cannot_be_read_is_a_prediction(detector, tmp_path):
     several = detector.predict(tmp_path)
     assert [(each.status, each.prob_fake) for each in several] == [("unreadable", 0.5)]
     assert "broken.mp4" in several[0].reason
+    assert several[0].verdict.kind == "cannot say"
     assert several.faces.empty
     assert several[0].to_frame().empty
 

@@ -24,7 +24,7 @@ from models.checkpoint import DRIFT_LIMIT, Card, load_member, save_member
 from models.registry import get_member
 from train.checkpoint import BEST
 from train.data.dataset import FaceDataset
-from train.data.table import groups_sha256
+from train.data.table import group_digests, groups_sha256
 from train.validate import score_alone
 
 if TYPE_CHECKING:
@@ -182,6 +182,8 @@ def _provenance(run: Trainer, data_name: str) -> dict[str, Any]:
         "faces": len(data.train),
         "fold": data.fold,
         "groups_sha256": groups_sha256(data.train),
+        "groups": group_digests(data.train),
+        "held_out_groups": group_digests(data.val),
         "start": run.start,
         "init": run.learnt,
         "config": dataclasses.asdict(run.config),

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import DfdcError
-from common.files import atomic_path, sha256_of, write_text
+from common.files import atomic_path, link_file, sha256_of
+from common.storage import Folder
 from train.checkpoint import BEST, LAST, PREVIOUS
 
 POINTER = "latest.json"
@@ -36,16 +37,11 @@ class Mirror:
     """
 
     def __init__(self, url: str) -> None:
-        import fsspec
-
         try:
-            self.fs, self.root = fsspec.core.url_to_fs(url)
-        except (ImportError, ValueError) as error:
-            raise ValueError(
-                f"--mirror {url}: {error}; s3:// needs the package s3fs, gs:// gcsfs, hf:// huggingface_hub"
-            ) from error
-        self.url = url
-        self._local = "file" in ([self.fs.protocol] if isinstance(self.fs.protocol, str) else self.fs.protocol)
+            self.folder = Folder(url)
+        except ValueError as error:
+            raise ValueError(f"--mirror {error}") from error
+        self.url, self.fs, self.root = url, self.folder.fs, self.folder.root
         self._worker: threading.Thread | None = None
         self._waiting: tuple[Path, int] | None = None  # the staged files of the newest save, and its step
         self._lock = threading.Lock()
@@ -94,7 +90,7 @@ class Mirror:
         staged = Path(tempfile.mkdtemp(dir=folder, prefix=".mirror.", suffix=".tmp"))
         for name in FILES:
             if (folder / name).exists():
-                _link(folder / name, staged / name)
+                link_file(folder / name, staged / name)
         with self._lock:
             if self._waiting is not None:
                 shutil.rmtree(self._waiting[0])
@@ -145,7 +141,7 @@ class Mirror:
                 self.fs.put_file(str(path), self._path(target))
         # A run that went back to an older state overwrites what was ahead of it.
         states = [{"step": step, "files": described}, *(s for s in before if s["step"] < step)][:KEPT]
-        self._write_pointer(json.dumps({"states": states}, indent=1))
+        self.folder.write(POINTER, json.dumps({"states": states}, indent=1).encode())
         kept = {file["object"] for state in states for file in state["files"].values()}
         for old in there - kept:
             with contextlib.suppress(FileNotFoundError):
@@ -162,22 +158,8 @@ class Mirror:
             raise DfdcError(f"{self.url}/{POINTER} cannot be read: {error}") from error
         return states
 
-    def _write_pointer(self, text: str) -> None:
-        if self._local:
-            write_text(Path(self._path(POINTER)), text)  # a local put is no single act, a rename is
-        else:
-            self.fs.pipe_file(self._path(POINTER), text.encode())
-
     def _path(self, name: str) -> str:
-        return f"{self.root.rstrip('/')}/{name}"
-
-
-def _link(source: Path, target: Path) -> None:
-    """A second name for a file, which keeps its bytes when the first is replaced; a copy where there are no links."""
-    try:
-        target.hardlink_to(source)
-    except OSError:
-        shutil.copyfile(source, target)
+        return self.folder.path(name)
 
 
 def _step_of(folder: Path) -> int | None:

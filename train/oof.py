@@ -16,9 +16,11 @@ from tqdm import tqdm
 from common.engine import Engine
 from common.errors import DfdcError
 from common.files import atomic_path
-from ensemble.table import DEGRADATION, NEEDED, TRUTH
+from ensemble.read import NEEDED
+from ensemble.table import DEGRADATION, FACE_PIXELS, TRUTH
 from faces.store import CropStore
 from models.backend import LoadedMember, load_members
+from models.checkpoint import find_cards
 from models.registry import TIGHT
 from train.augment.degrade import assign_degradations
 from train.data.coverage import check_coverage
@@ -148,16 +150,25 @@ def score_holdout(
         DfdcError: there is no member, or one is damaged or gives a logit that is not finite.
     """
     rows = source.held_out(fold)
-    parts, notes = [], []
-    for loaded in load_members(device, folder, engine):
-        name, learnt = loaded.card.name, learnt_from(loaded.card, source.table, set(source.store.index))
-        if learnt is None:
-            notes.append(f"{name}: its card does not say which faces it was trained on; it may have seen these")
-        else:
-            _refuse_overlap(name, learnt, rows)
-            notes += _in_sample(name, learnt, rows)
-        parts.append(_score(loaded, source, rows, "val" if fold is None else fold, flip, degraded))
+    notes = _check_unseen(folder, source, rows)  # before any network is loaded
+    parts = [
+        _score(loaded, source, rows, "val" if fold is None else fold, flip, degraded)
+        for loaded in load_members(device, folder, engine)
+    ]
     return ScoredTable(pd.concat(parts, ignore_index=True), tuple(notes))
+
+
+def _check_unseen(folder: Path, source: Source, rows: pd.DataFrame) -> list[str]:
+    """Refuse members that were trained on groups among these rows; return what a reader should know of the others."""
+    notes = []
+    for card in find_cards(folder):
+        learnt = learnt_from(card, source.table, set(source.store.index))
+        if learnt is None:
+            notes.append(f"{card.name}: its card does not say which faces it was trained on; it may have seen these")
+        else:
+            _refuse_overlap(card.name, learnt, rows)
+            notes += _in_sample(card.name, learnt, rows)
+    return notes
 
 
 def score_oof(
@@ -254,7 +265,18 @@ def _score(
             "fold": str(fold),
         }
     )[list(COLUMNS)]
+    if (pixels := _face_pixels(rows)) is not None:
+        table[FACE_PIXELS] = pixels
     return table if kinds is None else table.assign(**{DEGRADATION: kinds})
+
+
+def _face_pixels(rows: pd.DataFrame) -> pd.Series | None:
+    """How wide the detector's box is in the frame, where the labels tell: by boxes, or by the width of ready crops."""
+    if {"box_x0", "box_x1"} <= set(rows):
+        return (pd.to_numeric(rows["box_x1"]) - pd.to_numeric(rows["box_x0"])).round(1)
+    if "original_width" in rows:
+        return (pd.to_numeric(rows["original_width"]) / (1 + 2 * TIGHT.margin)).round(1)
+    return None
 
 
 def _logits(loaded: LoadedMember, faces: FaceDataset, flip: bool) -> NDArray[np.float64]:

@@ -14,6 +14,9 @@ from models.pretrained import load_start
 from models.registry import Member
 from train.config import TrainConfig
 
+# What a card says of the groups behind a member.
+LEARNT = ("fold", "groups_sha256", "groups", "held_out_groups", "init")
+
 
 def start_of(backbone: nn.Module, member: Member, config: TrainConfig) -> tuple[str, dict[str, Any]]:
     """Fill a network with what a run starts from.
@@ -59,5 +62,7 @@ def _from_member(backbone: nn.Module, member: Member, path: Path) -> tuple[str, 
         )
     backbone.load_state_dict(load_member(card, path.parent).backbone.state_dict())
     return f"member {card.name} (sha256 {card.sha256[:12]})", {"member": card.name, "sha256": card.sha256} | {
-        key: card.training[key] for key in ("fold", "groups_sha256", "init") if key in card.training
+        key: card.training[key]
+        for key in ("fold", "groups_sha256", "groups", "held_out_groups", "init")
+        if key in card.training
     }

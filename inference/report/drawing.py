@@ -11,6 +11,7 @@ from itertools import groupby
 
 from common.html import number
 from inference.result import ScoredFace, Thumbnail, VideoResult
+from inference.verdict import clock, person_name
 
 BINS = 20  # of the histogram over 0..1: each is 0.05 wide
 PERSON_STYLES = 6  # .p0 to .p5 in common/html/style.css; a seventh person looks like the first
@@ -116,7 +117,16 @@ def picture_of(result: VideoResult, thumbnail: Thumbnail) -> Picture:
     faces = [face for face in result.faces if face.frame == thumbnail.frame]
     boxes = [box for face in faces if (box := _box(face, result))]
     jpeg = base64.b64encode(thumbnail.jpeg).decode("ascii")
-    return Picture(width, height, number(thumbnail.second, 1, " s"), thumbnail.frame, jpeg, boxes)
+    return Picture(width, height, clock(thumbnail.second), thumbnail.frame, jpeg, boxes)
+
+
+def telling_pictures(result: VideoResult) -> list[tuple[str, str]]:
+    """The closeups of a video as the page embeds them: a caption and base64 of the JPEG each."""
+    name = (lambda one: f"{person_name(one.person)}, ") if len(result.people) > 1 else (lambda _: "")
+    return [
+        (f"{name(one)}{clock(one.second)}: {number(one.prob_fake, 2)}", base64.b64encode(one.jpeg).decode("ascii"))
+        for one in result.closeups
+    ]
 
 
 def _box(face: ScoredFace, result: VideoResult) -> Box | None:
@@ -132,7 +142,7 @@ def _box(face: ScoredFace, result: VideoResult) -> Box | None:
 
 def _face_words(face: ScoredFace) -> str:
     found = f"found by {face.detector} at {number(face.score, 2)}"
-    return f"person {face.person}, {number(face.second, 1)} s: P(fake) {number(face.prob_fake, 3)}, {found}"
+    return f"{person_name(face.person)}, {clock(face.second)}: P(fake) {number(face.prob_fake, 3)}, {found}"
 
 
 def chart_of(result: VideoResult) -> Chart | None:
@@ -144,7 +154,7 @@ def chart_of(result: VideoResult) -> Chart | None:
     ends = [second for second in (result.duration, *(face.second for face in faces)) if math.isfinite(second)]
     span = max(ends) if max(ends) > 0 else 1.0  # one frame of a video without duration still needs an axis
     curves = [_curve(list(group), span) for _, group in groupby(faces, key=lambda face: face.person)]
-    ticks = [(at, f"{span * at / 100:.1f}") for at in (0, 25, 50, 75, 100)]
+    ticks = [(at, clock(span * at / 100)) for at in (0, 25, 50, 75, 100)]
     return Chart(len(faces), span, number(result.prob_fake, 3), 100 - percent(result.prob_fake), curves, ticks)
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import shlex
 from collections.abc import Sequence
 
 from common.device import Device
-from common.engine import pick_engine
 from inference.pipeline import Pipeline
 from inference.report.run_section import RunFacts
 from inference.run import Run
+from models.backend import words_of
 
 STATED = ("torch", "openvino", "timm", "av", "opencv-python-headless", "numpy")
 
@@ -25,11 +24,6 @@ def facts_of(pipeline: Pipeline, run: Run, device: Device, arguments: Sequence[s
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    where = f"{os.cpu_count()} CPU cores"
-    if device.type == "cuda":
-        import torch
-
-        where = torch.cuda.get_device_name(str(device))
     return RunFacts(
         title="P(fake) of each video",
         members=tuple(loaded.card.name for loaded in pipeline.loaded_members),
@@ -37,8 +31,9 @@ def facts_of(pipeline: Pipeline, run: Run, device: Device, arguments: Sequence[s
         wall_seconds=run.seconds,
         profile=run.profile,
         plans=run.plans,
-        device=f"{where}, {pick_engine(device)}",
+        device=words_of(device),
         versions=versions,
         clip=pipeline.blend.clip,
+        blend=pipeline.blend,
         command=shlex.join(["dfdc", *arguments]),
     )

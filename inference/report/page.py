@@ -10,10 +10,19 @@ from typing import Any
 
 from common.files import write_text
 from common.html import Cell, Table, number, render
-from inference.report.drawing import PERSON_STYLES, chart_of, histogram_of, picture_of, probability_bar
+from ensemble.blend import Blend
+from inference.report.drawing import (
+    PERSON_STYLES,
+    chart_of,
+    histogram_of,
+    picture_of,
+    probability_bar,
+    telling_pictures,
+)
 from inference.report.run_section import RunFacts, plan_table, run_facts, time_table
 from inference.result import PRIOR, PersonResult, VideoResult
 from inference.stages import COLUMNS
+from inference.verdict import legend_of, person_name, verdict_of
 
 
 def write_report(path: Path, results: Sequence[VideoResult], run: RunFacts, max_sections: int = 300) -> None:
@@ -43,7 +52,8 @@ def write_report(path: Path, results: Sequence[VideoResult], run: RunFacts, max_
         histogram=histogram_of([result.prob_fake for result in results if result.status == "ok"]),
         stages=stages,
         stage_names=COLUMNS,
-        videos=[_video(result, run.members) for result in ordered],
+        videos=[_video(result, run.members, run.blend) for result in ordered],
+        legend=legend_of(run.blend),
         sections=min(max_sections, len(ordered)),
         prior=PRIOR,
         time=time_table(run.profile),
@@ -54,19 +64,19 @@ def write_report(path: Path, results: Sequence[VideoResult], run: RunFacts, max_
     write_text(path, page)
 
 
-def render_section(result: VideoResult, members: Sequence[str]) -> str:
+def render_section(result: VideoResult, members: Sequence[str], blend: Blend) -> str:
     """Make the section of one video as a page of its own, in the form that it has in the report.
 
     Args:
         result: of the video.
         members: of the ensemble, in the order in which they are listed.
+        blend: which gave the probability.
 
     Returns:
         The page's HTML; its only <article> is the section.
     """
-    return render(
-        "inference/report/one.html.j2", title=result.filename, video=_video(result, members), index=0, prior=PRIOR
-    )
+    video = _video(result, members, blend)
+    return render("inference/report/one.html.j2", title=result.filename, video=video, index=0, prior=PRIOR)
 
 
 def _rank(result: VideoResult) -> tuple[bool, float]:
@@ -89,10 +99,12 @@ def _headline(results: Sequence[VideoResult], run: RunFacts) -> list[tuple[str, 
     ]
 
 
-def _video(result: VideoResult, members: Sequence[str]) -> Mapping[str, Any]:
+def _video(result: VideoResult, members: Sequence[str], blend: Blend) -> Mapping[str, Any]:
     """What the table and the section of a video show."""
     return {
         "result": result,
+        "verdict": verdict_of(result, blend),
+        "telling": telling_pictures(result),
         "bar": probability_bar(result.prob_fake),
         "pictures": [picture_of(result, thumbnail) for thumbnail in result.thumbnails],
         "chart": chart_of(result),
@@ -114,7 +126,7 @@ def _evidence(result: VideoResult, members: Sequence[str]) -> list[tuple[str, Ta
 
 def _person_row(who: PersonResult) -> tuple[Cell, str, str]:
     stroke = f"p{who.person % PERSON_STYLES}"
-    return Cell(f"person {who.person}", stroke=stroke), str(who.frames), number(who.prob_fake, 3)
+    return Cell(person_name(who.person), stroke=stroke), str(who.frames), number(who.prob_fake, 3)
 
 
 def _member_rows(result: VideoResult, members: Sequence[str]) -> list[tuple[str, str, str]]:

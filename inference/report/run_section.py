@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.html import Table, number
+from ensemble.blend import Blend
 from inference.schedule.scheduler import Change
 from inference.stages import NAMES, Profile
 
@@ -23,6 +24,7 @@ class RunFacts:
     clip: tuple[float, float]  # the lowest and the highest prob_fake that the blend gives
     command: str
     profile: Profile  # where the time went
+    blend: Blend  # which says what a probability is worth
     plans: tuple[Change, ...] = ()  # of a run with a budget
 
 

@@ -40,7 +40,7 @@ def stage_members(source: Path, target: Path, blend_file: Path | None = None) ->
         DfdcError: a file is missing, or is not its card's.
     """
     from ensemble.blend import FILE
-    from inference.pipeline import load_blend
+    from inference.blends import load_blend
     from models.checkpoint import find_cards
 
     blend = load_blend(source, blend_file)

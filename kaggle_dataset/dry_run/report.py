@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.cores import cores
 from common.files import write_text
 from common.html import Cell, Table, render
 from inference.schedule.duration import clock
@@ -71,7 +71,7 @@ class DryRunReport:
 
     def render(self) -> str:
         """A short table for people."""
-        each, cores = HOURS / PLANNED, os.cpu_count()
+        each, count = HOURS / PLANNED, cores()
         lines = [
             f"dry run of {self.id}: passed",
             f"kept apart     {self.apart}",
@@ -86,7 +86,7 @@ class DryRunReport:
             *(_row(result) for result in self.passages),
             "",
             *(_forecast(n, self.forecast(n)) for n in FORECASTS),
-            f"Start + N times a video, as measured on this machine ({cores} cores). Kaggle's is another one.",
+            f"Start + N times a video, as measured on this machine ({count} cores). Kaggle's is another one.",
         ]
         return "\n".join(lines)
 
@@ -104,7 +104,7 @@ def write_report(path: Path, report: DryRunReport) -> None:
             "kaggle_dataset/dry_run/report.html.j2",
             title=f"Dry run of {report.id}: passed",
             cards=[_card(videos, report.forecast(videos)) for videos in FORECASTS],
-            cores=os.cpu_count(),
+            cores=cores(),
             runs=Table(head, [_cells(result) for result in report.passages], "numbers", "runs of the kernel"),
             facts=_facts(report),
         ),

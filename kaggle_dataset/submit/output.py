@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -13,6 +14,8 @@ from kaggle_dataset.submit.polling import CALL, Timer, ask
 
 SUBMISSION = "submission.csv"
 TEMPORARY = ".fetch-"
+# Lines of `dfdc predict` in a log that say what a session ran on and how it went.
+TELLING = re.compile(r"the members run on |plan at |not predicted: |\d+ videos, |the GPU |.* of the rows are the prior")
 LINES = 15  # of a log, in an error
 ONLY = rf"^{SUBMISSION.replace('.', '[.]')}$"  # the working folder of a kernel may hold 20 GB
 
@@ -115,3 +118,18 @@ def _text(log: str) -> str:
         return "".join(str(event["data"]) for event in json.loads(log))
     except (ValueError, TypeError, KeyError):
         return log
+
+
+def session_of(log: Path) -> tuple[list[str], bool]:
+    """Read out of a session's log what it ran on and how it went.
+
+    Args:
+        log: as `fetch` has kept it.
+
+    Returns:
+        The telling lines in their order (device, plans, seconds a video, videos without a prediction), and whether the
+        members ran on the CPU.
+    """
+    text = _text(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else ""
+    lines = [line.strip() for line in re.split(r"[\r\n]+", text) if TELLING.match(line.strip())]
+    return lines, any(line.startswith("the members run on") and "CPU cores" in line for line in lines)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,19 +11,15 @@ from pathlib import Path
 from common.errors import DfdcError
 from common.files import lock_file
 from inference.schedule.duration import clock
-from kaggle_dataset.submit.kaggle_client import Answer, Kaggle, KaggleTimeout, NotSignedIn
+from kaggle_dataset.submit.faults import Kind, fault_of, reason, refusal, stays
+from kaggle_dataset.submit.kaggle_client import Answer, Kaggle, KaggleTimeout
 
 Say = Callable[[str], None]
 
 CALL = 120.0  # seconds that one command of the CLI may take; it has no time limits of its own
 LONGEST = 300.0  # seconds between two questions when Kaggle has failed many times in a row
-# The CLI often prints only Kaggle's message, without the status code. What is not known to stay is asked again.
-STAYS = re.compile(r"\b40[134]\b|was denied|not found|unauthenticated|unauthorized|forbidden", re.IGNORECASE)
-SIGNED_OUT = re.compile(r"\b401\b|unauthenticated|unauthorized", re.IGNORECASE)
-
-
-class Refused(DfdcError):  # noqa: N818
-    """Kaggle said no, and asking again will not help."""
+# A failure of which nobody knows what it means is asked again so often. Each pause is longer than the one before.
+UNKNOWN_TRIES = 3
 
 
 class Timer:
@@ -60,7 +55,8 @@ class Timer:
 def ask(kaggle: Kaggle, timer: Timer, *arguments: str) -> Answer:
     """Run a command that changes nothing until it succeeds.
 
-    What may pass (5xx, 429, no connection, no answer) is tried again; what stays is not.
+    What may pass (5xx, 429, no connection, no answer) is tried again until the deadline; what stays is not, and what
+    nobody knows UNKNOWN_TRIES times.
 
     Args:
         kaggle: the client.
@@ -70,49 +66,27 @@ def ask(kaggle: Kaggle, timer: Timer, *arguments: str) -> Answer:
     Raises:
         DfdcError: the deadline has come.
         NotSignedIn: the credentials are not accepted.
-        Refused: there is no permission, or no such thing.
+        NotThere: there is no such thing, or this account must not see it.
+        Refused: Kaggle said no to something else.
     """
-    failures = 0
+    failures = unknown = 0
+    kind: Kind
     while True:
         try:
             answer = kaggle(*arguments, timeout=CALL)
         except KaggleTimeout as error:
-            problem = str(error)
+            problem, kind = str(error), "passes"
         else:
             if answer.code == 0:
                 return answer
             problem = reason(answer)
-            if stays(answer):
+            kind = fault_of(answer).kind
+            unknown += kind == "unknown"
+            if stays(answer) or unknown >= UNKNOWN_TRIES:
                 raise refusal(f"kaggle {' '.join(arguments[:2])}", answer)
-        failures += 1
+        # A server that is down is given time; of an answer that nobody knows the user is to hear within a minute.
+        failures += kind == "passes"
         timer.pause(f"Kaggle does not answer: {problem}", failures)
-
-
-def reason(answer: Answer) -> str:
-    """The line that says why a command failed: the last of stderr (the others are a traceback), else of stdout."""
-    lines = (answer.err.strip() or answer.out.strip() or f"exit code {answer.code}").splitlines()
-    return lines[-1].strip()[:500]
-
-
-def stays(answer: Answer) -> bool:
-    """Whether a failed command would fail again in the same way: refused by Kaggle, or not understood by the CLI."""
-    return answer.code == 2 or bool(STAYS.search(reason(answer)))
-
-
-def refusal(what: str, answer: Answer) -> Refused | NotSignedIn:
-    """Make the error of something that Kaggle refused, with what the user can do.
-
-    Args:
-        what: was asked for.
-        answer: of the client.
-    """
-    why = reason(answer)
-    if SIGNED_OUT.search(why):
-        return NotSignedIn(f"{what}: {why}; make a new token at https://www.kaggle.com/settings/api")
-    return Refused(
-        f"{what}: {why}; check that the name is right, that the token is of an account that may do this, and that the "
-        f"competition's rules are accepted"
-    )
 
 
 @contextlib.contextmanager

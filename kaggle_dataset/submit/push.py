@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import tempfile
@@ -12,14 +11,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from common.errors import DfdcError
-from common.files import sha256_of, write_text
+from common.files import write_text
 from kaggle_dataset.bundle.checks import KERNEL_METADATA
+from kaggle_dataset.submit.faults import NotThere, Refused, reason, refusal, stays
 from kaggle_dataset.submit.kaggle_client import Answer, Kaggle, KaggleTimeout, NotSignedIn
-from kaggle_dataset.submit.output import SUBMISSION, fetch, fetch_log
-from kaggle_dataset.submit.polling import CALL, Refused, Say, Timer, alone, ask, reason, refusal, stays
+from kaggle_dataset.submit.kernel_folder import check_metadata, content_hash, wants_gpu
+from kaggle_dataset.submit.output import SUBMISSION, fetch, fetch_log, session_of
+from kaggle_dataset.submit.polling import CALL, Say, Timer, alone, ask
 
 STATE = "push.json"  # beside the kernel's folder: what a killed push left behind
-REF = re.compile(r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]{5,}")
 SUCCESS = re.compile(r"^Kernel version (\d+) successfully pushed\.\s+Please check progress at (\S+)", re.MULTILINE)
 REFUSAL = re.compile(r"^Kernel push error: *(.*)", re.MULTILINE)
 INVALID = re.compile(r"^The following are not valid (\w+ sources) .*?: *(.*)$", re.MULTILINE)
@@ -38,6 +38,7 @@ class Pushed:
     version: int  # 0 of a dry run
     url: str
     submission: Path  # fetched and validated
+    on_cpu: bool = False  # a GPU was asked for, and the members ran on the CPU
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,10 @@ def push(
             raise
         submission = fetch(sent.ref, output, kaggle, timer, sample, most_prior)
         _write(state, replace(sent, phase="done"))
-    return Pushed(sent.ref, sent.version, sent.url, submission)
+    lines, on_cpu = session_of(output / f"{sent.ref.split('/')[1]}.log")
+    for line in lines:
+        say(f"session: {line}")
+    return Pushed(sent.ref, sent.version, sent.url, submission, on_cpu and wants_gpu(kernel))
 
 
 def last_push(kernel: Path) -> tuple[str, int]:
@@ -124,43 +128,16 @@ def last_push(kernel: Path) -> tuple[str, int]:
     return sent.ref, sent.version
 
 
-def check_metadata(kernel: Path) -> str:
-    """The ref that a kernel's folder is pushed as; ValueError for metadata that would not do what is meant."""
-    path = kernel / KERNEL_METADATA
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        ref, code = str(values["id"]), kernel / str(values["code_file"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no kernel metadata with id and code_file ({error}); first: dfdc build") from error
-    if not REF.fullmatch(ref):
-        raise ValueError(f"{path}: id {ref!r} is not owner/slug with a slug of at least 5 characters")
-    if not code.is_file():
-        raise ValueError(f"{path}: the code_file {code} is not there")
-    if values.get("kernel_type") != "script":
-        raise ValueError(f"{path}: kernel_type is {values.get('kernel_type')!r}; only a script can be compared again")
-    if values.get("enable_internet") is not False:
-        raise ValueError(f"{path}: enable_internet must be false; left out, the client turns the internet on")
-    if values.get("model_sources"):
-        raise ValueError(
-            f"{path}: model_sources {values['model_sources']} cannot be verified, the client does not tell when Kaggle "
-            f"leaves one out; put the weights into the dataset"
-        )
-    return ref
-
-
-def content_hash(folder: Path) -> str:
-    """SHA-256 over names and contents of the files in a folder."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    listing = [(path.relative_to(folder).as_posix(), sha256_of(path)) for path in files]
-    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
-
-
 def _sent_before(kernel: Path, ref: str, state: Path, kaggle: Kaggle, timer: Timer, adopt: int | None) -> Sent | None:
     """The push of this content that an earlier run has made; None where there was none, or it did not arrive."""
     content = content_hash(kernel)
     if adopt is not None:
-        if not _has(kernel, f"{ref}/{adopt}", kaggle, timer):
-            raise ValueError(f"version {adopt} of {ref} has another script than {kernel}; look at its page again")
+        # Of a version by number Kaggle shows the client no script (403), so the latest is compared.
+        if not _has(kernel, ref, kaggle, timer):
+            raise ValueError(
+                f"the latest version of {ref} has another script than {kernel}: version {adopt} is not it, or there is "
+                f"one after it; look at {_page(ref)} again, or make another version: dfdc push --anew"
+            )
         sent = Sent(content, "pushed", time.time(), ref, adopt, _page(ref))
         _write(state, sent)
         return sent
@@ -238,12 +215,12 @@ def _refuse_arrived(kernel: Path, ref: str, state: Path, kaggle: Kaggle, timer: 
 
 
 def _has(kernel: Path, ref: str, kaggle: Kaggle, timer: Timer) -> bool:
-    """Whether Kaggle has the script that is in the folder. ref: owner/slug (the latest) or owner/slug/version."""
+    """Whether the latest version of ref, owner/slug, has the script that is in the folder."""
     code = kernel / str(json.loads((kernel / KERNEL_METADATA).read_text(encoding="utf-8"))["code_file"])
     with tempfile.TemporaryDirectory() as folder:
         try:
             ask(kaggle, timer, "kernels", "pull", ref, "-p", folder)
-        except Refused:
+        except NotThere:
             # No such kernel: Kaggle says 403 or 404.
             return False
         texts = [path.read_text(encoding="utf-8") for path in Path(folder).iterdir()]

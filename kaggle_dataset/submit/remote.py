@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import DfdcError
+from kaggle_dataset.submit.faults import NotThere
 from kaggle_dataset.submit.kaggle_client import Kaggle
-from kaggle_dataset.submit.polling import Refused, Timer, ask
+from kaggle_dataset.submit.polling import Timer, ask
 
 IDLE = {"ready", "failed"}  # statuses in which nothing is being processed
 
@@ -39,7 +40,7 @@ class Remote:
         try:
             values = ask(self.kaggle, self.timer, "datasets", "status", self.ref, "--format", "json").json()
             seen = RemoteState(str(values["status"]), int(values["current_version_number"] or 0))
-        except Refused:
+        except NotThere:
             return None
         except (KeyError, TypeError, ValueError) as error:
             raise DfdcError(f"kaggle datasets status {self.ref} is not understood ({error!r})") from error
@@ -68,7 +69,7 @@ class Remote:
             target = ("-f", name, "-p", folder, "-o", "-q")
             try:
                 ask(self.kaggle, self.timer, "datasets", "download", f"{self.ref}/{version}", *target)
-            except Refused:
+            except NotThere:
                 return None
             # Kaggle is free to send a file zipped, and the client leaves it so.
             for path in (Path(folder) / name, Path(folder) / f"{name}.zip"):

@@ -13,10 +13,11 @@ from typing import Any
 from common.errors import DfdcError
 from common.files import sha256_of
 from inference.schedule.duration import clock
+from kaggle_dataset.submit.faults import Refused, reason, refusal, stays
 from kaggle_dataset.submit.kaggle_client import Kaggle, KaggleTimeout, NotSignedIn
 from kaggle_dataset.submit.ledger import Entry, read_ledger, record, timestamp
 from kaggle_dataset.submit.output import SUBMISSION
-from kaggle_dataset.submit.polling import CALL, Refused, Say, Timer, alone, ask, reason, refusal, stays
+from kaggle_dataset.submit.polling import CALL, Say, Timer, alone, ask
 
 BLEND = "blend.json"  # in the dataset, beside the manifest
 COMPETITION = "deepfake-detection-challenge"

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from common.errors import DfdcError
 from kaggle_dataset.bundle.checks import MANIFEST
+from kaggle_dataset.submit.faults import Refused, reason, refusal, stays
 from kaggle_dataset.submit.kaggle_client import Answer, Kaggle, KaggleTimeout
-from kaggle_dataset.submit.polling import Refused, Say, Timer, reason, refusal, stays
+from kaggle_dataset.submit.polling import Say, Timer
 from kaggle_dataset.submit.remote import Remote, RemoteState
 from kaggle_dataset.submit.staged_dataset import Staged, read_staged
 from kaggle_dataset.submit.upload_state import Record, UploadState

@@ -24,8 +24,46 @@ def test_every_option_of_train_exists(name):
     assert {"--fold", "--crops", "--labels", "-o"} <= used <= known
 
 
-def test_slurms_script_is_a_script():
-    assert subprocess.run(["bash", "-n", str(DEPLOY / "train.slurm")], check=False).returncode == 0
+@pytest.mark.parametrize("name", ["extract.slurm", "sky-extract.yaml", "rayjob.yaml"])
+def test_every_option_of_units_exists(name):
+    text = (DEPLOY / name).read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if "dfdc " in line]
+    seen = set()
+    for line in lines:
+        for command, rest in re.findall(r"dfdc (plan|run-units|merge)\b([^;|\n]*)", line):
+            known = {option for p in get_command(dfdc.app).commands[command].params for option in p.opts}
+            assert set(re.findall(r"\s(-{1,2}[a-z][a-z-]*)", rest)) <= known
+            seen.add(command)
+    assert seen == {"plan", "run-units", "merge"}
+
+
+def test_ray_runs_one_image_with_a_token_and_a_fixed_number_of_workers():
+    job = yaml.safe_load((DEPLOY / "rayjob.yaml").read_text(encoding="utf-8"))
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    cluster = job["spec"]["rayClusterSpec"]
+    workers = cluster["workerGroupSpecs"]
+    pods = [group["template"]["spec"] for group in (cluster["headGroupSpec"], *workers)]
+    containers = [pod["containers"][0] for pod in pods]
+    assert len({container["image"] for container in containers}) == 1
+    assert all({"name": "RAY_AUTH_MODE", "value": "token"} in container["env"] for container in containers)
+    assert all(group["minReplicas"] == group["replicas"] == group["maxReplicas"] for group in workers)
+    pinned = (DEPLOY.parent / "requirements-dev.txt").read_text(encoding="utf-8")
+    assert f"ray=={cluster['rayVersion']} " in pinned
+
+
+def test_the_job_of_an_array_gives_each_task_its_share():
+    task = yaml.safe_load((DEPLOY / "sky-extract.yaml").read_text(encoding="utf-8"))
+    assert task["resources"]["use_spot"] is True and '--shard "$SHARD"' in task["run"]
+    script = (DEPLOY / "extract.slurm").read_text(encoding="utf-8")
+    stub = script.replace("source .venv/bin/activate", "").replace("exec dfdc", "echo dfdc")
+    array = {"SLURM_ARRAY_TASK_ID": "5", "SLURM_ARRAY_TASK_COUNT": "4", "SLURM_ARRAY_TASK_MIN": "2"}
+    done = subprocess.run(["bash", "-c", stub, "job", "/run"], check=False, capture_output=True, text=True, env=array)
+    assert done.stdout == "dfdc run-units /run --shard 3/4\n"
+
+
+def test_slurms_scripts_are_scripts():
+    for name in ("train.slurm", "extract.slurm"):
+        assert subprocess.run(["bash", "-n", str(DEPLOY / name)], check=False).returncode == 0
     text = (DEPLOY / "train.slurm").read_text(encoding="utf-8")
     assert "#SBATCH --requeue" in text and "-eq 75" in text
 

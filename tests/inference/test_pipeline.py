@@ -12,8 +12,9 @@ from ensemble.convex import Mix
 from faces.detect import NO_FACES, Cascade, FrameFaces
 from faces.track import STRAY
 from faces.video import decode
-from inference.outputs import to_json, write_probabilities
-from inference.pipeline import Pipeline, PredictOptions, load_blend, make_pipeline
+from inference.blends import load_blend
+from inference.outputs import PROBABILITIES, to_json, write_probabilities
+from inference.pipeline import Pipeline, PredictOptions, make_pipeline
 from inference.run import predict_videos
 from inference.videos import find_videos
 from tests.inference.bad_videos import make_bad_videos
@@ -153,8 +154,10 @@ def test_probabilities_lose_no_video_and_no_face(bad_run, tmp_path):
     run, _ = bad_run
     write_probabilities(tmp_path / "p.csv", run.results)
     table = pd.read_csv(tmp_path / "p.csv")
-    assert list(table.columns) == ["filename", "member", "frame", "person", "logit", "status"]
+    assert list(table.columns) == list(PROBABILITIES)
     assert set(table["filename"]) == {r.filename for r in run.results}
+    wide = [face.box_xyxy[2] - face.box_xyxy[0] for r in run.results for face in r.faces for _ in face.logits]
+    np.testing.assert_allclose(table["face_pixels"].dropna(), wide, atol=0.051)
     assert len(table.dropna()) == 2 * sum(len(r.faces) for r in run.results)
 
 
@@ -169,10 +172,10 @@ def test_a_sample_submission_gives_names_and_order(media, pipeline, tmp_path, ca
     assert "1 videos are not named" in capsys.readouterr().err
 
 
-def test_json_has_every_video(bad_run):
+def test_json_has_every_video(bad_run, pipeline):
     import json
 
-    read = json.loads(to_json(bad_run[0]))
+    read = json.loads(to_json(bad_run[0], pipeline.blend))
     assert len(read["videos"]) == 17
     assert read["fallback_share"] == pytest.approx(7 / 17, abs=1e-4)
 

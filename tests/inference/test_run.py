@@ -26,6 +26,7 @@ from inference.schedule.planner import Planner
 from inference.schedule.plans import Plan, make_plans
 from inference.schedule.scheduler import BudgetScheduler
 from inference.submission import write_submission
+from inference.verdict import verdict_of
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -252,5 +253,5 @@ def test_what_is_finished_is_in_the_file_when_the_user_stops(tmp_path):
         predict_videos(Stopping(), [tmp_path / "a.mp4", tmp_path / "b.mp4"], output, on_result=told.append)
     assert output.read_text() == "filename,label\na.mp4,0.125000\nb.mp4,0.500000\n"
     assert [result.filename for result in told] == ["a.mp4"]
-    line = json.loads(to_json_line(told[0]))
+    line = json.loads(to_json_line(told[0], verdict_of(told[0], Stopping.blend)))
     assert (line["prob_fake"], line["faces"], line["seconds"]) == (0.125, [], {})

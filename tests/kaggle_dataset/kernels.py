@@ -3,6 +3,8 @@
 import hashlib
 import json
 
+from tests.kaggle_dataset.service import RefusedError
+
 REF = "alice/dfdc-ensemble"
 OUTPUT = b"filename,label\na.mp4,0.25\nb.mp4,0.75\nc.mp4,0.625\n"
 # Long: on a busy machine the client takes seconds to start. Only tests of the deadline ever come to it.
@@ -42,12 +44,13 @@ def write_manifest(folder, **blend):
 
 
 def answer_pulls(service):
-    """Teach the stand-in to show a kernel's source, the latest or that of a version, as `kaggle kernels pull` asks."""
+    """Teach the stand-in to show a kernel's latest source, as `kaggle kernels pull` asks: a version has none."""
 
     def on_get_kernel(ask, _):
         slug, _, version = ask["kernelSlug"].partition("/")
-        versions = service._kernel({**ask, "kernelSlug": slug})["versions"]
-        saved = versions[int(version or len(versions)) - 1]
+        if version:
+            raise RefusedError(403, "Permission 'kernels.get' was denied")
+        saved = service._kernel(ask)["versions"][-1]
         blob = {"source": saved["text"], "language": "python", "kernelType": "script", "slug": slug}
         return {"blob": blob, "metadata": {"ref": f"{ask['userName']}/{slug}"}}
 

@@ -23,6 +23,7 @@ def desk(fake_kaggle, blended, tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     hurried = SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: time.sleep(min(seconds, 0.05)))
     monkeypatch.setattr("kaggle_dataset.submit.polling.time", hurried)
+    monkeypatch.setattr(cli.kaggle, "can_ask", lambda: True)
     dry_runs = []
 
     def dry_run(folder, *_):
@@ -133,3 +134,28 @@ def test_a_dry_run_that_fails_stops_all_that_follows(desk, monkeypatch):
 def test_what_is_no_other_dataset(desk, text):
     done = desk.run("build", *desk.common[:4], "--other", text)
     assert "owner/slug=bytes" in str(done.exception)
+
+
+def test_a_look_alone_builds_and_sends_nothing(desk, tmp_path):
+    done = desk.run("ship", *desk.common, "--check", "--competition", "https://www.kaggle.com/c/some-competition")
+    assert done.exit_code == 0, done.output
+    assert "signed in as" in done.output
+    assert "some-competition" in done.output
+    assert (count(desk), desk.dry_runs) == ([0, 0, 0, 0], [])
+    assert not (tmp_path / "build" / "last").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--owner", "Alice", "--yes"), "--owner alice"),
+        (("--competition", "--help-me", "--yes"), "no name of a competition"),
+        ((), "give --yes"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_built(desk, tmp_path, monkeypatch, more, words):
+    monkeypatch.setattr(cli.kaggle, "can_ask", lambda: False)
+    done = desk.run("ship", *desk.common, *more)
+    assert done.exit_code != 0
+    assert words in f"{done.output}{done.exception}"
+    assert not (tmp_path / "build" / "last").exists()

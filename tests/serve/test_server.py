@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from common.errors import DfdcError
-from inference.decode.header import look
+from faces.decode.header import look
 from serve.settings import Settings
 from serve.store import Store
 from tests.media import write_video

@@ -1,7 +1,5 @@
 """A run is copied away from its machine whole or not at all, and goes on from the copy."""
 
-import importlib
-import itertools
 import json
 import threading
 
@@ -12,8 +10,6 @@ from common.errors import DfdcError
 from tests.waiting import wait_until
 from train.checkpoint import TENSORS, RunState, read_latest, write_checkpoint
 from train.mirror import POINTER, Mirror
-
-NUMBERS = itertools.count()
 
 
 def state(step):
@@ -31,26 +27,8 @@ def step_of(folder):
 
 
 @pytest.fixture(params=["file", "s3"])
-def url(request, tmp_path, monkeypatch):
-    if request.param == "file":
-        yield f"file://{tmp_path}/mirror"
-        return
-    server = pytest.importorskip("moto.server", reason="requirements-dev.txt has moto and s3fs")
-    pytest.importorskip("s3fs")
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    host, port = running.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    s3fs = importlib.import_module("s3fs")
-    s3fs.S3FileSystem.clear_instance_cache()
-    bucket = f"bucket-{next(NUMBERS)}"  # moto keeps what it holds for as long as the process lives
-    s3fs.S3FileSystem().mkdir(bucket)
-    yield f"s3://{bucket}/runs/one"
-    s3fs.S3FileSystem.clear_instance_cache()
-    running.stop()
+def url(request, tmp_path):
+    return f"{request.getfixturevalue('bucket')}/runs/one" if request.param == "s3" else f"file://{tmp_path}/mirror"
 
 
 @pytest.fixture

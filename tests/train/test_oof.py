@@ -17,7 +17,7 @@ from faces.store import CropStore
 from models.checkpoint import Card, load_member, read_card, save_member
 from models.network import build_backbone
 from models.registry import TIGHT
-from train.data.table import groups_sha256
+from train.data.table import group_digests, groups_sha256
 from train.oof import COLUMNS, Source, check_ending, score_holdout, score_oof, write_table
 
 CPU = torch.device("cpu")
@@ -206,6 +206,18 @@ def test_a_fold_that_a_member_was_trained_on_is_refused(place, runs):
         score_holdout(runs[0], source(place), CPU, 1, flip=False, engine="torch")
     assert "in-sample" in score_holdout(runs[0], source(place), CPU, 0, flip=False, engine="torch").notes[0]
     assert not score_holdout(runs[0], source(place), CPU, -1, flip=False, engine="torch").notes
+
+
+def test_a_table_that_no_member_was_trained_with_is_scored_and_shared_groups_refused(place, table, tmp_path):
+    """What was learnt is known group by group: another data set is not taken for an overlap, nor the reverse."""
+    learnt = pd.DataFrame({"group": ["x1", "x2", "g7"]})
+    card = make_member(tmp_path, "one")
+    said(tmp_path, card, fold="val", groups=group_digests(learnt[:2]), held_out_groups=group_digests(learnt[2:]))
+    assert "one: calibrated on these" in score_holdout(tmp_path, source(place), CPU, None, False, "torch").notes[0]
+    said(tmp_path, card, fold="val", groups=group_digests(learnt), held_out_groups="")
+    (tmp_path / "one.safetensors").write_bytes(b"damaged")  # the check comes before any network is loaded
+    with pytest.raises(ValueError, match="one was trained on 1 of the groups to score, the first is 'g7'"):
+        score_holdout(tmp_path, source(place), CPU, None, False, "torch")
 
 
 def test_faces_of_one_video_are_counted_where_the_table_does_not(place, table, member_folder, tmp_path):

@@ -5,12 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import multiprocessing
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,19 +15,23 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from common.cores import cores
 from common.errors import DfdcError
 from common.files import atomic_path, lock_file, write_text
 from faces.crop import CropSpec
+from faces.decode.decoder import Decoder
+from faces.decode.watchdog import VideoLimits
 from faces.detect import Cascade
 from models.registry import MEMBERS
-from train.data.extract_shard import Shard, start_worker, work, write_shard
-from train.data.extract_video import ExtractOptions
+from train.data.extract_pool import make_shards
+from train.data.extract_shard import Shard, ShardSetup, write_shard
+from train.data.extract_video import EXTRACT_LIMITS, ExtractOptions
 from train.data.families import components
 from train.data.metadata import Video, read_videos
 
 PLAN = "plan.json"
 PLAN_VERSION = 1
-STATUSES = ("ok", "no_face", "unreadable", "missing", "unlabelled")
+STATUSES = ("ok", "no_face", "unreadable", "timed_out", "crashed", "missing", "unlabelled")
 SHOWN = 10  # names that the summary lists per status
 
 
@@ -52,11 +52,6 @@ class ExtractSummary:
         return "\n".join([*lines, f"all of them with reasons: {self.folder / 'videos.csv'}"])
 
 
-def default_workers() -> int:
-    """Return the number of cores that this process may use: one worker for each."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def member_specs() -> tuple[CropSpec, ...]:
     """Return the crops of all members, each once."""
     return tuple(dict.fromkeys(member.crop for member in MEMBERS.values()))
@@ -73,13 +68,16 @@ class ExtractRequest:
     labels: Path | None = None  # CSV filename,label[,original] instead of metadata.json
     workers: int | None = None  # processes; None: one per core; 0: none but this one
     skip: tuple[str, ...] = ()  # names of videos to set aside
+    limits: VideoLimits = EXTRACT_LIMITS  # what decoding one video may take
 
 
 def extract_for_members(request: ExtractRequest) -> ExtractSummary:
     """Cut faces so that every member can be trained on the crops; errors as those of `extract`."""
     options = dataclasses.replace(request.options, specs=(*request.options.specs, *member_specs()))
-    workers = default_workers() if request.workers is None else request.workers
-    return extract(request.inputs, request.output, options, request.labels, request.device, workers, request.skip)
+    workers = cores() if request.workers is None else request.workers
+    return extract(
+        request.inputs, request.output, options, request.labels, request.device, workers, request.skip, request.limits
+    )
 
 
 def extract(
@@ -90,6 +88,7 @@ def extract(
     device: torch.device | None = None,
     workers: int = 1,
     skip: Sequence[str] = (),
+    limits: VideoLimits = EXTRACT_LIMITS,
 ) -> ExtractSummary:
     """Make the shards that are not there yet, then index.csv (a row per face) and videos.csv (a row per video).
 
@@ -99,15 +98,16 @@ def extract(
         options: what decides the bytes.
         labels: a CSV with filename, label and, as far as known, original, instead of metadata.json.
         device: where the detectors run; the CPU by default.
-        workers: processes; 0 works in this one.
+        workers: processes, each with one that decodes; 0 works in this one.
         skip: names of videos to set aside.
+        limits: what decoding one video may take; one that takes more is a row of videos.csv that says so.
 
     Returns:
         What was made, and the videos by status.
 
     Raises:
         ValueError: wrong inputs, or `output` was begun with others or other options.
-        DfdcError: a worker died, another run is at work there, or no video shows a face.
+        DfdcError: workers cannot be started, another run is at work there, or no video shows a face.
     """
     device = device or torch.device("cpu")
     videos = read_videos(inputs, labels)
@@ -121,12 +121,15 @@ def extract(
         todo = [shard for shard in shards if not shard.index(output).exists()]
         done = sum(len(shard.videos) for shard in shards) - sum(len(shard.videos) for shard in todo)
         with tqdm(total=len(videos), initial=done, desc="videos", unit="video") as bar:
-            if workers and todo:
-                _run_pool(todo, output, options, frozenset(skip), device, workers, bar)
+            aside = dict.fromkeys(skip, ("unreadable", "set aside with --skip"))
+            setup = ShardSetup(output, options, device, aside, limits)
+            if workers:
+                make_shards(todo, setup, workers, bar)
             elif todo:
-                detector = Cascade(device, threads=1)
-                for shard in todo:
-                    write_shard(shard, output, options, detector, frozenset(skip), bar.update)
+                with contextlib.closing(Decoder(limits)) as decoder:
+                    detector = Cascade(device, threads=1)
+                    for shard in todo:
+                        write_shard(shard, setup, decoder, detector, lambda _: bar.update())
         return _merge(output, shards)
 
 
@@ -239,47 +242,6 @@ def _remove_leftovers(output: Path, shards: Sequence[Shard]) -> None:
         if not shard.index(output).exists():
             shard.tar(output).unlink(missing_ok=True)
             shard.table(output).unlink(missing_ok=True)
-
-
-def _run_pool(
-    todo: Sequence[Shard],
-    output: Path,
-    options: ExtractOptions,
-    skip: frozenset[str],
-    device: torch.device,
-    workers: int,
-    bar: tqdm[Any],
-) -> None:
-    # Not forked: OpenCV and OpenVINO hang in a child that inherits their threads.
-    context = multiprocessing.get_context("spawn")
-    stop, count = context.Event(), context.Value("l", 0)
-    begin = bar.n
-    arguments = (output, options, skip, str(device), stop, count)
-    pool = ProcessPoolExecutor(max(1, min(workers, len(todo))), context, start_worker, arguments)
-    try:
-        waiting = {pool.submit(work, shard) for shard in todo}
-        while waiting:
-            finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-            bar.update(begin + count.value - bar.n)
-            for future in finished:
-                future.result()
-    except BrokenProcessPool as error:
-        raise DfdcError(_death(output, todo)) from error
-    except KeyboardInterrupt as error:
-        raise DfdcError(f"stopped; the same command goes on from {output}") from error
-    finally:
-        stop.set()
-        pool.shutdown(cancel_futures=True)
-
-
-def _death(output: Path, todo: Sequence[Shard]) -> str:
-    """Which videos may be to blame for a worker's death."""
-    marks = [shard.mark(output) for shard in todo if shard.mark(output).exists()]
-    at = ", ".join(mark.read_text(encoding="utf-8") for mark in marks) or "none yet"
-    return (
-        f"a worker process died (a crash in a library, or too little memory); videos being worked on: {at}. Run the "
-        "same command again to go on; when it dies at the same video again, set that one aside with --skip NAME"
-    )
 
 
 def _merge(output: Path, shards: Sequence[Shard]) -> ExtractSummary:

@@ -8,8 +8,8 @@ import os
 import signal
 import tarfile
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from multiprocessing import parent_process
 from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
@@ -21,16 +21,25 @@ import torch
 
 from common.errors import DfdcError
 from common.files import atomic_path
+from faces.decode.decoder import Decoder
+from faces.decode.watchdog import VideoLimits
+from faces.decode.worker import Decoded, Job
 from faces.detect import Cascade, Detector
 from train.data.extract_video import (
+    EXTRACT_LIMITS,
     INDEX_COLUMNS,
     VIDEO_COLUMNS,
+    Decodes,
     Extracted,
     ExtractOptions,
     FacesInVideo,
     extract_video,
+    set_aside,
 )
 from train.data.metadata import Video
+
+# Names of videos that are not looked at -> their status and reason.
+Aside = Mapping[str, tuple[str, str]]
 
 
 class StopRequestedError(DfdcError):
@@ -66,18 +75,29 @@ class Shard:
         return folder / f".{self.name}.now"
 
 
+@dataclass(frozen=True)
+class ShardSetup:
+    """What is the same for all shards of a run."""
+
+    folder: Path
+    options: ExtractOptions
+    device: torch.device
+    aside: Aside = field(default_factory=dict)
+    limits: VideoLimits = EXTRACT_LIMITS
+
+
 def write_shard(
     shard: Shard,
-    folder: Path,
-    options: ExtractOptions,
+    setup: ShardSetup,
+    decoder: Decodes,
     detector: Detector,
-    skip: frozenset[str] = frozenset(),
-    tick: Callable[[], None] = lambda: None,
+    tick: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Make a shard's three files; each appears whole or not at all, the index last.
 
-    skip: names of videos that are set aside unread. tick is called before each video, and may raise to end the work.
+    tick is called with the name of each video before it is looked at, and may raise to end the work.
     """
+    folder = setup.folder
     rows: list[dict[str, Any]] = []
     videos: list[dict[str, Any]] = []
     seen: dict[str, FacesInVideo | None] = {}
@@ -86,9 +106,9 @@ def write_shard(
         tarfile.open(temporary, "w", format=tarfile.GNU_FORMAT) as tar,
     ):
         for video in shard.videos:
-            tick()
+            tick(video.filename)
             shard.mark(folder).write_text(video.filename, encoding="utf-8")
-            out = _extract(video, options, detector, seen, skip)
+            out = _extract(video, setup, decoder, detector, seen)
             seen[video.filename] = out.seen
             videos.append(out.row)
             for row, data in out.faces:
@@ -100,17 +120,11 @@ def write_shard(
 
 
 def _extract(
-    video: Video,
-    options: ExtractOptions,
-    detector: Detector,
-    seen: dict[str, FacesInVideo | None],
-    skip: frozenset[str],
+    video: Video, setup: ShardSetup, decoder: Decodes, detector: Detector, seen: dict[str, FacesInVideo | None]
 ) -> Extracted:
-    if video.filename not in skip:
-        return extract_video(video, options, detector, seen.get(video.original))
-    out = extract_video(replace(video, path=None), options, detector, None)
-    out.row |= {"status": "unreadable", "reason": "set aside with --skip"}
-    return out
+    if video.filename in setup.aside:
+        return set_aside(video, *setup.aside[video.filename])
+    return extract_video(video, setup.options, decoder, detector, seen.get(video.original))
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -129,48 +143,55 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]
 
 @dataclass
 class Worker:
-    """What a process needs for any shard: networks are loaded once."""
+    """What a process needs for any shard: networks are loaded once, and one decoder serves all of its videos."""
 
-    folder: Path
-    options: ExtractOptions
-    skip: frozenset[str]
+    setup: ShardSetup
     detector: Detector
+    decoder: Decoder
     stop: Event
     count: Synchronized[int]  # videos begun by all workers
 
-    def tick(self) -> None:
+    def tick(self, _: str) -> None:
         """Before each video: heed the stop, count."""
-        if self.stop.is_set():
-            raise StopRequestedError("stopped")
+        self.heed()
         with self.count.get_lock():
             self.count.value += 1
+
+    def heed(self) -> None:
+        """Raise StopRequestedError when the run was told to stop."""
+        if self.stop.is_set():
+            raise StopRequestedError("stopped")
+
+    def decode(self, job: Job) -> Decoded:
+        """Decode a video. One that was cut because the run stops is no result."""
+        decoded = self.decoder.decode(job)
+        self.heed()
+        return decoded
 
 
 _worker: list[Worker] = []
 
 
-def start_worker(
-    folder: Path,
-    options: ExtractOptions,
-    skip: frozenset[str],
-    device: str,
-    stop: Event,
-    count: Synchronized[int],
-) -> None:
+def start_worker(setup: ShardSetup, stop: Event, count: Synchronized[int]) -> None:
     """Make this process a worker: one thread, deaf to Ctrl-C (the parent says when to stop), gone with its parent."""
+    become_child()
+    detector, decoder = Cascade(setup.device, threads=1), Decoder(setup.limits, closing=stop)
+    _worker[:] = [Worker(setup, detector, decoder, stop, count)]
+
+
+def become_child() -> None:
+    """Make this process one of many that a parent has started and ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    _worker[:] = [Worker(folder, options, skip, Cascade(torch.device(device), threads=1), stop, count)]
 
 
 def work(shard: Shard) -> None:
     """Make one shard in a worker."""
     worker = _worker[0]
-    if worker.stop.is_set():
-        raise StopRequestedError("stopped")
-    write_shard(shard, worker.folder, worker.options, worker.detector, worker.skip, worker.tick)
+    worker.heed()
+    write_shard(shard, worker.setup, worker, worker.detector, worker.tick)
 
 
 def _leave_with_parent() -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import cv2
 import numpy as np
@@ -15,14 +14,16 @@ from numpy.typing import NDArray
 
 from common.errors import DfdcError
 from faces.crop import Boxes, CropSpec, Image, Rect, inside, reach
+from faces.decode.watchdog import VideoLimits
+from faces.decode.worker import Decoded, Job
 from faces.detect import Detector, FrameFaces
 from faces.track import STRAY, track
-from faces.video import Frames, VideoError, decode, probe
+from faces.video import Frames
 from train.data.metadata import Video
 from train.data.table import BOX_COLUMNS, PLACE_COLUMNS, POINT_COLUMNS
 
-# What libraries raise over damaged media beside VideoError; each is listed with its reason, never passed over.
-DAMAGE = (OSError, MemoryError, OverflowError, ValueError)
+# All frames of ten seconds of 1080p take 2 GB, and the decoder as much again while it hands them over.
+EXTRACT_LIMITS = VideoLimits(memory=8 << 30)
 ALL_FRAMES = 2**31 - 1
 ImageFormat = Literal["jpg", "png"]
 
@@ -63,6 +64,13 @@ class ExtractOptions:
             raise ValueError(f"margin {self.margin} must be 0 to 10 of the box's side")
 
 
+class Decodes(Protocol):
+    """What decodes a video: `faces.decode.decoder.Decoder` does so in a process of its own."""
+
+    def decode(self, job: Job) -> Decoded:
+        """The frames, or why there are none."""
+
+
 @dataclass(frozen=True, eq=False)
 class FacesInVideo:
     """Who is where in the frames of a video: what a fake takes over from its original."""
@@ -97,28 +105,39 @@ class Extracted:
 
 
 def extract_video(
-    video: Video, options: ExtractOptions, detector: Detector, original: FacesInVideo | None
+    video: Video, options: ExtractOptions, decoder: Decodes, detector: Detector, original: FacesInVideo | None
 ) -> Extracted:
     """Decode, find the faces (or take the original's, where it fits and has any), cut and encode them.
 
-    A video that is missing, broken or shows nobody is a row that says so, never an exception.
+    A video that is missing, broken or shows nobody, or that its decoder does not survive, is a row that says so, never
+    an exception.
     """
-    out = Extracted(dict.fromkeys(VIDEO_COLUMNS, "") | facts_of(video) | {"faces": 0, "frames": 0, "people": 0})
+    out = _empty(video)
     if video.path is None:
         return _ended(out, "missing", "the metadata names it, but no file is there")
     if not video.known:
         return _ended(out, "unlabelled", "the file is there, but has no label")
-    try:
-        out.row["md5"] = md5_of(video.path)
-        frames = decode(video.path, _wanted(video.path, options), threads=1)
-    except VideoError as error:
-        return _ended(out, "unreadable", str(error).removeprefix(f"{video.path}: "))
-    except DAMAGE as error:
-        return _ended(out, "unreadable", f"{type(error).__name__}: {error}")
+    wanted = ALL_FRAMES if options.every_frame else options.frames
+    job = Job(str(video.path), wanted, options.fps, most_bytes=None, md5=True)
+    decoded = decoder.decode(job)
+    if decoded.outcome == "crashed":  # the system may have ended it for want of memory, and has some now
+        decoded = decoder.decode(job)
+    out.row["md5"], frames = decoded.md5, decoded.frames
+    if frames is None:
+        return _ended(out, decoded.outcome, decoded.reason.removeprefix(f"{video.path}: "))
     borrowed = original if original is not None and original.count and original.fits(frames) else None
     out.seen = borrowed or look(frames, detector)
     out.row["boxes_from"] = "original" if borrowed else "own"
     return _cut_all(out, out.seen, frames, options)
+
+
+def set_aside(video: Video, status: str, reason: str) -> Extracted:
+    """Return the row of a video that is not looked at."""
+    return _ended(_empty(video), status, reason)
+
+
+def _empty(video: Video) -> Extracted:
+    return Extracted(dict.fromkeys(VIDEO_COLUMNS, "") | facts_of(video) | {"faces": 0, "frames": 0, "people": 0})
 
 
 def facts_of(video: Video) -> dict[str, str]:
@@ -145,28 +164,9 @@ def window_around(box_xyxy: Boxes, points_xy: Boxes, options: ExtractOptions, wi
     return inside((min(left), min(top), max(right), max(bottom)), width, height)
 
 
-def md5_of(path: Path) -> str:
-    """Hex MD5 of a file's bytes: it tells exact copies apart from look-alikes, nothing more."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
 def _ended(out: Extracted, status: str, reason: str) -> Extracted:
     out.row |= {"status": status, "reason": reason}
     return out
-
-
-def _wanted(path: Path, options: ExtractOptions) -> int:
-    """How many frames to ask for."""
-    if options.every_frame:
-        return ALL_FRAMES
-    if options.fps is None:
-        return options.frames
-    info = probe(path)
-    seconds = info.frames / info.fps if info.fps else info.duration
-    if not seconds:
-        raise VideoError(f"{path}: its length is unknown, so --fps cannot be kept; use --frames or --every-frame")
-    return max(1, round(seconds * options.fps))
 
 
 def _cut_all(out: Extracted, seen: FacesInVideo, frames: Frames, options: ExtractOptions) -> Extracted:

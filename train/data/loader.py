@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from common.cores import cores
 from common.errors import DfdcError
 from train.data.dataset import FaceDataset
 from train.data.sampler import PairedSampler
@@ -91,8 +92,7 @@ def default_workers(device: torch.device, processes: int = 1) -> int:
         device: on the CPU the training itself wants the cores, and one loader is enough.
         processes: training processes on this machine, which share its cores.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // processes) if device.type == "cuda" else 1
+    return max(1, cores() // processes) if device.type == "cuda" else 1
 
 
 def start_forkserver() -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from common.labels import read_labels
 from models.checkpoint import Card
-from train.data.table import HOLDOUT, groups_sha256
+from train.data.table import HOLDOUT, groups_sha256, known_groups
 
 # What cards call a run that was validated on the rows whose split is "val"; the second stands in older ones.
 SPLIT_FOLDS = ("val", "rows whose split is not val")
@@ -63,7 +63,8 @@ def learnt_from(card: Card, table: pd.DataFrame, present: set[str]) -> LearntFro
         The groups; None when the card does not tell.
 
     Raises:
-        ValueError: the card's hash belongs to other training groups than the table's.
+        ValueError: a card of an earlier version, which has a hash of all training groups and not of each, belongs to
+            another table.
     """
     own = _learnt(card, table, present)
     if own is None or not (init := card.training.get("init")):
@@ -78,6 +79,11 @@ def learnt_from(card: Card, table: pd.DataFrame, present: set[str]) -> LearntFro
 
 def _learnt(card: Card, table: pd.DataFrame, present: set[str]) -> LearntFrom | None:
     """As `learnt_from`, of the run alone that the card is of."""
+    if "groups" in card.training:
+        return LearntFrom(
+            known_groups(card.training["groups"], table), known_groups(card.training["held_out_groups"], table), True
+        )
+    # Older cards do not say which groups: the hash of all of them has to be that of the table's.
     fold = card.training.get("fold")
     if isinstance(fold, int) and "fold" in table:
         train, held = ~table["fold"].isin((fold, HOLDOUT)), table["fold"] == fold

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 
 import pandas as pd
@@ -21,6 +22,39 @@ HOLDOUT = -1
 
 # What the column `split` may hold: trained on, validated on, left alone.
 SPLITS = ("train", "val", "test")
+
+
+DIGEST = 5  # bytes of a group's digest: among 20,000 groups of a training, one in 50 million others is mistaken
+
+
+def group_digests(table: pd.DataFrame) -> str:
+    """Return what tells whether a table had a group, without its name.
+
+    Returns:
+        Base64 of the sorted first bytes of the SHA-256 of each group's name, DIGEST bytes each.
+    """
+    return base64.b64encode(b"".join(sorted(set(map(_digest, set(table["group"])))))).decode("ascii")
+
+
+def known_groups(digests: str, table: pd.DataFrame) -> frozenset[str]:
+    """Find the groups of a table that another one had.
+
+    Args:
+        digests: of `group_digests`, of the other table.
+        table: has a column group.
+
+    Raises:
+        ValueError: the text is not that of `group_digests`.
+    """
+    packed = base64.b64decode(digests, validate=True)
+    if len(packed) % DIGEST:
+        raise ValueError(f"{len(packed)} bytes of digests are not a multiple of {DIGEST}")
+    seen = {packed[at : at + DIGEST] for at in range(0, len(packed), DIGEST)}
+    return frozenset(group for group in set(table["group"]) if _digest(group) in seen)
+
+
+def _digest(group: str) -> bytes:
+    return hashlib.sha256(group.encode()).digest()[:DIGEST]
 
 
 def groups_sha256(table: pd.DataFrame) -> str:

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite1 on made fakes alone, closer than mnv1_blend: a second opinion on blending from another backbone."""
+"""EfficientNet-Lite1 on made fakes alone, closer than mnv1_blend: another backbone for the same question."""
 
 from train.config import TrainConfig
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from ensemble.blend import Blend
 from inference.report.page import write_report
 from inference.report.run_section import RunFacts
 from inference.result import PersonResult, ScoredFace, Status, Thumbnail, VideoResult
@@ -27,6 +28,7 @@ RUN = RunFacts(
     device="cpu",
     versions={"torch": "2.11.0", "numpy": "2.4.6"},
     clip=(0.02, 0.98),
+    blend=Blend.equal(["lite0", "lite1"]),
     command='dfdc predict "a b" --report <here>',
     profile=Profile(
         10.0, 2, 2, {"decode": 18.0, "detect": 2.0, "judge": 3.0}, {"decode": 9.0, "detect": 3.5, "judge": 5.0}

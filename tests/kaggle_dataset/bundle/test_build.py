@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from common.errors import DfdcError
 from common.files import sha256_of, write_text
 from ensemble.blend import Blend
-from inference.pipeline import load_blend
+from inference.blends import load_blend
 from kaggle_dataset.bundle.build import ROOT, build, source_tree
 from kaggle_dataset.bundle.members import stage_members
 from kaggle_dataset.bundle.options import Address, BuildOptions

@@ -98,3 +98,42 @@ def test_rows_are_those_of_the_sample(tmp_path):
     (tmp_path / "sample.csv").write_text("filename,label\na,0.5\nb,0.5\nc,0.5\n")
     with pytest.raises(DfdcError, match="does not name the 3 expected videos"):
         check(tmp_path / "s.csv", tmp_path / "sample.csv", 0.1)
+
+
+def log_of(device):
+    said = [
+        f"the members run on {device}", "100%|####| 4/4", "plan at 3 s, 4000 videos to start: 32 frames, all members",
+        "4000 videos, 1.31 s each; written: submission.csv", "bound by decoding",
+    ]  # fmt: skip
+    return json.dumps([{"stream_name": "stderr", "time": 1.0, "data": f"{line}\n"} for line in said])
+
+
+@pytest.mark.parametrize(
+    ("device", "gpu", "on_cpu"),
+    [
+        ("Tesla T4, torch, f16", True, False),
+        ("4 CPU cores, openvino", True, True),
+        ("4 CPU cores, torch", False, False),
+    ],
+)
+def test_a_session_tells_what_it_ran_on(desk, device, gpu, on_cpu):
+    metadata = desk.kernel / "kernel-metadata.json"
+    metadata.write_text(json.dumps({**json.loads(metadata.read_text()), "enable_gpu": gpu}))
+    desk.set(kernel_log=log_of(device))
+    told = []
+    assert desk.push(say=told.append).on_cpu is on_cpu
+    assert [line for line in told if line.startswith("session: ")] == [
+        f"session: the members run on {device}",
+        "session: plan at 3 s, 4000 videos to start: 32 frames, all members",
+        "session: 4000 videos, 1.31 s each; written: submission.csv",
+    ]
+
+
+def test_the_lines_are_those_that_predict_writes(tmp_path):
+    """What one side writes and the other looks for are two texts: they must not part."""
+    from inference.predict import RUN_ON
+    from kaggle_dataset.submit.output import session_of
+
+    (tmp_path / "plain.log").write_text(f"{RUN_ON}2 CPU cores, openvino\n")
+    assert session_of(tmp_path / "plain.log") == ([f"{RUN_ON}2 CPU cores, openvino"], True)
+    assert session_of(tmp_path / "gone.log") == ([], False)

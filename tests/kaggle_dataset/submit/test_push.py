@@ -5,7 +5,7 @@ import json
 import pytest
 
 from common.errors import DfdcError
-from kaggle_dataset.submit.polling import Refused
+from kaggle_dataset.submit.faults import Refused
 from kaggle_dataset.submit.push import last_push, push
 from tests.kaggle_dataset.kernels import OUTPUT, QUICK, REF, write_kernel
 

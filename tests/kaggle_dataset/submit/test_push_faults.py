@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import DfdcError
+from kaggle_dataset.submit.faults import Refused
 from kaggle_dataset.submit.kaggle_client import NotSignedIn
-from kaggle_dataset.submit.polling import Refused
 from kaggle_dataset.submit.push import STATE
 from tests.kaggle_dataset.kernels import REF
 from tests.waiting import LIMIT
@@ -98,7 +98,7 @@ def test_a_push_whose_answer_is_lost_is_not_repeated(desk, fault):
 def test_a_version_with_another_script_is_not_adopted(desk):
     desk.push()
     (desk.kernel / "start.py").write_text("print('other')\n")
-    with pytest.raises(ValueError, match=f"version 1 of {REF} has another script"):
+    with pytest.raises(ValueError, match=f"the latest version of {REF} has another script"):
         desk.push(adopt=1)
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from common.errors import DfdcError
 from common.files import sha256_of
+from kaggle_dataset.submit.faults import Refused
 from kaggle_dataset.submit.kaggle_client import NotSignedIn
 from kaggle_dataset.submit.ledger import read_ledger, record
-from kaggle_dataset.submit.polling import Refused
 from kaggle_dataset.submit.push import last_push, push
 from kaggle_dataset.submit.submit import COMPETITION, SETTLE, describe, submit
 from tests.kaggle_dataset.kernels import OUTPUT, QUICK, REF, write_kernel, write_manifest

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import DfdcError
+from kaggle_dataset.submit.faults import Refused
 from kaggle_dataset.submit.kaggle_client import NotSignedIn
-from kaggle_dataset.submit.polling import Refused
 from kaggle_dataset.submit.upload import Uploaded, UploadTiming, upload
 from tests.kaggle_dataset.staging import REF, files_of
 from tests.waiting import LIMIT, StoppedClock, wait_until

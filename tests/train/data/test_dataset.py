@@ -221,3 +221,24 @@ def test_seams_lie_where_a_fake_differs_from_its_real_however_both_are_turned(fa
             outside.extend(change[seams < 0.01])
     assert len(inside) > 50 and len(outside) > 50
     assert np.mean(inside) > 3 * np.mean(outside)
+
+
+def test_seams_are_turned_with_the_picture(faces, monkeypatch):
+    """A blend on one side of the picture: flipped with it, or the network would learn to look on the wrong side."""
+    image, mask = np.full((64, 64, 3), 40, dtype=np.uint8), np.zeros((64, 64), dtype=np.float32)
+    image[6:26, 4:24], mask[6:26, 4:24] = 220, 1
+    monkeypatch.setattr("train.data.dataset.make_fake", lambda *_: (image.copy(), cv2.blur(mask, (5, 5))))
+    store, table = faces
+    reals = table[table["target"] == 0].reset_index(drop=True)
+    meshes = make_meshes(list(reals["face"]), size=64, radius=12)
+    config = TrainConfig("tiny", made_fakes=True, same_augment=True, seams=1.0)
+    spec = dataclasses.replace(TIGHT, size=64)
+    dataset = FaceDataset(store, with_made_fakes(reals, meshes), spec, TIGHT, config, meshes=meshes)
+    sides = set()
+    for dataset.epoch in range(16):
+        crop, _, seams = dataset[len(reals)]
+        bright = np.argwhere(crop.numpy().mean(axis=2) > 130).mean(axis=0) / 16 - 0.5  # in cells
+        where = np.argwhere(seams.numpy() > 0.5).mean(axis=0)
+        assert np.abs(bright - where).max() < 0.8
+        sides.add(bool(where[1] > 1.5))
+    assert sides == {False, True}

@@ -15,15 +15,19 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from common.errors import DfdcError
+from faces.decode.watchdog import VideoLimits
+from faces.decode.worker import Decoded, md5_of
+from faces.detect import Cascade
 from faces.store import CropStore
 from faces.video import decode
 from tests.media import write_video
 from tests.waiting import wait_until
 from train.data.coverage import check_coverage
 from train.data.extract import extract, member_specs, plan_shards
-from train.data.extract_video import ExtractOptions, md5_of
+from train.data.extract_video import ExtractOptions, extract_video
 from train.data.metadata import Video
 from train.data.table import BOX_COLUMNS, POINT_COLUMNS
 
@@ -171,6 +175,82 @@ def test_a_video_can_be_set_aside(part, tmp_path):
         extract([part / "real.mp4"], tmp_path / "b", OPTIONS, _labels(tmp_path), workers=0, skip=["nope.mp4"])
 
 
+class InThisProcess:
+    """A decoder without a process."""
+
+    def decode(self, job):
+        frames = decode(job.path, job.frames, threads=1)
+        return Decoded(Path(job.path), frames, "ok", "", 0.0, md5=md5_of(Path(job.path)))
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return Cascade(torch.device("cpu"), threads=1)
+
+
+@pytest.fixture
+def loaded(detector, monkeypatch):
+    """Every extraction finds the networks loaded, which takes longer than all the rest."""
+    monkeypatch.setattr("train.data.extract.Cascade", lambda *_, **__: detector)
+
+
+@pytest.mark.parametrize("name", ["real.mp4", "short.mp4"])
+def test_a_process_that_decodes_changes_no_byte(done, part, name, detector):
+    """What comes through it is what comes without it: rows, and encoded crops."""
+    folder, index, videos = done
+    facts = videos.loc[name]
+    video = Video(name, part / name, facts["label"], facts["original"], facts["original_group"], "7", "train")
+    out = extract_video(video, OPTIONS, InThisProcess(), detector, None)
+    store = CropStore([folder])
+    assert len(out.faces) == len(index[index["filename"] == name]) > 0
+    for row, data in out.faces:
+        assert (store.read(row["face"]) == cv2.imdecode(np.frombuffer(data, np.uint8), 1)[..., ::-1]).all()
+    assert [str(out.row[key]) for key in videos.columns] == [str(value) for value in facts]
+
+
+# Run by each process that decodes before anything else; {what} is done when it comes to alone.mp4.
+HURT = """
+import os, signal, time
+import faces.video
+real = faces.video.decode
+def decode(path, *given, **how):
+    if path.name == "alone.mp4":
+        {what}
+    return real(path, *given, **how)
+faces.video.decode = decode
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "status", "reason"),
+    [
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "crashed", "killed by signal 11"),
+        ("time.sleep(10**6)", "timed_out", "did nothing within the limit of 6 s"),
+        ("taken = b'x' * (1 << 30); time.sleep(10**6)", "crashed", "more memory than the limit of 900 MiB"),
+    ],
+)
+@pytest.mark.usefixtures("loaded")
+def test_a_video_that_its_decoder_does_not_survive_is_a_row(part, tmp_path, monkeypatch, what, status, reason):
+    (tmp_path / "sitecustomize.py").write_text(HURT.format(what=what))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), str(ROOT), *sys.path])
+    limits = VideoLimits(seconds=6.0, memory=900 << 20)
+    inputs, labels = [part / "alone.mp4", part / "real.mp4"], _labels(tmp_path)
+    extract(inputs, tmp_path / "out", OPTIONS, labels, workers=0, limits=limits)
+    videos = pd.read_csv(tmp_path / "out/videos.csv", keep_default_na=False).set_index("filename")
+    assert videos["status"].to_dict() == {"alone.mp4": status, "real.mp4": "ok"}
+    assert reason in videos.loc["alone.mp4", "reason"] and str(part) not in videos.loc["alone.mp4", "reason"]
+
+
+@pytest.mark.usefixtures("loaded")
+def test_a_decoder_that_was_killed_once_is_asked_again(part, tmp_path, monkeypatch):
+    """As the system does where memory runs out."""
+    what = f"mark = '{tmp_path}/died'; os.path.exists(mark) or (open(mark, 'w').close(), os.kill(os.getpid(), 9))"
+    (tmp_path / "sitecustomize.py").write_text(HURT.format(what=what))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), str(ROOT), *sys.path])
+    summary = extract([part / "alone.mp4"], tmp_path / "out", OPTIONS, _labels(tmp_path), workers=0)
+    assert (tmp_path / "died").exists() and summary.names == {"missing": ["real.mp4"], "ok": ["alone.mp4"]}
+
+
 def _labels(folder: Path) -> Path:
     (folder / "given.csv").write_text("filename,label\nreal.mp4,REAL\nalone.mp4,FAKE\n")
     return folder / "given.csv"
@@ -276,10 +356,44 @@ def kill_workers(pid: int) -> None:
             os.kill(int(child), signal.SIGKILL)
 
 
-def test_a_dead_worker_is_told_with_its_video(part, tmp_path):
-    _, code, told = interrupted(part, tmp_path, kill_workers)
-    assert code == 1, told
-    assert b"a worker process died" in told and b".mp4" in told and b"Traceback" not in told
+@pytest.mark.slow
+def test_a_video_on_which_workers_die_is_given_up_and_no_other(done, part, tmp_path, monkeypatch):
+    """Decoding survives; what finds faces does not, each time it comes to this video."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.abc, os, signal, sys\n"
+        "class Watch(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, *_):\n"
+        "        module = sys.modules.get('train.data.extract_video')\n"
+        "        if hasattr(module, '_cut_all') and not hasattr(module, 'real'):\n"
+        "            module.real = module._cut_all\n"
+        "            module._cut_all = self.cut\n"
+        "    def cut(self, out, *given):\n"
+        "        if out.row['filename'] == 'short.mp4':\n"
+        "            os.kill(os.getpid(), signal.SIGSEGV)\n"
+        "        return sys.modules['train.data.extract_video'].real(out, *given)\n"
+        "sys.meta_path.insert(0, Watch())\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    again = subprocess.run(command(part, tmp_path / "out", 2), check=False, capture_output=True, text=True, timeout=600)
+    assert again.returncode == 0, again.stderr
+    videos = pd.read_csv(tmp_path / "out/videos.csv", keep_default_na=False).set_index("filename")
+    expected = done[2]["status"].to_dict() | {"short.mp4": "crashed"}
+    assert videos["status"].to_dict() == expected
+    assert videos.loc["short.mp4", "reason"] == "the process that worked on it died 2 times"
+    assert (tmp_path / "out/shard_00000.tar").read_bytes() == (done[0] / "shard_00000.tar").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_costs_nothing(done, part, tmp_path):
+    """It is killed in the middle of a shard, and the run goes on to the same bytes."""
+    output = tmp_path / "out"
+    run = subprocess.Popen(command(part, output, 1), stderr=subprocess.PIPE, start_new_session=True)
+    wait_until(lambda: list(output.glob(".shard_*.now")), "a shard is begun")
+    with contextlib.suppress(OSError):
+        kill_workers(run.pid)
+    _, told = run.communicate(timeout=600)
+    assert run.returncode == 0, told
+    assert contents(output) == contents(done[0])
 
 
 def test_ctrl_c_ends_in_one_line(part, tmp_path):

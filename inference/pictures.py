@@ -1,0 +1,62 @@
+"""The pictures of a report: frames made small, and the faces that a verdict is about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from faces.crop import Boxes, CropSpec, Image, cut
+from faces.video import Frames
+from inference.result import Closeup, Thumbnail, VideoResult
+from inference.verdict import telling_faces
+
+THUMBNAIL_WIDTH = 320  # pixels
+CLOSEUP = CropSpec("closeup", size=192, margin=0.25, pad="edge")  # hair and jaw are seen as well
+QUALITY = 80  # of JPEG
+CLOSEUPS = 4  # of a video: what one row of a page holds
+
+
+def thumbnails_of(frames: Frames, count: int) -> tuple[Thumbnail, ...]:
+    """Up to `count` of the frames, evenly spread, as small JPEGs."""
+    if not count:
+        return ()
+    chosen = sorted({round(i) for i in np.linspace(0, len(frames.images) - 1, count)})
+    made = []
+    for i in chosen:
+        image = frames.images[i]
+        scale = min(1.0, THUMBNAIL_WIDTH / image.shape[1])
+        size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+        small = _jpeg(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+        made.append(Thumbnail(int(frames.indices[i]), float(frames.seconds[i]), small, scale))
+    return tuple(made)
+
+
+def face_picture(image: Image, box_xyxy: Boxes) -> bytes:
+    """The face in a box of a frame as a JPEG."""
+    return _jpeg(cut(image, box_xyxy, CLOSEUP))
+
+
+def closeups_of(result: VideoResult, pictures: Sequence[bytes]) -> tuple[Closeup, ...]:
+    """Choose the pictures of the faces that speak most for a fake.
+
+    Args:
+        result: of a video with scored faces.
+        pictures: of each of its faces, in their order; empty where none were made.
+
+    Returns:
+        Up to CLOSEUPS of them, the most telling first.
+    """
+    of_face = dict(zip(map(id, result.faces), pictures, strict=bool(pictures)))
+    telling = sorted(telling_faces(result), key=lambda face: -face.prob_fake)[:CLOSEUPS]
+    return tuple(
+        Closeup(face.second, face.person, face.prob_fake, of_face[id(face)]) for face in telling if id(face) in of_face
+    )
+
+
+def _jpeg(image: Image) -> bytes:
+    ok, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    if not ok:
+        raise RuntimeError(f"OpenCV could not encode a picture of {image.shape}")
+    return data.tobytes()

@@ -1,0 +1,1 @@
+"""Work that outgrows one machine: units of videos, engines that run them, and the merge of what they made."""

@@ -1,0 +1,59 @@
+"""A worker without networks, for tests of engines: what a video does to it is written in the video's file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+from common.storage import Folder
+from scale.driver import Attempt
+from scale.store import Store, UnitReport
+from scale.worker import Made, UnitWorker, WorkerSetup
+
+LIMIT = 300.0  # seconds after which a gate that nobody opens is open
+
+
+class StubTask:
+    """Takes a video's P(fake) from its bytes, and dies, hangs or waits for a gate where they say so."""
+
+    def make(self, unit, paths, work, aside, tick) -> Made:
+        statuses, lines = Counter(), []
+        for item in unit.items:
+            row = {"filename": item.key, "status": "ok", "prob_fake": 0.5, "faces": [], "people": []}
+            if item.key in aside:
+                row["status"], row["reason"] = aside[item.key]
+            else:
+                if tick:
+                    tick(item.key)
+                data = paths[item.key].read_bytes()
+                self.suffer(data, paths[item.key].parent)
+                row["prob_fake"] = 0.25 + hashlib.sha256(data).digest()[0] / 512
+            statuses[row["status"]] += 1
+            lines.append(json.dumps(row))
+        (work / "rows.jsonl").write_text("\n".join(lines) + "\n")
+        return Made({"rows.jsonl": work / "rows.jsonl"}, statuses)
+
+    def suffer(self, data: bytes, folder: Path) -> None:
+        what, _, about = data.decode().partition(" ")
+        if what == "SEGV":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if what == "HANG":
+            time.sleep(10**6)
+        if what == "GATE":
+            (folder / f"at {about} {os.getpid()}").touch()
+            end = time.monotonic() + LIMIT
+            while not (folder / f"open {about}").exists() and time.monotonic() < end:
+                time.sleep(0.01)
+
+
+def run_stub(setup: WorkerSetup, attempt: Attempt) -> UnitReport:
+    """A unit through the real `UnitWorker.run` with that task."""
+    worker = object.__new__(UnitWorker)
+    worker.store = Store(setup.store)
+    worker.input, worker.task = Folder(worker.store.manifest()["input"]), StubTask()
+    return worker.run(attempt.unit, attempt.aside, attempt.careful)
