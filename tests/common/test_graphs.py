@@ -86,7 +86,7 @@ def _write_and_read(folder: Path) -> int:
     os.environ[graphs.SWITCH] = str(folder)
     path = graphs.path_of(["shared"])
     bad = 0
-    for number in range(200):
+    for number in range(30):
         graphs.write(path, bytes([number % 256]) * 100_000)
         bad += graphs.read(path) is None
     return bad
