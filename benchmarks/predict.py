@@ -30,7 +30,8 @@ from inference.blends import load_blend
 from inference.pipeline import Pipeline, PredictOptions, make_pipeline
 from inference.stages import profile
 from models.checkpoint import WEIGHTS_DIR, Card, save_member
-from models.registry import build_member, get_member
+from models.network import build_member
+from models.registry import get_member
 
 CPU = torch.device("cpu")
 BASE = "cv2 grab/retrieve"

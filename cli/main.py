@@ -14,6 +14,7 @@ import cli.explore
 import cli.inference
 import cli.kaggle
 import cli.scale
+import cli.serve
 import cli.train
 from cli.options import EXIT_FAILED, EXIT_USAGE
 from common import __version__
@@ -41,7 +42,7 @@ def dfdc(
     """
 
 
-for command in (*cli.inference.COMMANDS, *cli.train.COMMANDS, *cli.ensemble.COMMANDS):
+for command in (*cli.inference.COMMANDS, *cli.serve.COMMANDS, *cli.train.COMMANDS, *cli.ensemble.COMMANDS):
     app.command()(command)
 for name, named in (*cli.scale.COMMANDS.items(), *cli.kaggle.COMMANDS.items()):
     app.command(name)(named)

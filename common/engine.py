@@ -6,24 +6,39 @@ import ctypes
 import importlib.util
 import sys
 from collections.abc import Callable
-from typing import Literal, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
+
+from common import graphs
+from common.device import Device
+
+# Not imported here: where OpenVINO has a compiled network at hand, nothing of torch is needed.
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 Precision = Literal["f32", "bf16", "f16"]
 Engine = Literal["torch", "openvino"]
 # A Runner: (N, S, S, 3) uint8 images in, the module's outputs as float32 arrays out, first axis N.
-Network = TypeVar("Network", bound=nn.Module)
+Network = TypeVar("Network", bound="nn.Module")
 Runner = Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
 # The same in two parts: the images are sent to the device, and the call that comes back waits for the outputs.
 Pending = Callable[[], list[NDArray[np.float32]]]
 Sender = Callable[[NDArray[np.uint8]], Pending]
 
 
-def pick_engine(device: torch.device) -> Engine:
+@dataclass(frozen=True)
+class Recipe:
+    """A network that is built only where no compiled one is kept."""
+
+    build: Callable[[], nn.Module]
+    parts: tuple[object, ...]  # all that decides it: the hash of its weights, of its code (graphs.code_of), its shape
+
+
+def pick_engine(device: Device | torch.device) -> Engine:
     """Pick OpenVINO on the CPU where it is installed (5 to 6 times torch's speed there), torch everywhere else."""
     return "openvino" if device.type == "cpu" and importlib.util.find_spec("openvino") else "torch"
 
@@ -33,15 +48,17 @@ def pick_engine(device: torch.device) -> Engine:
 BF16_FROM = (8, 0)
 
 
-def half_precision(device: torch.device) -> Precision:
+def half_precision(device: Device | torch.device) -> Precision:
     """Return the 16-bit precision that a CUDA device computes in: "bf16" from BF16_FROM on, "f16" below."""
-    return "bf16" if torch.cuda.get_device_capability(device) >= BF16_FROM else "f16"
+    import torch
+
+    return "bf16" if torch.cuda.get_device_capability(str(device)) >= BF16_FROM else "f16"
 
 
 def make_runner(
-    module: nn.Module,
+    module: nn.Module | Recipe,
     size: int,
-    device: torch.device,
+    device: Device | torch.device,
     precision: Precision = "f32",
     engine: Engine | None = None,
     threads: int = 0,
@@ -50,7 +67,8 @@ def make_runner(
     """Compile a network for a device.
 
     Args:
-        module: takes (N, S, S, 3) uint8 and gives one output or a tuple of them, first axis N.
+        module: takes (N, S, S, 3) uint8 and gives one output or a tuple of them, first axis N; or how it is built,
+            and then what OpenVINO compiles is kept for the next time.
         size: side of the square input in pixels.
         device: where it runs.
         precision: of the arithmetic.
@@ -68,7 +86,7 @@ def make_runner(
     engine = engine or pick_engine(device)
     piece = batch or (8 if device.type == "cpu" else 64)
     if engine == "torch":
-        send = _torch_sender(module, device, precision)
+        send = _torch_sender(_built(module), device, precision)
     elif device.type == "cpu":
         send = _openvino_sender(module, size, precision, threads)
     else:
@@ -100,8 +118,10 @@ def in_pieces(send: Sender, piece: int) -> Runner:
         while start < len(images):
             try:
                 answer = send(images[start : start + piece])
-            except torch.cuda.OutOfMemoryError:
-                if piece == 1:
+            except RuntimeError as error:
+                import torch
+
+                if piece == 1 or not isinstance(error, torch.cuda.OutOfMemoryError):
                     raise
                 piece = max(1, piece // 2)
                 torch.cuda.empty_cache()
@@ -119,10 +139,19 @@ def in_pieces(send: Sender, piece: int) -> Runner:
 
 def to_device(module: Network, device: torch.device) -> Network:
     """Move a network; its convolutions' weights in channels_last, twice as fast on the CPU and on tensor cores."""
+    import torch
+
     return module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def _torch_sender(module: nn.Module, device: torch.device, precision: Precision) -> Sender:
+def _built(module: nn.Module | Recipe) -> nn.Module:
+    return module.build() if isinstance(module, Recipe) else module
+
+
+def _torch_sender(module: nn.Module, where: Device | torch.device, precision: Precision) -> Sender:
+    import torch
+
+    device = torch.device(str(where))
     module = to_device(module.eval(), device)
     dtype = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[precision]
 
@@ -138,18 +167,12 @@ def _torch_sender(module: nn.Module, device: torch.device, precision: Precision)
     return send
 
 
-def _openvino_sender(module: nn.Module, size: int, precision: Precision, threads: int) -> Sender:
-    import openvino
-
-    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
-    with torch.inference_mode():
-        model = openvino.convert_model(module.eval().cpu(), example_input=example)
-    model.reshape({model.inputs[0]: [-1, size, size, 3]})
-    # Without this option OpenVINO takes bf16 by itself on CPUs that have it, and scores move.
+def _openvino_sender(module: nn.Module | Recipe, size: int, precision: Precision, threads: int) -> Sender:
+    # Without the first option OpenVINO takes bf16 by itself on CPUs that have it, and scores move.
     options = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     if threads:
         options["INFERENCE_NUM_THREADS"] = str(threads)
-    compiled = openvino.Core().compile_model(model, "CPU", options)
+    compiled = _compiled(module, size, options)
 
     def send(images: NDArray[np.uint8]) -> Pending:
         result = compiled(np.ascontiguousarray(images))
@@ -157,6 +180,37 @@ def _openvino_sender(module: nn.Module, size: int, precision: Precision, threads
         return lambda: outputs
 
     return send
+
+
+def _compiled(module: nn.Module | Recipe, size: int, options: dict[str, str]) -> Any:
+    """The compiled network, as it was kept or made anew: both give the same bits."""
+    import openvino
+
+    core = openvino.Core()
+    path = None
+    if isinstance(module, Recipe):
+        path = graphs.path_of([*module.parts, graphs.code_of(__file__), size, options])
+        if (kept := graphs.read(path)) is not None:
+            try:
+                return core.import_model(kept, "CPU", options)
+            except RuntimeError:  # it is of another build of OpenVINO with the same version
+                pass
+    compiled = core.compile_model(_converted(_built(module), size), "CPU", options)
+    if path is not None:
+        graphs.write(path, compiled.export_model().getvalue())
+    return compiled
+
+
+def _converted(module: nn.Module, size: int) -> Any:
+    """The network as OpenVINO's graph, for any number of images."""
+    import openvino
+    import torch
+
+    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    with torch.inference_mode():
+        model = openvino.convert_model(module.eval().cpu(), example_input=example)
+    model.reshape({model.inputs[0]: [-1, size, size, 3]})
+    return model
 
 
 # Parameter numbers of mallopt(3) in glibc's malloc.h.

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 Floats = NDArray[np.float64]
 # Text is kept as Python strings: arrays of fixed width cut off what is longer than what they were made for.
@@ -41,6 +40,8 @@ def auc(label: Floats, prob_fake: Floats, weight: Floats | None = None) -> float
     """Area under the ROC curve, ties counted half; NaN when one class is absent. weight: (N,) of the rows."""
     if len(np.unique(label)) < 2:
         return float("nan")
+    from sklearn.metrics import roc_auc_score  # it takes a second, and a prediction needs none of it
+
     return float(roc_auc_score(label, prob_fake, sample_weight=weight))
 
 

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from common.engine import Runner, make_runner
 from common.errors import DfdcError
 from common.files import sha256_of
-from faces.blazeface import decode_boxes, load_blazeface, merge_groups, weighted_nms
+from faces.blazeface import decode_boxes, merge_groups, weighted_nms
+from faces.blazenet import load_blazeface
 from faces.boxes import iou_matrix
 from faces.crop import CropSpec, Image, cut, reach, square_around
 from faces.detect import LIKELY, MtcnnDetector

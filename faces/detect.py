@@ -7,19 +7,24 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from common.engine import Engine, make_runner
+from common.device import Device
+from common.engine import Engine, Recipe, make_runner
 from common.errors import DfdcError
 from common.files import sha256_of
-from faces.blazeface import decode_boxes, load_blazeface, merge_groups, weighted_nms
+from common.graphs import code_of
+from faces.blazeface import VARIANTS, check_weights, decode_boxes, merge_groups, weighted_nms
 from faces.crop import ALIGNED_POINTS, Image
 from faces.tiles import Tile, focus, letterbox, look, short_side_tiles
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 Floats = NDArray[np.float32]
 
@@ -70,17 +75,16 @@ class BlazeDetector:
         self,
         variant: Literal["front", "back"],
         tiles: Callable[[int, int], list[Tile]],
-        device: torch.device,
+        device: Device | torch.device,
         threshold: float = LIKELY,
         engine: Engine | None = None,
         threads: int = 0,
     ) -> None:
-        network = load_blazeface(variant)
-        self.size, self.tiles, self.threshold = network.variant.size, tiles, threshold
+        self.size, self.tiles, self.threshold = VARIANTS[variant].size, tiles, threshold
         self._variant, self.name = variant, _detector_name(variant, tiles)
         # One tile at a time takes half as long per tile on a CPU as sixteen: its maps then fit into the caches.
         batch = 1 if device.type == "cpu" else 64
-        self._run = make_runner(network, self.size, device, engine=engine, threads=threads, batch=batch)
+        self._run = make_runner(_recipe(variant), self.size, device, engine=engine, threads=threads, batch=batch)
 
     def with_tiles(self, tiles: Callable[[int, int], list[Tile]]) -> BlazeDetector:
         """The same network over other tiles."""
@@ -126,6 +130,20 @@ def _detector_name(variant: str, tiles: Callable[[int, int], list[Tile]]) -> str
     return f"{variant}_{'letterbox' if tiles is letterbox else 'tiles'}"
 
 
+def _recipe(variant: str) -> Recipe:
+    """How a network is built, on a machine that has no compiled one of it."""
+
+    def build() -> nn.Module:
+        from faces.blazenet import load_blazeface
+
+        return load_blazeface(variant)
+
+    check_weights(VARIANTS[variant])
+    here = Path(__file__)
+    code = code_of(str(here.with_name("blazenet.py")), str(here.with_name("blazeface.py")))
+    return Recipe(build, ("BlazeFace", variant, VARIANTS[variant].sha256, code))
+
+
 def five_points(six: Floats) -> Floats:
     """BlazeFace's six points (N, 6, 2) as five: the mouth's corners are set along the line of the eyes.
 
@@ -140,13 +158,14 @@ class MtcnnDetector:
 
     name = "mtcnn"
 
-    def __init__(self, device: torch.device, scale: float = 0.5, threshold: float = 0.9) -> None:
+    def __init__(self, device: Device | torch.device, scale: float = 0.5, threshold: float = 0.9) -> None:
         """scale: frames are shrunk by this before detection. threshold: of the last network's probability."""
         check_mtcnn_weights()
+        import torch
         from facenet_pytorch import MTCNN
 
         self.scale, self.threshold = scale, threshold
-        self._network = MTCNN(keep_all=True, min_face_size=20, device=device)
+        self._network = MTCNN(keep_all=True, min_face_size=20, device=torch.device(str(device)))
 
     def __call__(self, images: Sequence[Image]) -> list[FrameFaces]:
         """images: (H, W, 3) uint8 RGB each. Returns one FrameFaces per image."""
@@ -189,7 +208,7 @@ class Cascade:
        so far is given up as chance.
     """
 
-    def __init__(self, device: torch.device, engine: Engine | None = None, threads: int = 0) -> None:
+    def __init__(self, device: Device | torch.device, engine: Engine | None = None, threads: int = 0) -> None:
         self._device = device
         self._first = BlazeDetector("back", letterbox, device, engine=engine, threads=threads)
         self._tiles = self._first.with_tiles(short_side_tiles)

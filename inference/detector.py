@@ -11,7 +11,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from common.device import pick_device
+from common.device import find_device
 from common.files import files_in
 from ensemble.blend import Blend
 from faces.crop import Boxes, CropSpec, Image, cut
@@ -124,7 +124,7 @@ def load(
         blend if isinstance(blend, Blend) else load_blend(folder, None if blend is None else Path(blend), competition)
     )
     options = PredictOptions(frames=chosen.frames if frames is None else frames)
-    return FakeDetector(make_pipeline(options, pick_device(device), folder, blend=chosen))
+    return FakeDetector(make_pipeline(options, find_device(device), folder, blend=chosen))
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +157,7 @@ def find_faces(video: VideoPath, frames: int = 32, device: str = "auto") -> list
         ValueError: The device is unknown or not there, or frames is below 1.
     """
     shown = decode(_path(video), frames)
-    found = Cascade(pick_device(device))(shown.images)
+    found = Cascade(find_device(device))(shown.images)
     people = track(found, [float(second) for second in shown.seconds])
     return [
         Face(

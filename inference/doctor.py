@@ -15,7 +15,8 @@ import torch
 from common.cores import cores
 from common.errors import DfdcError
 from ensemble.blend import FILE
-from faces.blazeface import VARIANTS, load_blazeface
+from faces.blazeface import VARIANTS
+from faces.blazenet import load_blazeface
 from faces.detect import check_mtcnn_weights
 from inference.blends import blend_file, load_blend
 from models.checkpoint import WEIGHTS_DIR, find_cards, load_member

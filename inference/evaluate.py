@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from common.device import pick_device
+from common.device import find_device
 from common.files import VIDEO_ENDINGS
 from common.labels import read_labels
 from ensemble.blend import Blend
@@ -83,7 +83,7 @@ def evaluate(request: EvaluateRequest) -> Evaluation:
         ValueError: an input does not exist, or no label fits it.
         DfdcError: members and blend do not fit.
     """
-    blend, device = load_blend(request.members, request.blend, request.competition), pick_device(request.device)
+    blend, device = load_blend(request.members, request.blend, request.competition), find_device(request.device)
     if is_videos(request.inputs):
         options = PredictOptions(frames=request.frames or blend.frames)
         pipeline = make_pipeline(options, device, request.members, blend=blend)

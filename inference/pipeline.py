@@ -9,12 +9,13 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from common.cores import cores
+from common.device import Device
 from ensemble.blend import Blend
 from faces.crop import CropSpec, Image, cut
 from faces.decode.pool import Decoded, DecodeOutcome, decode_ahead
@@ -32,7 +33,10 @@ from inference.stages import clocked
 from models.backend import LoadedMember, load_members
 from models.checkpoint import WEIGHTS_DIR
 
-CPU = torch.device("cpu")
+if TYPE_CHECKING:
+    import torch
+
+CPU = Device("cpu")
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class PredictOptions:
     batch: int = 0  # crops gathered, over videos, before the members score them; 0: a video's on the CPU, 256 elsewhere
     thumbnails: int = 0  # frames per video kept small for a report
     limits: VideoLimits = DEFAULT_LIMITS  # what decoding one video may take
+    prompt: bool = False  # give each result before the next video is waited for, as a server must; batches stay small
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.batch < 0 or self.decoders < 0:
@@ -78,7 +83,7 @@ class Pipeline:
         loaded_members: Sequence[LoadedMember],
         options: PredictOptions,
         blend: Blend | None = None,
-        device: torch.device = CPU,
+        device: Device | torch.device = CPU,
     ) -> None:
         """Take what is loaded already.
 
@@ -116,7 +121,7 @@ class Pipeline:
                 if begin is not None:
                     begin(decoded.path.name)
                 waiting.append(self._prepare(decoded, plan))
-                if sum(len(work.faces) for work in waiting) >= self._batch():
+                if self.options.prompt or sum(len(work.faces) for work in waiting) >= self._batch():
                     yield from self._score(waiting, scheduler)
                     waiting = []
                 if scheduler.over():
@@ -239,7 +244,7 @@ class Pipeline:
 
 def make_pipeline(
     options: PredictOptions,
-    device: torch.device,
+    device: Device | torch.device,
     members: Path = WEIGHTS_DIR,
     threads: int = 0,
     blend: Blend | None = None,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.device import pick_device
+from common.device import find_device
 from ensemble.blend import Blend
 from faces.decode.watchdog import VideoLimits
 from inference.blends import load_blend
@@ -107,7 +107,7 @@ def predict(request: PredictRequest) -> PredictResult:
     paths = gathered.videos
     for line in gathered.sentences():
         print(line, file=sys.stderr)
-    blend, device = load_blend(request.members, request.blend, request.competition), pick_device(request.device)
+    blend, device = load_blend(request.members, request.blend, request.competition), find_device(request.device)
     limits = VideoLimits.of(request.video_seconds)
     thumbnails = REPORT_THUMBNAILS if request.report else 0
     options = PredictOptions(frames=request.frames or blend.frames, thumbnails=thumbnails, limits=limits)

@@ -71,7 +71,9 @@ def fake_from_of(blend: Blend) -> float:
 
 def legend_of(blend: Blend) -> str:
     """What the words mean and how often they are wrong: a sentence or two below a list of verdicts."""
-    return " ".join(f"{part}." for part in (_of_alarms(blend.facts.rates), _of_misses(blend.facts.rates)))
+    rates = blend.facts.rates
+    likely = f"Likely fake starts at {fake_from_of(blend):.2f}. {_of_alarms(rates)}."
+    return f"{likely} No sign found is no proof. {_of_misses(rates)}."
 
 
 def person_name(person: int) -> str:

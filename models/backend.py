@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from common.cores import cores
-from common.engine import Engine, Precision, Runner, half_precision, make_runner, pick_engine
+from common.device import Device
+from common.engine import Engine, Precision, Recipe, Runner, half_precision, make_runner, pick_engine
 from common.errors import DfdcError
+from common.graphs import code_of
 from faces.crop import Image
-from models.checkpoint import WEIGHTS_DIR, Card, find_cards, load_member
+from models.checkpoint import WEIGHTS_DIR, Card, check_weights, find_cards, load_member
+
+if TYPE_CHECKING:
+    import torch
+
+
+NETWORK = Path(__file__).with_name("network.py")  # it is imported only where a member has to be built
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class LoadedMember:
 
 
 def load_members(
-    device: torch.device,
+    device: Device | torch.device,
     folder: Path = WEIGHTS_DIR,
     engine: Engine | None = None,
     threads: int = 0,
@@ -65,16 +72,22 @@ def load_members(
     return [_compile(c, folder, device, engine, threads) for c in cards if names is None or c.name in names]
 
 
-def _compile(card: Card, folder: Path, device: torch.device, engine: Engine | None, threads: int) -> LoadedMember:
+def _compile(
+    card: Card, folder: Path, device: Device | torch.device, engine: Engine | None, threads: int
+) -> LoadedMember:
     precision = half_precision(device) if device.type == "cuda" else card.precision
-    network = load_member(card, folder)
-    run = make_runner(network, card.crop.size, device, cast(Precision, precision), engine, threads)
+    check_weights(card, folder)
+    parts = ("member", card.sha256, card.backbone, card.head, repr(card.crop), code_of(str(NETWORK)))
+    recipe = Recipe(lambda: load_member(card, folder), parts)
+    run = make_runner(recipe, card.crop.size, device, cast(Precision, precision), engine, threads)
     return LoadedMember(card, run)
 
 
-def words_of(device: torch.device, engine: Engine | None = None) -> str:
+def words_of(device: Device | torch.device, engine: Engine | None = None) -> str:
     """What the members run on, for people: the GPU or the CPU's cores, the engine, and the precision on a GPU."""
     engine = engine or pick_engine(device)
     if device.type != "cuda":
         return f"{cores()} CPU cores, {engine}"
-    return f"{torch.cuda.get_device_name(device)}, {engine}, {half_precision(device)}"
+    import torch
+
+    return f"{torch.cuda.get_device_name(str(device))}, {engine}, {half_precision(device)}"

@@ -6,19 +6,22 @@ import copy
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
 
 from common.errors import DfdcError
 from common.files import atomic_path, sha256_of, write_text
 from faces.crop import CropSpec
-from models.registry import Head, Scorer, build_backbone
+from models.registry import Head
+
+# Imported where they are used: a prediction with compiled networks at hand needs neither torch nor timm.
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from models.network import Scorer
 
 WEIGHTS_DIR = Path(__file__).resolve().parent / "weights"
 
@@ -71,6 +74,8 @@ def compress(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _is_halved(value: torch.Tensor) -> bool:
+    import torch
+
     depthwise = value.ndim == 4 and value.shape[1] == 1
     return value.dtype == torch.float32 and value.ndim > 1 and value.numel() >= HALVED_FROM and not depthwise
 
@@ -89,6 +94,8 @@ def export_drift(scorer: Scorer, stored: dict[str, torch.Tensor], crops: NDArray
     Raises:
         ValueError: there are no crops.
     """
+    import torch
+
     if not len(crops):
         raise ValueError("drift is measured on faces, and there are none")
     original, reloaded = copy.deepcopy(scorer).eval(), copy.deepcopy(scorer).eval()
@@ -102,6 +109,8 @@ def export_drift(scorer: Scorer, stored: dict[str, torch.Tensor], crops: NDArray
 
 def _prob_fake(scorer: Scorer, crops: torch.Tensor) -> torch.Tensor:
     """(N, S, S, 3) uint8 -> (N,) float32 on the CPU."""
+    import torch
+
     with torch.inference_mode():
         prob_fake: torch.Tensor = scorer(crops.to(scorer.shift.device)).float().sigmoid().cpu()
     return prob_fake
@@ -127,6 +136,10 @@ def save_member(folder: Path, card: Card, backbone: nn.Module, drift_on: NDArray
     Raises:
         DfdcError: storing moves prob_fake of a face by more than DRIFT_LIMIT; nothing is written.
     """
+    from safetensors.torch import save_file
+
+    from models.network import Scorer
+
     stored, drift = compress(backbone.state_dict()), None
     if drift_on is not None:
         drift = export_drift(Scorer(backbone, card.crop).to(_device_of(backbone)), stored, drift_on)
@@ -170,6 +183,16 @@ def find_cards(folder: Path = WEIGHTS_DIR) -> list[Card]:
     return [read_card(path) for path in paths]
 
 
+def check_weights(card: Card, folder: Path = WEIGHTS_DIR) -> Path:
+    """The file of a member's weights; DfdcError when it is missing or its SHA-256 is not the card's."""
+    path = folder / f"{card.name}.safetensors"
+    if not path.exists():
+        raise DfdcError(f"weights of member {card.name!r} are missing: {path}")
+    if (actual := sha256_of(path)) != card.sha256:
+        raise DfdcError(f"{path} is not what its card says: SHA-256 {actual}, expected {card.sha256}; fetch it again")
+    return path
+
+
 def load_member(card: Card, folder: Path = WEIGHTS_DIR) -> Scorer:
     """Load a member's network: float32, in eval mode, normalisation inside.
 
@@ -180,11 +203,12 @@ def load_member(card: Card, folder: Path = WEIGHTS_DIR) -> Scorer:
     Raises:
         DfdcError: the weights are missing, their SHA-256 is not the card's, or they do not fit.
     """
-    path = folder / f"{card.name}.safetensors"
-    if not path.exists():
-        raise DfdcError(f"weights of member {card.name!r} are missing: {path}")
-    if (actual := sha256_of(path)) != card.sha256:
-        raise DfdcError(f"{path} is not what its card says: SHA-256 {actual}, expected {card.sha256}; fetch it again")
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from models.network import Scorer, build_backbone
+
+    path = check_weights(card, folder)
     backbone = build_backbone(card.backbone, head=card.head, size=card.crop.size)
     try:
         stored = load_file(path)

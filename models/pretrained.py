@@ -29,14 +29,14 @@ OFFLINE_FILES = {
     ),
 }
 
-START_DIR = Path(__file__).resolve().parent / "start"
+MODELS_DIR = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True)
 class StartFile:
-    """Weights to start from that lie in START_DIR."""
+    """Weights to start from that are in this repository."""
 
-    name: str  # of the .safetensors file
+    name: str  # of the .safetensors file, below MODELS_DIR
     sha256: str
     origin: str  # what the network has learnt
 
@@ -45,14 +45,14 @@ class StartFile:
 START_FILES = {
     # Recognising faces; made by scripts/convert_faceres.py.
     ("vggface2", "mobilenetv1_100"): StartFile(
-        "mobilenetv1_vggface2.safetensors",
+        "start/mobilenetv1_vggface2.safetensors",
         "4a297228b5a587fa90ea1a7e2b963d7a6369327bd8cdf4eb99d5c15a309b13ed",
         "VGGFace2",
     ),
-    # Finding blends: 70,000 made crops at 128 pixels, then 70,000 with `seams`, the last 35,000 of them at 160. The
-    # card beside it has the curve of the second half.
+    # Finding blends: 70,000 made crops at 128 pixels, then 70,000 with `seams`, the last 35,000 of them at 160. It
+    # is the shipped member; its card has the curve of the second half.
     ("blending", "mobilenetv1_100"): StartFile(
-        "mobilenetv1_blending.safetensors",
+        "weights/mnv1_blend.safetensors",
         "5def411fcfa1c776207ec00b689dcde442637613cd86305c2bbf246adceb2ec5",
         "made fakes",
     ),
@@ -80,7 +80,7 @@ def load_shipped(model: nn.Module, backbone: str, start: str) -> str:
     if (file := START_FILES.get((start, backbone))) is None:
         known = sorted(name for kind, name in START_FILES if kind == start)
         raise DfdcError(f"there are no {start} weights for {backbone!r}, only for {', '.join(known)}")
-    path = START_DIR / file.name
+    path = MODELS_DIR / file.name
     if not path.is_file() or (actual := sha256_of(path)) != file.sha256:
         found = f"has SHA-256 {actual}, expected {file.sha256}" if path.is_file() else "is missing"
         raise DfdcError(f"{path} {found}; check it out again")

@@ -19,7 +19,8 @@ import torch
 from safetensors.torch import save_file
 
 from common.files import atomic_path, sha256_of
-from faces.blazeface import VARIANTS, WEIGHTS_DIR, BlazeFace
+from faces.blazeface import VARIANTS, WEIGHTS_DIR
+from faces.blazenet import BlazeFace
 
 CONVOLUTIONS = ("Convolution", "GroupConvolution")
 

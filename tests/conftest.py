@@ -13,9 +13,11 @@ from hypothesis import HealthCheck, settings
 from faces.crop import CropSpec
 from models.backend import LoadedMember, load_members
 from models.checkpoint import Card, save_member
-from models.registry import build_backbone
+from models.network import build_backbone
 
 os.environ.setdefault("TQDM_DISABLE", "1")  # bars of captured runs are noise in a failure
+# Compiled networks of the tests' members stay beside the tests; the cache of whoever runs them is left alone.
+os.environ.setdefault("DFDC_CACHE", str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "graphs"))
 
 
 # On a busy machine hypothesis takes the slowness of the machine for that of the data.

@@ -19,6 +19,7 @@ ARROWS = {
     "explore": {"common", "faces", "ensemble.metrics"},
     "scale": {"common", "faces", "models", "ensemble", "inference", "train"},
     "kaggle_dataset": {"common", "inference", "models", "ensemble"},
+    "serve": {"common", "faces.decode", "inference", "models.checkpoint"},
 }
 ARROWS["cli"] = set(ARROWS)
 OURS = {*ARROWS, "dfdc", "tests", "scripts", "benchmarks"}

@@ -21,7 +21,8 @@ from common.engine import to_device
 from common.errors import DfdcError
 from ensemble.calibrate import cross_fit
 from ensemble.metrics import auc, log_loss_balanced, sigmoid
-from models.registry import Scorer, build_member, get_member
+from models.network import Scorer, build_member
+from models.registry import get_member
 from train.augment.mixing import mix_pairs
 from train.checkpoint import BEST, LAST, read_latest, remove_leftovers, save_whole, write_checkpoint
 from train.config import TrainConfig

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from faces.crop import Image
-from models.registry import Scorer
+from models.network import Scorer
 
 STRIDE = 16  # pixels of the crop to a cell: fine enough to place a seam, coarse enough to have seen its surroundings
 

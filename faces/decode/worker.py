@@ -164,17 +164,21 @@ def _answer(job: Job, file: io.FileIO, on_length: Callable[[float], None]) -> No
     return done(None, "unreadable", reason).pack(file)
 
 
-def _end_with_parent() -> None:
-    """End with the parent, even in the middle of a video, and before the parent when memory runs out."""
+def end_with_parent(oom_score: int = 1000) -> None:
+    """End with the parent, even in the middle of a video, and before the parent when memory runs out.
+
+    Args:
+        oom_score: of this process, up to 1000: the highest is ended first.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, of the thread that started this process
         with contextlib.suppress(OSError):
-            Path("/proc/self/oom_score_adj").write_text("1000")
+            Path("/proc/self/oom_score_adj").write_text(str(oom_score))
 
 
 def main() -> None:
     """Decode for the socket whose handle is the first argument, until the other side closes it."""
-    _end_with_parent()
+    end_with_parent()
     with socket.socket(fileno=int(sys.argv[1])) as control, control.makefile() as lines:
 
         def say_length(seconds: float) -> None:

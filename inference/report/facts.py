@@ -7,8 +7,7 @@ import platform
 import shlex
 from collections.abc import Sequence
 
-import torch
-
+from common.device import Device
 from inference.pipeline import Pipeline
 from inference.report.run_section import RunFacts
 from inference.run import Run
@@ -17,7 +16,7 @@ from models.backend import words_of
 STATED = ("torch", "openvino", "timm", "av", "opencv-python-headless", "numpy")
 
 
-def facts_of(pipeline: Pipeline, run: Run, device: torch.device, arguments: Sequence[str]) -> RunFacts:
+def facts_of(pipeline: Pipeline, run: Run, device: Device, arguments: Sequence[str]) -> RunFacts:
     """What a reader needs to understand or repeat the run."""
     versions = {"python": platform.python_version()}
     for name in STATED:

@@ -10,6 +10,7 @@ from typing import Any
 
 from common.files import write_text
 from common.html import Cell, Table, number, render
+from ensemble.blend import Blend
 from inference.report.drawing import (
     PERSON_STYLES,
     chart_of,
@@ -51,7 +52,7 @@ def write_report(path: Path, results: Sequence[VideoResult], run: RunFacts, max_
         histogram=histogram_of([result.prob_fake for result in results if result.status == "ok"]),
         stages=stages,
         stage_names=COLUMNS,
-        videos=[_video(result, run) for result in ordered],
+        videos=[_video(result, run.members, run.blend) for result in ordered],
         legend=legend_of(run.blend),
         sections=min(max_sections, len(ordered)),
         prior=PRIOR,
@@ -61,6 +62,21 @@ def write_report(path: Path, results: Sequence[VideoResult], run: RunFacts, max_
         facts=run_facts(run),
     )
     write_text(path, page)
+
+
+def render_section(result: VideoResult, members: Sequence[str], blend: Blend) -> str:
+    """Make the section of one video as a page of its own, in the form that it has in the report.
+
+    Args:
+        result: of the video.
+        members: of the ensemble, in the order in which they are listed.
+        blend: which gave the probability.
+
+    Returns:
+        The page's HTML; its only <article> is the section.
+    """
+    video = _video(result, members, blend)
+    return render("inference/report/one.html.j2", title=result.filename, video=video, index=0, prior=PRIOR)
 
 
 def _rank(result: VideoResult) -> tuple[bool, float]:
@@ -83,26 +99,26 @@ def _headline(results: Sequence[VideoResult], run: RunFacts) -> list[tuple[str, 
     ]
 
 
-def _video(result: VideoResult, run: RunFacts) -> Mapping[str, Any]:
+def _video(result: VideoResult, members: Sequence[str], blend: Blend) -> Mapping[str, Any]:
     """What the table and the section of a video show."""
     return {
         "result": result,
-        "verdict": verdict_of(result, run.blend),
+        "verdict": verdict_of(result, blend),
         "telling": telling_pictures(result),
         "bar": probability_bar(result.prob_fake),
         "pictures": [picture_of(result, thumbnail) for thumbnail in result.thumbnails],
         "chart": chart_of(result),
-        "tables": _evidence(result, run),
+        "tables": _evidence(result, members),
     }
 
 
-def _evidence(result: VideoResult, run: RunFacts) -> list[tuple[str, Table]]:
+def _evidence(result: VideoResult, members: Sequence[str]) -> list[tuple[str, Table]]:
     """The small tables beside the chart: members, detectors, seconds."""
     detectors = Counter(face.detector for face in result.faces).most_common()
     seconds = [(COLUMNS[stage], number(value, 2)) for stage, value in result.seconds.items()]
     return [
         ("People", Table(("", "frames seen", "P(fake)"), [_person_row(who) for who in result.people])),
-        ("Members", Table(("", "mean logit", "as P(fake)"), _member_rows(result, run))),
+        ("Members", Table(("", "mean logit", "as P(fake)"), _member_rows(result, members))),
         ("Found by", Table(("detector", "faces"), [(detector, str(count)) for detector, count in detectors])),
         ("Time spent", Table(("stage", "s"), seconds)),
     ]
@@ -113,10 +129,10 @@ def _person_row(who: PersonResult) -> tuple[Cell, str, str]:
     return Cell(person_name(who.person), stroke=stroke), str(who.frames), number(who.prob_fake, 3)
 
 
-def _member_rows(result: VideoResult, run: RunFacts) -> list[tuple[str, str, str]]:
+def _member_rows(result: VideoResult, members: Sequence[str]) -> list[tuple[str, str, str]]:
     """Name, mean logit over faces and its sigmoid; members of the run first, then any others that scored a face."""
     rows = []
-    for member in dict.fromkeys([*run.members, *(name for face in result.faces for name in face.logits)]):
+    for member in dict.fromkeys([*members, *(name for face in result.faces for name in face.logits)]):
         if logits := [face.logits[member] for face in result.faces if member in face.logits]:
             mean = sum(logits) / len(logits)
             rows.append((member, number(mean, 2), number((1 + math.tanh(mean / 2)) / 2, 3)))

@@ -14,16 +14,8 @@ from numpy.typing import NDArray
 
 from common.errors import DfdcError
 from faces import blazeface
-from faces.blazeface import (
-    ANCHORS,
-    VARIANTS,
-    BlazeFace,
-    anchors,
-    decode_boxes,
-    load_blazeface,
-    merge_groups,
-    weighted_nms,
-)
+from faces.blazeface import ANCHORS, VARIANTS, anchors, decode_boxes, merge_groups, weighted_nms
+from faces.blazenet import BlazeFace, load_blazeface
 from tests.waiting import in_time
 
 Floats = NDArray[np.float32]

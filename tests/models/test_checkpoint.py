@@ -19,8 +19,9 @@ from models.checkpoint import (
     read_card,
     save_member,
 )
+from models.network import Scorer, build_backbone
 from models.pretrained import load_imagenet
-from models.registry import MEMBERS, TIGHT, Scorer, build_backbone
+from models.registry import MEMBERS, TIGHT
 from tests.conftest import make_member
 
 
@@ -142,7 +143,7 @@ def test_a_save_that_fails_leaves_the_old_member(tmp_path, monkeypatch):
     def full(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("models.checkpoint.save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(OSError, match="no space"):
         save_member(tmp_path, card, build_backbone("tf_efficientnet_lite0"))
     assert load_member(card, tmp_path)

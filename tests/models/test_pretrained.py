@@ -5,8 +5,8 @@ import torch
 
 from common.errors import DfdcError
 from models import pretrained
+from models.network import build_backbone
 from models.pretrained import START_FILES, load_start
-from models.registry import build_backbone
 
 
 @pytest.mark.parametrize(("start", "backbone"), START_FILES)
@@ -31,11 +31,12 @@ def test_a_backbone_without_such_weights_is_told_which_have_them():
 
 def test_damaged_and_missing_weights_are_refused(tmp_path, monkeypatch):
     model, name = build_backbone("mobilenetv1_100"), START_FILES["vggface2", "mobilenetv1_100"].name
-    data = bytearray((pretrained.START_DIR / name).read_bytes())
-    monkeypatch.setattr(pretrained, "START_DIR", tmp_path)
+    data = bytearray((pretrained.MODELS_DIR / name).read_bytes())
+    monkeypatch.setattr(pretrained, "MODELS_DIR", tmp_path)
     with pytest.raises(DfdcError, match=r"is missing; check it out again"):
         load_start(model, "mobilenetv1_100", "vggface2")
     data[-5] ^= 1
+    (tmp_path / name).parent.mkdir()
     (tmp_path / name).write_bytes(data)
     with pytest.raises(DfdcError, match="has SHA-256"):
         load_start(model, "mobilenetv1_100", "vggface2")

@@ -4,24 +4,15 @@ import timm
 import torch
 
 from faces.crop import ALIGNED_POINTS, ALIGNED_SIDE
-from models.registry import (
-    ALIGNED,
-    MEMBERS,
-    SHIPPED,
-    TIGHT,
-    WINNERS,
-    CropSpec,
-    Scorer,
-    build_backbone,
-    build_member,
-    get_member,
-)
+from models.network import Scorer, build_backbone, build_member
+from models.registry import ALIGNED, MEMBERS, SHIPPED, TIGHT, WINNERS, CropSpec, get_member
 
 # Counted once with timm 1.0: a name that begins to mean another network changes its number. They agree with the
 # papers (B7 66 M, B5 30 M, B4 19 M, Xception 23 M, ConvNeXt-T 29 M, each with 1,000 classes) and with Keras for VGG16.
 PARAMETERS = {
     "mnv1_blend": 3_208_001,
     "mnv1_tight": 3_208_001,
+    "lite1_blend": 4_136_961,
     "lite0_tight": 3_372_289,
     "lite0_mouth": 3_372_289,
     "lite0_eyes": 3_372_289,

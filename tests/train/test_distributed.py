@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from models.registry import build_backbone, get_member
+from models.network import build_backbone
+from models.registry import get_member
 from train.config import experiment_names, load_experiment
 from train.distributed import Team, share_batch_statistics
 

@@ -15,7 +15,8 @@ from dfdc import app
 from faces.crop import CropSpec, box_inside_crop, cut
 from faces.store import CropStore
 from models.checkpoint import Card, load_member, read_card, save_member
-from models.registry import TIGHT, build_backbone
+from models.network import build_backbone
+from models.registry import TIGHT
 from train.data.table import group_digests, groups_sha256
 from train.oof import COLUMNS, Source, check_ending, score_holdout, score_oof, write_table
 

@@ -9,7 +9,7 @@ import torch
 from common.engine import half_precision
 from models.backend import load_members
 from models.checkpoint import Card, save_member
-from models.registry import build_backbone
+from models.network import build_backbone
 from tests.train.running import SMALL
 from train.config import TrainConfig
 from train.optim import pick_dtype

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.registry import TIGHT, FlatMlp, Scorer, build_backbone
+from models.network import FlatMlp, Scorer, build_backbone
+from models.registry import TIGHT
 from train.config import TrainConfig
 from train.seams import STRIDE, WithSeams, boundary, cells
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from common.errors import DfdcError
-from models.registry import Member, build_member
+from models.network import build_member
+from models.registry import Member
 from tests.train.running import CONFIG, SMALL
 from train.start import start_of
 

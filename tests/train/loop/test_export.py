@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from common.errors import DfdcError
-from models.registry import build_member
+from models.network import build_member
 from tests.train.running import CONFIG, run
 from train.export import check_figures
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from models.checkpoint import Card, load_member
-from models.registry import build_member, get_member
+from models.network import build_member
+from models.registry import get_member
 from tests.train.running import CONFIG, run
 from train.checkpoint import read_latest
 from train.data.provenance import learnt_from
