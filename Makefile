@@ -33,8 +33,9 @@ demo: $(STAMP) ## predict real clips, one fake made on the spot and one broken f
 	@echo "and at:   $(CURDIR)/runs/demo/submission.csv"
 
 docs: $(STAMP) ## build the documentation into site/
-	$(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "look at:  $(CURDIR)/site/index.html"
+	@echo "searching the pages needs a server:  $(BIN)/python -m http.server --directory site --bind 127.0.0.1"
 
 test: $(STAMP) check ## format, lint, types, tests: what CI runs
 	# One thread for each process: on shared cores that is far quicker than all threads for one.
