@@ -33,7 +33,7 @@ demo: $(STAMP) ## predict real clips, one fake made on the spot and one broken f
 	@echo "and at:   $(CURDIR)/runs/demo/submission.csv"
 
 docs: $(STAMP) ## build the documentation into site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "look at:  $(CURDIR)/site/index.html"
 	@echo "searching the pages needs a server:  $(BIN)/python -m http.server --directory site --bind 127.0.0.1"
 

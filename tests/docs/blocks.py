@@ -9,7 +9,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 TUTORIAL = tuple(DOCS / "tutorial" / f"first-{what}.md" for what in ("video", "member", "blend", "submission"))
-OTHERS = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "train/README.md", "kaggle_dataset/README.md")
+OTHERS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "models/README.md",
+    "train/README.md",
+    "kaggle_dataset/README.md",
+)
 PAGES = (*sorted(DOCS.rglob("*.md")), *(ROOT / name for name in OTHERS))
 
 BLOCK = re.compile(r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^(?P=indent)``` *$", re.M | re.S)

@@ -23,6 +23,13 @@ def test_every_internal_link_and_picture_exists(page):
     assert not lost
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if DOCS in page.parents], ids=lambda page: page.name)
+def test_pages_of_the_site_link_into_the_site(page):
+    """What lies outside docs/ is not on the site: such a file is named, and not linked."""
+    inside = [link.split("#")[0] for link in links_of(page) if not re.match(r"[a-z]+:", link)]
+    assert [link for link in inside if not (page.parent / link).resolve().is_relative_to(DOCS)] == []
+
+
 def test_links_are_found_at_all():
     assert sum(len(links_of(page)) for page in PAGES) > 50
 
