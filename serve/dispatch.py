@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,7 +73,7 @@ class Dispatcher:
         was_ready = False
         while True:
             worker.state = "loading"
-            child = await Child.start("serve.worker", *self._arguments(worker))
+            child = await Child.start("serve.worker", str(os.getpid()), *self._arguments(worker))
             try:
                 await self._attend(child, worker)
             except ChildDied as death:

@@ -130,8 +130,9 @@
     dropBar(item);
     const { status, prob_fake: value, reason, verdict } = video.result;
     item.state.replaceChildren(status === "ok" ? probability(value) : make("span", "badge fallback", `${status}: not scored`));
-    setLine(item, "verdict", typeof verdict === "string" ? verdict : verdict?.sentence ?? "");
-    setLine(item, "why", reason);
+    const sentence = verdict?.sentence ?? "";
+    setLine(item, "verdict", sentence);
+    setLine(item, "why", sentence.includes(reason) ? "" : reason);
     if (video.has_report && item.label.tagName !== "BUTTON") makeOpenable(item, video.id);
   };
   const show = (video, newest) => {

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from faces.decode.worker import DECODE_ERRORS, end_with_parent
+from common.parent import end_with_parent
+from faces.decode.worker import DECODE_ERRORS
 from faces.media import VideoError, open_media
 from faces.video import probe
 

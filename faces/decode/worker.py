@@ -8,14 +8,11 @@ only what decoding needs: the process must be there at once.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import hashlib
 import io
 import json
 import math
 import os
-import signal
 import socket
 import struct
 import sys
@@ -29,6 +26,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from common.parent import end_with_parent
 from faces.video import Frames, VideoError, VideoInfo, decode, probe
 
 READY, JOB, DONE, LENGTH_IS = b"r", b"j", b"d", b"l"  # one byte each, so that a message is never there by half
@@ -162,18 +160,6 @@ def _answer(job: Job, file: io.FileIO, on_length: Callable[[float], None]) -> No
     except DECODE_ERRORS as error:
         reason = f"{path}: {type(error).__name__}: {error}"
     return done(None, "unreadable", reason).pack(file)
-
-
-def end_with_parent(oom_score: int = 1000) -> None:
-    """End with the parent, even in the middle of a video, and before the parent when memory runs out.
-
-    Args:
-        oom_score: of this process, up to 1000: the highest is ended first.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, of the thread that started this process
-        with contextlib.suppress(OSError):
-            Path("/proc/self/oom_score_adj").write_text(str(oom_score))
 
 
 def main() -> None:

@@ -275,6 +275,26 @@ def test_a_killed_server_loses_no_accepted_video(start_server, clip, nobody, tmp
             Store(tmp_path / "data")
 
 
+SLOW_IMPORT = """
+import sys, time
+class Stuck:
+    def find_spec(self, name, *_):
+        while name == "inference.pipeline":
+            time.sleep(1)
+if "serve.worker" in sys.orig_argv:
+    sys.meta_path.insert(0, Stuck())
+"""
+
+
+def test_a_worker_that_is_still_loading_ends_with_its_server(start_server, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(SLOW_IMPORT)
+    with start_server(tmp_path, PYTHONPATH=str(tmp_path)) as server:
+        wait_until(lambda: [p for p in children_of(server.process.pid) if "serve.worker" in command_of(p)], "it loads")
+        worker = worker_of(server)
+        server.kill()
+        wait_until(lambda: not Path(f"/proc/{worker}").exists(), "the worker is gone")
+
+
 def test_a_token(start_server, nobody, tmp_path):
     with start_server(tmp_path, "--host", EVERYWHERE, DFDC_TOKEN=TOKEN) as server:
         port = server.address.rpartition(":")[2]
