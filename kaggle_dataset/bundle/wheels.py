@@ -43,8 +43,8 @@ NEEDED = {
     "tqdm": "tqdm",
     "typer": "typer",
 }
-# Imported by the same rooms for tuning, which no kernel does.
-UNUSED = {"optuna", "sqlalchemy"}
+# Imported by the same rooms for tuning (optuna, sqlalchemy) and for object storage (fsspec), neither done by a kernel.
+UNUSED = {"fsspec", "optuna", "sqlalchemy"}
 # Asked for by a wheel that works without it. OpenVINO's telemetry would open connections, and a kernel has no network.
 LEFT_OUT = {"openvino-telemetry"}
 # 5 to 6 times torch's speed on the CPU, unused on a GPU: the first that can go.

@@ -67,15 +67,18 @@ def test_the_page(server, browser, axe, pictures, clip, nobody, tmp_path):
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda said: errors.append(said.text) if "Content Security" in said.text else None)
     page.set_default_timeout(LIMIT * 1000)
+    # Listened to from the start: told at the last moment, the browser may open the dialog before it knows of it.
+    choosers = []
+    page.on("filechooser", choosers.append)
     page.goto(server.address)
     until(page, "document.querySelectorAll('#videos > li').length || !document.querySelector('#none').hidden")
 
     # By keyboard: the first stop is the button that opens the list of files.
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "choose-files"
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
-    chooser.value.set_files([clip, nobody, text])
+    page.keyboard.press("Enter")
+    wait_until(lambda: page.evaluate("1") and choosers, "the dialog of files")  # each call lets Playwright hear events
+    choosers[0].set_files([clip, nobody, text])
     until(page, "document.querySelector('#status').textContent.startsWith('All 3 finished')")
     row = page.locator("#videos > li", has_text=clip.name).first
     assert "P(fake)" in row.inner_text()

@@ -15,7 +15,7 @@ from tests.kaggle_dataset.wheels import make_wheel
 from tests.waiting import LIMIT
 
 ROOT = Path(__file__).resolve().parents[3]
-OURS = {*ROOMS, "train", "explore", "kaggle_dataset"} | {"dfdc"}
+OURS = {*ROOMS, "explore", "kaggle_dataset", "scale", "serve", "train"} | {"dfdc"}
 
 
 def imported(path):
