@@ -69,7 +69,7 @@ def test_the_page(server, browser, axe, pictures, clip, nobody, tmp_path):
     page.set_default_timeout(LIMIT * 1000)
     # Listened to from the start: told at the last moment, the browser may open the dialog before it knows of it.
     choosers = []
-    page.on("filechooser", choosers.append)
+    page.on("filechooser", lambda chooser: choosers.append(chooser))  # noqa: PLW0108 - it takes no built-in
     page.goto(server.address)
     until(page, "document.querySelectorAll('#videos > li').length || !document.querySelector('#none').hidden")
 
