@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from ensemble.metrics import Floats
 from faces.crop import Boxes, CropSpec, Image, cut
 from faces.video import Frames
+from inference.occlusion import paint
 from inference.result import Closeup, Thumbnail, VideoResult
 from inference.verdict import telling_faces
 
@@ -48,11 +50,26 @@ def closeups_of(result: VideoResult, pictures: Sequence[bytes]) -> tuple[Closeup
     Returns:
         Up to CLOSEUPS of them, the most telling first.
     """
-    of_face = dict(zip(map(id, result.faces), pictures, strict=bool(pictures)))
+    if not pictures:
+        return ()
+    index_of = {id(face): index for index, face in enumerate(result.faces)}
     telling = sorted(telling_faces(result), key=lambda face: -face.prob_fake)[:CLOSEUPS]
-    return tuple(
-        Closeup(face.second, face.person, face.prob_fake, of_face[id(face)]) for face in telling if id(face) in of_face
-    )
+    chosen = [(index_of[id(face)], face) for face in telling]
+    return tuple(Closeup(i, face.second, face.person, face.prob_fake, pictures[i]) for i, face in chosen)
+
+
+def heat_picture(picture: bytes, falls: Floats) -> bytes:
+    """Paint on a face's picture where the answer falls when it is blurred.
+
+    Args:
+        picture: of `face_picture`.
+        falls: of `occlusion_map`, cut by CLOSEUP.
+
+    Returns:
+        A JPEG.
+    """
+    image = np.asarray(cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR), dtype=np.uint8)
+    return _jpeg(paint(image[..., ::-1], falls))
 
 
 def _jpeg(image: Image) -> bytes:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from common.cores import cores
 from common.device import Device
 from ensemble.blend import Blend
-from faces.crop import CropSpec, Image, cut
+from faces.crop import Boxes, CropSpec, Image, cut
 from faces.decode.pool import Decoded, DecodeOutcome, decode_ahead
 from faces.decode.watchdog import DEFAULT_LIMITS, VideoLimits
 from faces.detect import Cascade, FrameFaces
@@ -25,8 +25,9 @@ from faces.shots import cuts
 from faces.track import STRAY, track
 from faces.video import Frames, VideoInfo
 from inference.evidence import evidence_notes, use_lone_faces
-from inference.pictures import closeups_of, face_picture, thumbnails_of
-from inference.result import PRIOR, PersonResult, ScoredFace, Thumbnail, VideoResult
+from inference.occlusion import occlusion_map
+from inference.pictures import CLOSEUP, closeups_of, face_picture, heat_picture, thumbnails_of
+from inference.result import PRIOR, Closeup, PersonResult, ScoredFace, Thumbnail, VideoResult
 from inference.schedule.plans import Plan
 from inference.schedule.scheduler import FixedScheduler, Scheduler
 from inference.stages import clocked
@@ -47,6 +48,7 @@ class PredictOptions:
     decoders: int = 0  # videos decoded at a time; 0: one per core
     batch: int = 0  # crops gathered, over videos, before the members score them; 0: a video's on the CPU, 256 elsewhere
     thumbnails: int = 0  # frames per video kept small for a report
+    heatmap: bool = False  # of the most telling face of a video that looks fake: about as long as the members again
     limits: VideoLimits = DEFAULT_LIMITS  # what decoding one video may take
     prompt: bool = False  # give each result before the next video is waited for, as a server must; batches stay small
 
@@ -72,6 +74,7 @@ class _Work:
     crops: dict[CropSpec, list[Image]] = field(default_factory=dict)
     thumbnails: tuple[Thumbnail, ...] = ()
     pictures: list[bytes] = field(default_factory=list)  # of each face, a JPEG; none where no report is made
+    points: list[tuple[Boxes, bool]] = field(default_factory=list)  # of each face: its five points; is it mirrored
 
 
 class Pipeline:
@@ -167,9 +170,11 @@ class Pipeline:
         people = track(found, [float(s) for s in frames.seconds], cuts=cuts(frames.images))
         lone = use_lone_faces(found, people)
         for number, image in enumerate(frames.images):
+            mirrored = self.blend.mirror and number % 2 == 1
             for index in np.flatnonzero(people[number] != STRAY):
                 work.faces.append(_face(frames, number, found[number], int(index), int(people[number][index])))
-                self._cut(work, image, found[number], int(index), self.blend.mirror and number % 2 == 1)
+                self._cut(work, image, found[number], int(index), mirrored)
+                work.points.append((found[number].points_xy[index], mirrored))
                 if self.options.thumbnails:
                     work.pictures.append(face_picture(image, found[number].boxes_xyxy[index]))
         work.info, work.looked = frames.info, len(frames.images)
@@ -239,7 +244,23 @@ class Pipeline:
             faces=tuple(_with_logits(face, i, logits, verdict.faces) for i, face in enumerate(work.faces)),
             people=tuple(PersonResult(*person) for person in verdict.people),
         )
-        return replace(scored, closeups=closeups_of(scored, work.pictures))
+        return replace(scored, closeups=self._closeups(work, scored))
+
+    def _closeups(self, work: _Work, result: VideoResult) -> tuple[Closeup, ...]:
+        """The faces that speak most for a fake, the first with its heat map where the video looks fake."""
+        closeups = closeups_of(result, work.pictures)
+        if not (self.options.heatmap and closeups and result.prob_fake >= PRIOR):
+            return closeups
+        with clocked() as took:
+            first = closeups[0]
+            crops = {spec: all_crops[first.face] for spec, all_crops in work.crops.items()}
+            points, mirrored = work.points[first.face]
+            box = result.faces[first.face].box_xyxy
+            blend = self._blend(work.plan)
+            falls = occlusion_map(self.loaded_members, blend, crops, box, points, CLOSEUP, mirrored)
+        work.seconds["judge"] += took.seconds  # the planner has to know of it; the result shares these dictionaries
+        work.cpu["judge"] += took.cpu
+        return (replace(first, heat=heat_picture(first.jpeg, falls)), *closeups[1:])
 
 
 def make_pipeline(

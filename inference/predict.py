@@ -110,7 +110,10 @@ def predict(request: PredictRequest) -> PredictResult:
     blend, device = load_blend(request.members, request.blend, request.competition), find_device(request.device)
     limits = VideoLimits.of(request.video_seconds)
     thumbnails = REPORT_THUMBNAILS if request.report else 0
-    options = PredictOptions(frames=request.frames or blend.frames, thumbnails=thumbnails, limits=limits)
+    # Whoever is short of time gets no heat maps: each takes about as long as the members take for its video.
+    heatmap = bool(request.report) and request.budget is None
+    frames = request.frames or blend.frames
+    options = PredictOptions(frames=frames, thumbnails=thumbnails, heatmap=heatmap, limits=limits)
     pipeline = make_pipeline(options, device, request.members, blend=blend)
     print(f"{RUN_ON}{words_of(device)}", file=sys.stderr)
     scheduler = None

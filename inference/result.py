@@ -50,10 +50,12 @@ class Thumbnail:
 class Closeup:
     """A picture of one face, for the report."""
 
+    face: int  # index in the faces of the result
     second: float
     person: int
     prob_fake: float  # of this face alone
     jpeg: bytes
+    heat: bytes = b""  # the same picture with the parts in red on which the answer hangs, a JPEG; empty: not measured
 
 
 @dataclass(frozen=True)

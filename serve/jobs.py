@@ -102,7 +102,8 @@ def work(arguments: Sequence[str]) -> None:
     voice = Voice()
     try:
         device, blend = find_device(asked.device), load_blend(asked.members, asked.blend, competition=False)
-        options = PredictOptions(frames=asked.frames or blend.frames, thumbnails=REPORT_THUMBNAILS, prompt=True)
+        frames = asked.frames or blend.frames
+        options = PredictOptions(frames=frames, thumbnails=REPORT_THUMBNAILS, heatmap=True, prompt=True)
         pipeline = make_pipeline(options, device, asked.members, blend=blend)
     except (DfdcError, ValueError) as error:
         voice.say(failed=str(error))

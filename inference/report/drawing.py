@@ -121,12 +121,14 @@ def picture_of(result: VideoResult, thumbnail: Thumbnail) -> Picture:
 
 
 def telling_pictures(result: VideoResult) -> list[tuple[str, str]]:
-    """The closeups of a video as the page embeds them: a caption and base64 of the JPEG each."""
+    """The closeups of a video, each followed by its heat map, for the page: a caption and base64 of a JPEG."""
     name = (lambda one: f"{person_name(one.person)}, ") if len(result.people) > 1 else (lambda _: "")
-    return [
-        (f"{name(one)}{clock(one.second)}: {number(one.prob_fake, 2)}", base64.b64encode(one.jpeg).decode("ascii"))
-        for one in result.closeups
-    ]
+    pictures = []
+    for one in result.closeups:
+        pictures.append((f"{name(one)}{clock(one.second)}: {number(one.prob_fake, 2)}", one.jpeg))
+        if one.heat:
+            pictures.append((f"{name(one)}{clock(one.second)}: what it hangs on", one.heat))
+    return [(caption, base64.b64encode(jpeg).decode("ascii")) for caption, jpeg in pictures]
 
 
 def _box(face: ScoredFace, result: VideoResult) -> Box | None:

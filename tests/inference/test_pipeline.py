@@ -81,6 +81,22 @@ def test_every_other_frame_is_mirrored_where_the_blend_says_so(members, media):
             assert not np.array_equal(crop, crop[:, ::-1])
 
 
+@pytest.mark.parametrize(("shift", "looks_fake"), [(9.0, True), (-9.0, False)])
+def test_what_looks_fake_gets_a_heat_map(members, media, shift, looks_fake):
+    blend = Blend(("first", "second"), Mix(np.array([0.5, 0.5]), 1.0, shift))
+    options = dataclasses.replace(OPTIONS, heatmap=True)
+    (result,) = make_pipeline(options, torch.device("cpu"), members, blend=blend).run([media / "single_face.mp4"])
+    heats = [bool(one.heat) for one in result.closeups]
+    assert heats == [looks_fake, *[False] * (len(heats) - 1)]
+    if looks_fake:
+        heat, plain = (cv2.imdecode(np.frombuffer(jpeg, np.uint8), 1) for jpeg in _pictures(result.closeups[0]))
+        assert heat.shape == plain.shape and not np.array_equal(heat, plain)
+
+
+def _pictures(closeup):
+    return closeup.heat, closeup.jpeg
+
+
 def test_a_rotated_video_is_upright_when_it_is_judged(bad_run):
     rotated = next(r for r in bad_run[0].results if r.filename == "rotated.mp4")
     assert (rotated.width, rotated.height) == (480, 270)
