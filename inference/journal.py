@@ -1,4 +1,4 @@
-"""What survives a kill: one checksummed line for each video that is finished, and for each whose judging has begun."""
+"""What survives a kill: one checksummed line for each video that is finished, and for each that was begun."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The gym: labelled face crops in, members out."""
+"""Training: labelled face crops in, members out."""

@@ -40,7 +40,7 @@ def test_predict_from_another_folder(media, members, tmp_path):
 
 
 def test_a_table_of_predict_blends_to_the_same_submission(media, members, tmp_path):
-    """`dfdc blend` needs no video: what predict judged is blended again, the video without a face included."""
+    """`dfdc blend` needs no video: what predict scored is blended again, the video without a face included."""
     blend = Blend(("first", "second"), Mix(np.array([0.8, 0.2]), 0.3, 0.4), clip=(0.02, 0.97))
     blend.write(tmp_path / "blend.json")
     videos = [media / "single_face.mp4", media / "no_face.mp4"]

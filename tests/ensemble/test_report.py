@@ -240,7 +240,7 @@ def test_one_member_without_costs(single, tmp_path):
     assert "no costs were given" in page.split("<h2>Subsets within the limits</h2>")[1]
     assert "By degradation" in titles(page)
     assert "alone" in render(single)
-    assert "No cheaper line-up" not in render(single)
+    assert "No cheaper subset" not in render(single)
 
 
 def test_thousands_of_subsets_stay_small(outcome, tmp_path):
@@ -271,7 +271,7 @@ def test_a_greedy_search_says_so(outcome, tmp_path):
     assert (shares[two].bytes, shares[two].seconds) == (3_000_000, pytest.approx(0.25))
     assert "added one by one" in render(greedy)
     assert "0.00123" in page_of(greedy, tmp_path)
-    assert "All 7 line-ups" not in render(greedy)
+    assert "subsets were tried" not in render(greedy)
 
 
 def test_the_summary_says_what_matters(outcome):

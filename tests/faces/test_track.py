@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from faces.detect import LIKELY, SURE, FrameFaces
 from faces.track import STRAY, lone_faces, track
 
-STEP = 1 / 3  # seconds between judged frames
+STEP = 1 / 3  # seconds between scored frames
 Face = tuple[float, float, float, float]  # centre x, centre y, side, score
 
 

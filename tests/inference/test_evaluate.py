@@ -53,7 +53,7 @@ def test_what_was_not_found_is_named(evaluation):
 
 
 def test_the_score_is_that_of_the_members_own_crop(faces, loaded_members, evaluation):
-    """A member cuts its CropSpec inside the ready crop: judged by hand here, without the evaluator."""
+    """A member cuts its CropSpec inside the ready crop: scored by hand here, without the evaluator."""
     from ensemble.metrics import sigmoid
     from faces.crop import box_inside_crop, cut
 

@@ -60,7 +60,7 @@ def test_fallbacks_have_reasons_and_oddities_are_noted(bad_run):
 
 
 def test_every_other_frame_is_mirrored_where_the_blend_says_so(members, media):
-    """The members see the odd ones of the judged frames as in a mirror, and the even ones as they are."""
+    """The members see the odd ones of the scored frames as in a mirror, and the even ones as they are."""
     shown = {}
     for mirror in (False, True):
         seen = shown.setdefault(mirror, {"first": [], "second": []})
@@ -97,7 +97,7 @@ def _pictures(closeup):
     return closeup.heat, closeup.jpeg
 
 
-def test_a_rotated_video_is_upright_when_it_is_judged(bad_run):
+def test_a_rotated_video_is_upright_when_it_is_scored(bad_run):
     rotated = next(r for r in bad_run[0].results if r.filename == "rotated.mp4")
     assert (rotated.width, rotated.height) == (480, 270)
     assert len(rotated.faces) == 6

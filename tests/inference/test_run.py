@@ -131,7 +131,7 @@ def test_who_was_begun_and_not_finished_comes_last(pipeline, videos, tmp_path, m
 
 def test_another_blend_refuses_the_journal(pipeline, tmp_path):
     open_journal(pipeline, tmp_path / "s.csv").close()
-    other = Pipeline(pipeline.detector, pipeline.loaded_members, OPTIONS)  # equal weights, no ladder
+    other = Pipeline(pipeline.detector, pipeline.loaded_members, OPTIONS)  # equal weights, no fallback ensembles
     with pytest.raises(DfdcError, match="journal of a run with blend"):
         open_journal(other, tmp_path / "s.csv")
 
@@ -152,7 +152,7 @@ def test_a_generous_budget_changes_nothing(pipeline, videos, undisturbed, tmp_pa
 
 
 def test_a_plan_is_followed(pipeline, videos, blend):
-    """Fewer frames, and the members of a rung with its own calibration."""
+    """Fewer frames, and the members of a fallback ensemble with its own calibration."""
 
     class Fixed(BudgetScheduler):
         def jobs(self, paths):
@@ -171,7 +171,7 @@ def test_a_plan_is_followed(pipeline, videos, blend):
 
 
 def test_a_tight_budget_shrinks_the_plan(capsys):
-    """A machine of 10 s a video at the top plan, 100 videos, 300 s: without a plan it would judge 30."""
+    """A machine of 10 s a video at the top plan, 100 videos, 300 s: without a plan it would score 30."""
     now = [0.0]
     scheduler = BudgetScheduler(Planner(make_plans(32, 3), 100, 300.0, 5.0, 0.0, workers=1), now=lambda: now[0])
     scored = 0

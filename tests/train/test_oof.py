@@ -269,7 +269,7 @@ def test_a_table_is_written_by_its_ending_and_whole(tmp_path, monkeypatch):
 
 
 def test_the_commands_write_the_same_table_twice_and_print_scores(place, runs, tmp_path, monkeypatch):
-    monkeypatch.setattr("common.engine.pick_engine", lambda _: "torch")  # compiling takes longer than judging
+    monkeypatch.setattr("common.engine.pick_engine", lambda _: "torch")  # compiling takes longer than scoring
     common = ["--crops", str(place / "crops"), "--labels", str(place / "labels.csv"), "--device", "cpu"]
     outputs = []
     for name in ("a.csv", "b.csv"):

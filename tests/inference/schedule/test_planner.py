@@ -31,7 +31,7 @@ def steady(planner, plan, videos, decode, score, now=0.0, workers=2):
     return now
 
 
-def test_a_ladder_starts_with_all_and_gets_cheaper_with_each_step():
+def test_plans_start_with_all_and_get_cheaper_with_each_step():
     assert PLANS[0] == Plan(32, 0)
     assert PLANS[-1] == Plan(1, 3, thorough=False)
     assert all(plan.thorough for plan in PLANS[:-1])
@@ -46,14 +46,14 @@ def test_a_ladder_starts_with_all_and_gets_cheaper_with_each_step():
     assert [plan.fallback for plan in PLANS if plan.frames == 1] == [1, 2, 3, 3]  # a costly drop of members comes late
 
 
-def test_a_ladder_of_one_member_and_one_frame_has_two_plans():
+def test_one_member_and_one_frame_make_two_plans():
     assert make_plans(1, 0) == (Plan(1, 0), Plan(1, 0, thorough=False))
 
 
 @pytest.mark.parametrize(
     "arguments", [(0, 0), (8, -1), (8, 1, (1.0,)), (8, 1, (1, 1)), (8, 1, (), (0.4, 0.7)), (8, 1, (), (0.4,))]
 )
-def test_a_ladder_that_cannot_be_is_refused(arguments):
+def test_plans_that_cannot_be_are_refused(arguments):
     with pytest.raises(ValueError, match=r"start at 1|stay above 0"):
         make_plans(*arguments)
 

@@ -163,10 +163,10 @@ def test_validation_fakes_are_made_by_the_compositor_that_training_never_uses(fa
     for row in range(len(both)):
         training[row]
     assert not calls
-    judging = FaceDataset(store, both, spec, TIGHT, meshes=meshes)
-    fakes = [judging[row][0] for row in range(len(reals), len(both))]
+    shown = FaceDataset(store, both, spec, TIGHT, meshes=meshes)
+    fakes = [shown[row][0] for row in range(len(reals), len(both))]
     assert len(calls) == len(reals)
-    assert all(torch.equal(judging[len(reals) + i][0], fake) for i, fake in enumerate(fakes))
+    assert all(torch.equal(shown[len(reals) + i][0], fake) for i, fake in enumerate(fakes))
 
 
 def test_a_made_fake_differs_from_its_real_in_the_face_alone(faces):
