@@ -37,7 +37,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         # mkstemp makes files private; a result should have the permissions the user's umask asks for.
         umask = os.umask(0)
         os.umask(umask)
@@ -47,8 +47,15 @@ def atomic_path(target: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
-    """Flush `path` to the disk: a rename that survives a power cut must not point at empty blocks."""
+def sync(path: Path) -> None:
+    """Flush a file or a folder to the disk: a rename that survives a power cut must not point at empty blocks.
+
+    Args:
+        path: What is flushed.
+
+    Raises:
+        OSError: The disk is full or fails.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import DfdcError
-from common.files import lock_file
+from common.files import lock_file, sync
 
 VERSION = 1  # of the tables
 SCHEMA = """
@@ -129,9 +129,9 @@ class Store:
         """
         target = self.path_of(identity)
         size = part.stat().st_size
-        _sync(part)
+        sync(part)
         part.replace(target)
-        _sync(self.uploads)
+        sync(self.uploads)
         self._database.execute(
             "INSERT INTO videos (id, name, bytes, created, state, stage, deaths, has_file)"
             " VALUES (?, ?, ?, ?, 'queued', '', 0, 1)",
@@ -214,11 +214,3 @@ class Store:
 
 def _video(row: tuple[Any, ...]) -> Video:
     return Video(*row[:-1], *[None if row[-1] is None else json.loads(row[-1])])
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
