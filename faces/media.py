@@ -102,7 +102,8 @@ def open_video(path: Path, threads: int = 1) -> Iterator[tuple[InputContainer, V
     with open_media(path) as container:
         stream = next((stream for stream in videos_in(container) if stream.codec_context), None)
         if stream is None:
-            raise VideoError(f"{path}: has no video stream known here, only {[s.type for s in container.streams]}")
+            kinds = " and ".join(sorted({s.type for s in container.streams})) or "an empty container"
+            raise VideoError(f"{path}: has no video stream known here, only {kinds}")
         stream.codec_context.thread_count = threads
         stream.codec_context.thread_type = "NONE" if threads == 1 else "AUTO"
         yield container, stream

@@ -158,7 +158,8 @@ class Pipeline:
         """Detect, track and cut; the full frames are let go of here."""
         frames = decoded.frames
         seconds, cpu = {"decode": decoded.seconds}, {"decode": decoded.cpu}
-        work = _Work(decoded.path.name, decoded.reason, seconds, cpu, decoded.outcome, plan)
+        reason = decoded.reason.removeprefix(f"{decoded.path}: ")  # the row that has the reason names its video
+        work = _Work(decoded.path.name, reason, seconds, cpu, decoded.outcome, plan)
         if frames is not None:
             with clocked() as took:
                 self._detect(work, frames, plan)

@@ -193,7 +193,7 @@ def test_drift_is_the_largest_over_all_faces():
 
 
 def colours(factor):
-    """A network that scores the mean colour whose matrix is scaled by `factor` and whose vector takes the factor back."""
+    """Scores the mean colour; its matrix is scaled by `factor`, and its vector takes the factor back."""
     torch.manual_seed(0)
     wide = HALVED_FROM // 3 + 1
     first, scale, last = torch.nn.Linear(3, wide, bias=False), torch.nn.BatchNorm1d(wide), torch.nn.Linear(wide, 1)
