@@ -129,5 +129,6 @@ def predict(request: PredictRequest) -> PredictResult:
         from inference.report.facts import facts_of
         from inference.report.page import write_report
 
-        write_report(request.report, run.results, facts_of(pipeline, run, device, request.command))
+        facts = facts_of(pipeline, run, device, request.command)
+        write_report(request.report, run.results, facts, videos=paths)
     return PredictResult(request, run, blend, len(paths))

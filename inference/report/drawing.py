@@ -60,6 +60,7 @@ class Picture:
     width: int  # pixels
     height: int  # pixels
     second: str
+    moment: str  # behind the address of a video: a browser plays it from there
     frame: int
     jpeg: str  # base64
     boxes: list[Box]
@@ -117,18 +118,24 @@ def picture_of(result: VideoResult, thumbnail: Thumbnail) -> Picture:
     faces = [face for face in result.faces if face.frame == thumbnail.frame]
     boxes = [box for face in faces if (box := _box(face, result))]
     jpeg = base64.b64encode(thumbnail.jpeg).decode("ascii")
-    return Picture(width, height, clock(thumbnail.second), thumbnail.frame, jpeg, boxes)
+    return Picture(width, height, clock(thumbnail.second), _moment(thumbnail.second), thumbnail.frame, jpeg, boxes)
 
 
-def telling_pictures(result: VideoResult) -> list[tuple[str, str]]:
-    """The closeups of a video, each followed by its heat map, for the page: a caption and base64 of a JPEG."""
+def telling_pictures(result: VideoResult) -> list[tuple[str, str, str]]:
+    """The closeups of a video, each followed by its heat map: caption, moment as in `Picture`, base64 of a JPEG."""
     name = (lambda one: f"{person_name(one.person)}, ") if len(result.people) > 1 else (lambda _: "")
     pictures = []
     for one in result.closeups:
-        pictures.append((f"{name(one)}{clock(one.second)}: {number(one.prob_fake, 2)}", one.jpeg))
+        when = f"{name(one)}{clock(one.second)}"
+        pictures.append((f"{when}: {number(one.prob_fake, 2)}", one.second, one.jpeg))
         if one.heat:
-            pictures.append((f"{name(one)}{clock(one.second)}: what it hangs on", one.heat))
-    return [(caption, base64.b64encode(jpeg).decode("ascii")) for caption, jpeg in pictures]
+            pictures.append((f"{when}: what it hangs on", one.second, one.heat))
+    return [(words, _moment(second), base64.b64encode(jpeg).decode("ascii")) for words, second, jpeg in pictures]
+
+
+def _moment(second: float) -> str:
+    """A second as a media fragment (https://www.w3.org/TR/media-frags/): #t=4.25; empty for one that nobody knows."""
+    return f"#t={second:.2f}" if math.isfinite(second) else ""
 
 
 def _box(face: ScoredFace, result: VideoResult) -> Box | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from common.files import write_text
 from common.html import Cell, Table, number, render
@@ -25,7 +27,9 @@ from inference.stages import COLUMNS
 from inference.verdict import legend_of, person_name, verdict_of
 
 
-def write_report(path: Path, results: Sequence[VideoResult], run: RunFacts, max_sections: int = 300) -> None:
+def write_report(
+    path: Path, results: Sequence[VideoResult], run: RunFacts, max_sections: int = 300, videos: Sequence[Path] = ()
+) -> None:
     """Write the HTML report of `results` to `path`, whole or not at all; the same input gives the same bytes.
 
     The table has all videos: those that were scored come first, the highest P(fake) at the top, and those that were
@@ -36,6 +40,7 @@ def write_report(path: Path, results: Sequence[VideoResult], run: RunFacts, max_
         results: one per video.
         run: what is the same for all of them.
         max_sections: how many videos, from the top of the table, get a section with pictures.
+        videos: the files. Those in the page's folder, or in folders below, are played by a click on a picture.
 
     Raises:
         ValueError: max_sections is negative.
@@ -45,6 +50,7 @@ def write_report(path: Path, results: Sequence[VideoResult], run: RunFacts, max_
     # Sorting is stable: equal scores keep the order given.
     ordered = sorted(results, key=_rank)
     stages = list(dict.fromkeys(stage for result in results for stage in result.seconds))
+    links = _links(path, videos)
     page = render(
         "inference/report/page.html.j2",
         title=run.title,
@@ -52,7 +58,7 @@ def write_report(path: Path, results: Sequence[VideoResult], run: RunFacts, max_
         histogram=histogram_of([result.prob_fake for result in results if result.status == "ok"]),
         stages=stages,
         stage_names=COLUMNS,
-        videos=[_video(result, run.members, run.blend) for result in ordered],
+        videos=[_video(result, run.members, run.blend, links.get(result.filename, "")) for result in ordered],
         legend=legend_of(run.blend),
         sections=min(max_sections, len(ordered)),
         prior=PRIOR,
@@ -79,6 +85,17 @@ def render_section(result: VideoResult, members: Sequence[str], blend: Blend) ->
     return render("inference/report/one.html.j2", title=result.filename, video=video, index=0, prior=PRIOR)
 
 
+def _links(page: Path, videos: Sequence[Path]) -> dict[str, str]:
+    """Addresses, as seen from the page, of the videos that lie beside it: page and videos may be moved together."""
+    folder = page.resolve().parent
+    beside = [(video.name, video.resolve()) for video in videos]
+    return {
+        name: quote(os.fsencode(video.relative_to(folder).as_posix()))
+        for name, video in beside
+        if video.is_relative_to(folder)
+    }
+
+
 def _rank(result: VideoResult) -> tuple[bool, float]:
     """Scored videos first, the highest P(fake) at the top; NaN after all numbers."""
     known = result.status == "ok" and not math.isnan(result.prob_fake)
@@ -99,10 +116,11 @@ def _headline(results: Sequence[VideoResult], run: RunFacts) -> list[tuple[str, 
     ]
 
 
-def _video(result: VideoResult, members: Sequence[str], blend: Blend) -> Mapping[str, Any]:
-    """What the table and the section of a video show."""
+def _video(result: VideoResult, members: Sequence[str], blend: Blend, link: str = "") -> Mapping[str, Any]:
+    """What the table and the section of a video show; link: its address, empty where it cannot be played."""
     return {
         "result": result,
+        "link": link,
         "verdict": verdict_of(result, blend),
         "telling": telling_pictures(result),
         "bar": probability_bar(result.prob_fake),

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 import cv2
 import numpy as np
@@ -93,6 +94,20 @@ def test_every_video_has_a_row_with_its_facts(tmp_path: Path) -> None:
         assert f"{result.prob_fake:.3f}" in row
         assert row.endswith(result.reason)
         assert ("not scored" in row) == (result.status != "ok")
+
+
+def test_a_video_beside_the_page_is_played_from_its_pictures(tmp_path: Path) -> None:
+    name = "javascript:a #1?.mp4"
+    results = (scored(name, (face(0.5), face(1.25))), scored("far.mp4", (face(0.5),)))
+    videos = (tmp_path / "page" / "clips" / name, tmp_path / "elsewhere" / "far.mp4")
+    for video in videos:
+        video.parent.mkdir(parents=True)
+        video.touch()
+    write_report(tmp_path / "page" / "report.html", results, RUN, videos=videos)
+    html = (tmp_path / "page" / "report.html").read_text(encoding="utf-8")
+    links = re.findall(r'href="([^"]*)" title="Play from here"', html)
+    assert links == [f"clips/{quote(name)}#t=0.50", f"clips/{quote(name)}#t=1.25"]
+    assert "Play from here" not in render(tmp_path, RESULTS)
 
 
 def test_headline_counts_statuses(tmp_path: Path) -> None:
