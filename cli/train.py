@@ -185,6 +185,23 @@ def kfold(
     _print_scored(output / "oof.csv", scored)
 
 
+def runs(
+    places: Annotated[list[Path], typer.Argument(help="folders of runs, or folders that hold such folders")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="also write a page with their curves")] = None,
+) -> None:
+    """Compare training runs: how far each is, its best epoch, its log loss and AUC on the faces it was validated on.
+
+    Runs that still train are read as far as they are. The lowest calibrated validation loss comes first.
+    """
+    from train.compare import read_runs, render_runs, write_page
+
+    found = read_runs(places)
+    typer.echo(render_runs(found))
+    if output is not None:
+        write_page(output, found)
+        typer.echo(f"look at:  {output}", err=True)
+
+
 def holdout(
     crops: Annotated[list[Path], typer.Option(help="folder or uncompressed tar of face crops; may be repeated")],
     labels: Annotated[Path, typer.Option(help="CSV with face, label, group, and split or fold")],
@@ -240,4 +257,4 @@ def _print_scored(output: Path, scored: ScoredTable) -> None:
 
 
 # In the order in which they are used and `dfdc --help` lists them.
-COMMANDS = (extract, folds, train, kfold, holdout, oof)
+COMMANDS = (extract, folds, train, runs, kfold, holdout, oof)

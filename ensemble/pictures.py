@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
-from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from common.html import Cell
+from common.html.svg import BLUE, GREY, INK, RED, SOFT, svg
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -20,37 +19,7 @@ if TYPE_CHECKING:
     from ensemble.metrics import Estimate
     from ensemble.select import Candidate
 
-# Each becomes a variable of common/html/style.css, so that a dark page has its own. The last two are Okabe and Ito's,
-# which the colour-blind tell apart.
-INK, SOFT, LINE = "#1b2027", "#5a6572", "#dde1e6"
-BLUE, RED = "#0072b2", "#d55e00"
-THEME = {INK: "ink", SOFT: "soft", LINE: "line", BLUE: "blue", RED: "vermilion"}
-GREY = "#8b95a1"  # seen on light and on dark: a point of a bitmap cannot follow the page
-WIDTH = 4.3  # inches: letters of a picture as wide as a phone are then as high as they say
 MANY = 300  # subsets: more of them become one bitmap, or each would add 100 bytes to the page
-STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: letters are measured alike on any machine
-    "font.size": 9.5,
-    "svg.fonttype": "none",
-    "text.color": INK,
-    "text.parse_math": False,
-    "text.usetex": False,
-    "axes.facecolor": "none",
-    "axes.edgecolor": SOFT,
-    "axes.labelcolor": SOFT,
-    "axes.labelsize": 9.5,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": False,
-    "axes.formatter.useoffset": False,
-    "grid.color": LINE,
-    "xtick.color": SOFT,
-    "ytick.color": SOFT,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "lines.linewidth": 1.8,
-}
 
 
 def forest(rows: Sequence[tuple[str, Estimate]], axis: str, marked: Sequence[str] = (), zero: bool = False) -> Markup:
@@ -73,7 +42,7 @@ def forest(rows: Sequence[tuple[str, Estimate]], axis: str, marked: Sequence[str
         axes.locator_params(axis="x", nbins=6)
         axes.set_xlabel(axis)
 
-    return _svg(draw, 0.42 * len(rows) + 0.7, f"{axis}: {', '.join(name for name, _ in rows)}")
+    return svg(draw, 0.42 * len(rows) + 0.7, f"{axis}: {', '.join(name for name, _ in rows)}")
 
 
 def reliability(before: Reliability, after: Reliability, names: tuple[str, str], bins: int) -> Markup:
@@ -99,7 +68,7 @@ def reliability(before: Reliability, after: Reliability, names: tuple[str, str],
         count.locator_params(axis="y", nbins=3)
         count.set_xlabel("prob_fake")
 
-    return _svg(draw, 4.6, "Reliability diagram: share of fakes over prob_fake, before and after")
+    return svg(draw, 4.6, "Reliability diagram: share of fakes over prob_fake, before and after")
 
 
 def clip_cost(curve: ClipCurve, clip: tuple[float, float]) -> Markup:
@@ -125,7 +94,7 @@ def clip_cost(curve: ClipCurve, clip: tuple[float, float]) -> Markup:
             _log_ticks(each, written)
         top.spines["top"].set_visible(False)
 
-    return _svg(draw, 3.9, "Log loss over the bound of the clip, mean over folds and worst fold")
+    return svg(draw, 3.9, "Log loss over the bound of the clip, mean over folds and worst fold")
 
 
 def subsets(
@@ -158,7 +127,7 @@ def subsets(
         axes.set_ylabel("log loss")
         figure.legend(loc="outside upper left", ncols=2)
 
-    return _svg(draw, 3.8, f"Log loss over {axis}: {len(known)} subsets, {len(frontier)} of them on the frontier")
+    return svg(draw, 3.8, f"Log loss over {axis}: {len(known)} subsets, {len(frontier)} of them on the frontier")
 
 
 def whisker(estimate: Estimate, widest: float) -> Markup:
@@ -190,38 +159,3 @@ def _log_ticks(axis: Axis, written: Callable[[float, object], str], decades: flo
     axis.set_major_locator(LogLocator(subs=(1.0,) if decades > 3 else (1.0, 2.0, 5.0) if decades < 2 else (1.0, 3.0)))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(written))
-
-
-def _svg(draw: Callable[[Figure], None], height: float, label: str) -> Markup:
-    """An <svg> element, the same for the same picture. height: inches. label: what it shows, for who cannot see it."""
-    # Not pyplot: it keeps a global list of figures.
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    text = StringIO()
-    # The salt differs between pictures, or their elements would have the same names in one page.
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": label}):
-        figure = Figure(figsize=(WIDTH, height), dpi=72, layout="constrained", facecolor="none")
-        draw(figure)
-        figure.savefig(text, format="svg", dpi=180, metadata={"Date": None, "Creator": None})
-    return _inline(text.getvalue(), label)
-
-
-def _inline(text: str, label: str) -> Markup:
-    """Without what a page does not need: prologue, metadata, names of groups, fonts, digits that nobody sees."""
-    from markupsafe import Markup
-
-    found = re.search(r'<svg [^>]*viewBox="([^"]+)"[^>]*>(.*)</svg>', text, flags=re.DOTALL)
-    if not found:
-        raise ValueError(f"matplotlib wrote no <svg> but {text[:60]!r}")
-    # A style sheet of a picture would be one of the whole page.
-    body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", found[2], flags=re.DOTALL)
-    body = re.sub(r'<g id="[^"]*"', "<g", body)
-    body = re.sub(r" font-family: [^;]*;", "", body)
-    body = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), body)
-    body = re.sub(r"\s*\n\s*", "\n", body)
-    for colour, name in THEME.items():
-        body = body.replace(colour, f"var(--{name})")
-    # matplotlib has escaped all text in the body.
-    picture = Markup('<svg role="img" aria-label="{}" viewBox="{}">{}</svg>')
-    return picture.format(label, found[1], Markup(body))  # noqa: S704
