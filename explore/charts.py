@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from common.files import atomic_path
+from common.html.svg import BLUE, GREY, INK, LINE, RED, SOFT, svg
 from ensemble.metrics import Floats
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-REAL, FAKE, UNKNOWN = "#0a6ab5", "#c4500a", "#7a828c"  # blue and vermilion stay apart for the colour-blind
-COLOURS = {"REAL": REAL, "FAKE": FAKE, "": UNKNOWN}
+COLOURS = {"REAL": BLUE, "FAKE": RED, "": GREY}
 NAMES = {"REAL": "real", "FAKE": "fake", "": "no label"}
-INK, SOFT, LINE = "#1b2027", "#5a6572", "#dde1e6"
-WIDTH = 7.0  # inches
+WIDTH = 5.2  # inches: letters then have their size where a picture is 374 pixels wide
 FEW = 10  # so many different values are bars with names, more are a scale
 DOTS = 60  # so few videos are dots, more are a histogram
 SPREAD = 20.0  # a scale whose ends are further apart than this factor is logarithmic
@@ -36,19 +35,19 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture on the disk and what to say beside it."""
+    """A picture of a page and what to say beside it."""
 
-    file: Path
+    name: str
+    svg: Markup
     title: str
     caption: str  # plain text
 
 
-def draw_charts(table: pd.DataFrame, folder: Path) -> list[Picture]:
-    """Draw the distributions of a metadata table into PNG files; the same table gives the same bytes.
+def draw_charts(table: pd.DataFrame) -> list[Picture]:
+    """Draw the distributions of a metadata table; the same table gives the same pictures.
 
     Args:
         table: of `metadata_table`. Distributions are of its readable videos.
-        folder: where the pictures are written.
 
     Returns:
         The pictures: labels, distributions by label, fakes per original. A column without any value has none, nor have
@@ -59,31 +58,33 @@ def draw_charts(table: pd.DataFrame, folder: Path) -> list[Picture]:
     """
     if table.empty:
         raise ValueError("there is no video to draw; give a folder that holds one")
-    pictures = [_draw_labels(table, folder)]
+    pictures = [_draw_labels(table)]
     ok = table[table["status"] == "ok"]
-    pictures += [_draw_column(ok, name, folder) for name in TITLES if ok[name].notna().any()]
-    return pictures + ([_draw_originals(table, folder)] if table["fakes_of_original"].notna().any() else [])
+    pictures += [_draw_column(ok, name) for name in TITLES if ok[name].notna().any()]
+    return pictures + ([_draw_originals(table)] if table["fakes_of_original"].notna().any() else [])
 
 
-def _draw_labels(table: pd.DataFrame, folder: Path) -> Picture:
+def _draw_labels(table: pd.DataFrame) -> Picture:
     counts = {label: int((table["label"] == label).sum()) for label in COLOURS}
     parts = {label: count for label, count in counts.items() if count}
-    figure, (axes,) = _figure(1.15)
-    left = 0
-    for label, count in parts.items():
-        axes.barh(0, count, left=left, color=COLOURS[label], edgecolor="white", linewidth=1.5)
-        left += count
-    # Under the bar, evenly: a name does not fit into a narrow part.
-    for at, (label, count) in enumerate(parts.items()):
-        text = f"{NAMES[label]}: {count} ({100 * count / len(table):.1f} %)"
-        axes.text(at / 3, -0.3, "\u25a0 " + text, color=COLOURS[label], transform=axes.transAxes, fontweight="bold")
-    axes.set_xlim(0, len(table))
-    axes.axis("off")
+
+    def draw(figure: Figure) -> None:
+        axes, left = figure.subplots(), 0
+        for label, count in parts.items():
+            axes.barh(0, count, left=left, color=COLOURS[label])
+            left += count
+        # Under the bar, evenly: a name does not fit into a narrow part.
+        for at, (label, count) in enumerate(parts.items()):
+            text = f"{NAMES[label]}: {count} ({100 * count / len(table):.1f} %)"
+            axes.text(at / 3, -0.3, text, color=COLOURS[label], transform=axes.transAxes, fontweight="bold")
+        axes.set_xlim(0, len(table))
+        axes.axis("off")
+
     caption = f"{len(table)} files" + (f", {counts['']} of them without a label." if counts[""] else ".")
-    return _save(figure, folder / "labels.png", "Share of labels", caption)
+    return _picture("labels", draw, 0.9, "Share of labels", caption)
 
 
-def _draw_column(ok: pd.DataFrame, name: str, folder: Path) -> Picture:
+def _draw_column(ok: pd.DataFrame, name: str) -> Picture:
     title, unit, scale = TITLES[name]
     values = {
         label: np.sort((ok.loc[ok["label"] == label, name].dropna().astype("float64") * scale).to_numpy())
@@ -93,19 +94,23 @@ def _draw_column(ok: pd.DataFrame, name: str, folder: Path) -> Picture:
     every = np.concatenate(list(values.values()))
     distinct = np.unique(every.round(2))
     # Names for values that repeat: fps, sizes. Five files of five lengths are rather points on a scale.
-    draw = _draw_bars if len(distinct) <= FEW and 2 * len(distinct) <= max(len(every), 2) else _draw_scale
-    figure = draw(values, unit)
+    if len(distinct) <= FEW and 2 * len(distinct) <= max(len(every), 2):
+        height = 1.15 + len(distinct) * (0.1 + 0.18 * len(values))
+        draw = _draw_bars
+    else:
+        height = 0.7 + (0.75 if len(every) <= DOTS else 1.15) * len(values)
+        draw = _draw_scale
     missing = len(ok) - len(every)
     medians = "; ".join(f"{NAMES[label]} {_number(float(np.median(found)))}" for label, found in values.items())
     caption = f"Median {unit}: {medians}." + (f" Not known of {missing}." if missing else "")
-    return _save(figure, folder / f"{name}.png", f"{title} by label", caption)
+    return _picture(name, lambda figure: draw(figure, values, unit), height, f"{title} by label", caption)
 
 
-def _draw_bars(values: dict[str, Floats], unit: str) -> Figure:
+def _draw_bars(figure: Figure, values: dict[str, Floats], unit: str) -> None:
     """A bar for each value and label, as share of the label: there are more fakes than reals."""
     distinct = np.unique(np.concatenate([found.round(2) for found in values.values()]))
     thick = 0.8 / len(values)
-    figure, (axes,) = _figure(0.95 + len(distinct) * (0.1 + 0.16 * len(values)))
+    axes = figure.subplots()
     for row, (label, found) in enumerate(values.items()):
         counts = np.array([(found.round(2) == value).sum() for value in distinct])
         at = np.arange(len(distinct)) + (row - (len(values) - 1) / 2) * thick
@@ -121,17 +126,16 @@ def _draw_bars(values: dict[str, Floats], unit: str) -> Figure:
     axes.set_title(unit, loc="left", fontsize=9, color=SOFT)
     axes.set_xlabel("share of the label's videos, %; numbers are videos")
     _dress(axes, "x")
-    figure.legend(loc="outside upper left", ncols=3, frameon=False)
-    return figure
+    figure.legend(loc="outside upper left", ncols=2)
 
 
-def _draw_scale(values: dict[str, Floats], unit: str) -> Figure:
+def _draw_scale(figure: Figure, values: dict[str, Floats], unit: str) -> None:
     """A row for each label over one scale: dots for few videos, else histograms as share of the label."""
     every = np.concatenate(list(values.values()))
     low, high = float(every.min()), float(every.max())
     logarithmic = low > 0 and high / low > SPREAD
     dots = len(every) <= DOTS
-    figure, rows = _figure(0.7 + (0.75 if dots else 1.15) * len(values), len(values))
+    rows = figure.subplots(len(values), 1, sharex=True, squeeze=False)[:, 0]
     spread = (
         (np.geomspace if logarithmic else np.linspace)(low, high, 31) if high > low else np.array([low - 1, high + 1])
     )
@@ -166,10 +170,9 @@ def _draw_scale(values: dict[str, Floats], unit: str) -> Figure:
         if not dots:
             axes.set_ylim(0, top * 1.08)  # one height for all, or shares could not be compared
     rows[-1].set_xlabel(unit + (", logarithmic" if logarithmic else ""))
-    return figure
 
 
-def _draw_originals(table: pd.DataFrame, folder: Path) -> Picture:
+def _draw_originals(table: pd.DataFrame) -> Picture:
     """How many originals have how many fakes, each original counted once."""
     from matplotlib.ticker import MaxNLocator
 
@@ -177,30 +180,27 @@ def _draw_originals(table: pd.DataFrame, folder: Path) -> Picture:
     original = known["original"].where(known["original"] != "", known["filename"])
     fakes = known["fakes_of_original"].astype(int).groupby(original).first().to_numpy()
     counts = np.bincount(fakes)
-    figure, (axes,) = _figure(2.6)
-    axes.bar(range(len(counts)), counts, 0.9, color=FAKE)
-    for at in np.flatnonzero(counts).tolist() if len(counts) <= 2 * FEW else ():
-        axes.text(at, counts[at], f"{counts[at]}", ha="center", va="bottom", fontsize=8, color=FAKE)
-    axes.margins(y=0.12)
-    axes.xaxis.set_major_locator(MaxNLocator(20, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.set_xlabel("fakes of one original")
-    axes.set_ylabel("originals")
-    _dress(axes, "y")
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.bar(range(len(counts)), counts, 0.9, color=RED)
+        for at in np.flatnonzero(counts).tolist() if len(counts) <= 2 * FEW else ():
+            axes.text(at, counts[at], f"{counts[at]}", ha="center", va="bottom", fontsize=8, color=RED)
+        axes.margins(y=0.12)
+        axes.xaxis.set_major_locator(MaxNLocator(20, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.set_xlabel("fakes of one original")
+        axes.set_ylabel("originals")
+        _dress(axes, "y")
+
     caption = (
         f"{len(fakes)} originals, {int(fakes.sum())} fakes, {fakes.mean():.1f} for each; files that are not here count."
     )
-    return _save(figure, folder / "fakes_per_original.png", "Fakes per original", caption)
+    return _picture("fakes_per_original", draw, 2.4, "Fakes per original", caption)
 
 
-def _figure(height: float, rows: int = 1) -> tuple[Figure, list[Axes]]:
-    # Not pyplot: it keeps a global list of figures.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, height), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
+def _picture(name: str, draw: Callable[[Figure], None], height: float, title: str, caption: str) -> Picture:
+    return Picture(name, svg(draw, height, f"{title}. {caption}", WIDTH), title, caption)
 
 
 def _dress(axes: Axes, grid: str) -> None:
@@ -229,10 +229,3 @@ def _count(label: str, found: Floats) -> str:
 def _number(value: float) -> str:
     """Two places for small numbers, none for large ones, no zeros at the end."""
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.2f}".rstrip("0").rstrip(".")
-
-
-def _save(figure: Figure, path: Path, title: str, caption: str) -> Picture:
-    with atomic_path(path) as temporary:
-        # The software's name and version would make the bytes depend on it.
-        figure.savefig(temporary, format="png", metadata={"Software": None}, facecolor="white")
-    return Picture(path, title, caption)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pandas as pd
 
 from common.files import write_text
@@ -18,7 +16,7 @@ from explore.charts import Picture
 from explore.leak import Leak
 from explore.page_faces import Detected, detectors_section, landmarks_section
 from explore.page_pairs import pairs_section
-from explore.page_parts import Section, link, number
+from explore.page_parts import Section, number
 
 # The columns of the table in the page: head, whether it is sorted as a number. metadata.csv has all of them.
 COLUMNS = {
@@ -67,7 +65,7 @@ def write_page(folder: Path, found: Findings) -> Path:
     anchors = {name: f"frame-{at}" for at, name in enumerate(found.table["filename"]) if name in gallery}
     sections = [
         _files(found, anchors),
-        _charts(found, folder),
+        _charts(found),
         _leak(found),
         detectors_section(found.detected, found.table["filename"].tolist(), anchors),
         landmarks_section(found.detected, found.no_points),
@@ -161,15 +159,11 @@ def _badge(word: str) -> Cell:
     return Cell(word, badge=word.lower())
 
 
-def _charts(found: Findings, folder: Path) -> Section:
+def _charts(found: Findings) -> Section:
     title, lead = "Distributions", "How labels, sizes, rates and lengths are distributed."
     if not found.charts:
         return Section(title, lead, ("There is nothing to draw.",))
-    charts = []
-    for picture in found.charts:
-        height, width = np.asarray(cv2.imread(str(picture.file))).shape[:2]  # its place is kept free until it is loaded
-        charts.append({"picture": picture, "source": link(picture.file, folder), "width": width, "height": height})
-    return Section(title, lead, template="explore/page_charts.html.j2", values={"charts": charts})
+    return Section(title, lead, template="explore/page_charts.html.j2", values={"charts": found.charts})
 
 
 def _leak(found: Findings) -> Section:

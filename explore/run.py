@@ -94,7 +94,7 @@ def explore(
     named = read_video_labels(labels, videos)
     table = metadata_table(videos, named, cache / "metadata.jsonl", progress("metadata", len(videos)))
     write_table(table, output)
-    charts = draw_charts(table, output / "pictures" / "charts")
+    charts = draw_charts(table)
     readable = [paths[name] for name in table.loc[table["status"] == "ok", "filename"]]
     detected = _detect(readable, output, options, progress)
     pairs, pair_frames = _pair(table, paths, output, options, progress)

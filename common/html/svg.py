@@ -48,6 +48,15 @@ def css_colour(colour: str) -> str:
     return f"var(--{THEME[colour]})" if colour in THEME else colour
 
 
+def standalone(picture: str) -> str:
+    """An <svg> element of a page as a picture of its own, in the colours of a light page."""
+    picture = str(picture)  # Markup would escape what is put into it
+    for colour, name in THEME.items():
+        picture = picture.replace(f"var(--{name})", colour)
+    names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'  # a page needs neither
+    return picture.replace("<svg ", f"<svg {names} ", 1)
+
+
 def svg(draw: Callable[[Figure], None], height: float, label: str, width: float = WIDTH) -> Markup:
     """Draw a picture into a page.
 
