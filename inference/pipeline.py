@@ -26,7 +26,7 @@ from faces.track import STRAY, track
 from faces.video import Frames, VideoInfo
 from inference.evidence import evidence_notes, use_lone_faces
 from inference.pictures import closeups_of, face_picture, thumbnails_of
-from inference.result import PRIOR, PersonResult, ScoredFace, Thumbnail, VideoResult
+from inference.result import PRIOR, PersonResult, ScoredFace, Thumbnail, VideoResult, face_pixels_of
 from inference.schedule.plans import Plan
 from inference.schedule.scheduler import FixedScheduler, Scheduler
 from inference.stages import clocked
@@ -230,7 +230,8 @@ class Pipeline:
         )
         if not work.faces:
             return known
-        verdict = self._blend(work.plan).predict(logits, np.array([face.person for face in work.faces]))
+        person = np.array([face.person for face in work.faces])
+        verdict = self._blend(work.plan).predict(logits, person, face_pixels_of(work.faces))
         scored = replace(
             known,
             status="ok",
