@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from scipy.special import ndtri, stdtrit
 
 from ensemble.convex import SHIFTS, TEMPERATURES, Mix, Space, mix_logit, objective, optimum
 from ensemble.folds import OUTER, choose_ridge, group_folds
@@ -183,7 +184,9 @@ def compare(
 ) -> Losses:
     """Bootstrap whole groups, the same draws for all predictions, so that what they share cancels in differences.
 
-    Groups are drawn within each source. Draws without one of the classes are left out.
+    Groups are drawn within each source. Draws without one of the classes are left out. The intervals are those of the
+    draws, widened by Student's t for as many groups as there effectively are: with one group that holds half of the
+    videos those of the draws cover 89 to 95 % in simulations, since they know only one such group; these 97 to 99 %.
 
     Args:
         truth: of V videos.
@@ -197,14 +200,35 @@ def compare(
     """
     names = list(prob_fake)
     losses = np.stack([losses_of(truth.label, prob_fake[name]) for name in names], axis=1)
-    draws = _draws(truth, losses, seed, repeats)
-    value = truth.weight @ losses
-    of = {name: estimate_from(float(value[i]), draws[:, i]) for i, name in enumerate(names)}
+    draws, value = _draws(truth, losses, seed, repeats), truth.weight @ losses
+    effective = np.array([effective_groups(truth[truth.rows_of(source)]) for source in truth.sources])
     at = {name: i for i, name in enumerate(names)}
+    of = {name: _interval(float(value[i]), draws[:, :, i], effective) for name, i in at.items()}
     difference = {
-        (a, b): estimate_from(float(value[at[a]] - value[at[b]]), draws[:, at[a]] - draws[:, at[b]]) for a, b in pairs
+        (a, b): _interval(float(value[at[a]] - value[at[b]]), draws[:, :, at[a]] - draws[:, :, at[b]], effective)
+        for a, b in pairs
     }
     return Losses(of, difference, _by_source(truth, prob_fake))
+
+
+def effective_groups(truth: Truth) -> float:
+    """How many groups of one size would tell as much: 1 / the sum of the squared shares (Kish 1965).
+
+    truth: of one source.
+    """
+    names, inverse = np.unique(truth.group, return_inverse=True)
+    share = np.bincount(inverse, truth.weight, len(names)) / truth.weight.sum()
+    return float(1 / (share @ share))
+
+
+def _interval(value: float, draws: Floats, effective: Floats) -> Estimate:
+    """The mean over S sources with its interval. draws: (S, R). effective: (S,) groups."""
+    plain = estimate_from(value, draws.mean(axis=0))
+    variance = draws.var(axis=1)
+    # Welch and Satterthwaite: a source with few groups counts as far as it makes the mean uncertain.
+    freedom = variance.sum() ** 2 / (variance**2 / effective).sum() if variance.sum() > 0 else np.inf
+    wider = float(stdtrit(freedom, 0.975) / ndtri(0.975)) if np.isfinite(freedom) else 1.0
+    return Estimate(value, value + wider * (plain.low - value), value + wider * (plain.high - value))
 
 
 def _by_source(truth: Truth, prob_fake: Mapping[str, Floats]) -> dict[str, dict[str, float]]:
@@ -215,13 +239,13 @@ def _by_source(truth: Truth, prob_fake: Mapping[str, Floats]) -> dict[str, dict[
 
 
 def _draws(truth: Truth, losses: Floats, seed: int, repeats: int) -> Floats:
-    """(R, K) weighted losses of R draws of groups: the mean over sources."""
+    """(S, R, K) weighted losses of R draws of the groups of S sources."""
     rng = np.random.default_rng(seed)
     parts = [
         _draws_of_one_source(truth[rows], losses[rows], rng, repeats) for rows in map(truth.rows_of, truth.sources)
     ]
-    every = np.mean(parts, axis=0)
-    return np.asarray(every[np.isfinite(every).all(axis=1)])
+    every = np.stack(parts)
+    return np.asarray(every[:, np.isfinite(every).all(axis=(0, 2))])
 
 
 def _draws_of_one_source(truth: Truth, losses: Floats, rng: np.random.Generator, repeats: int) -> Floats:
