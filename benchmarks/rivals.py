@@ -27,42 +27,81 @@ from sklearn.linear_model import LogisticRegression
 
 from common.labels import read_labels
 from ensemble.aggregate import PLAIN, aggregate
-from ensemble.convex import mix_logit
-from ensemble.folds import OUTER, best_of, choose_ridge, group_folds
+from ensemble.convex import Mix, mix_logit
+from ensemble.folds import INNER, OUTER, Fit, best_of, choose_ridge, cross_fitted, group_folds
 from ensemble.metrics import Floats, auc, sigmoid
 from ensemble.sources import merge, named
 from ensemble.table import Faces, read_faces
 from ensemble.truth import Truth
-from ensemble.validate import compare, equal_mix
+from ensemble.validate import compare, equal_mix, with_width
 
-# (training logits, their truth, logits to predict) -> P(fake)
-Rival = Callable[[Floats, Truth, Floats], Floats]
+Widths = Floats | None  # (V,) of the faces of the videos to predict; None where no table tells
+# (training logits, their truth, logits to predict, their widths) -> P(fake)
+Rival = Callable[[Floats, Truth, Floats, Widths], Floats]
 CLIP = (0.01, 0.99)
-OURS = "simplex, shrunk (dfdc tune)"
+OURS = "what dfdc tune ships"
+RIDGES: dict[int, tuple[Truth, float]] = {}  # id of the training truth -> itself and its shrinkage, which three need
 
 
-def simplex(values: Floats, truth: Truth, held: Floats) -> Floats:
+def ridge_of(values: Floats, truth: Truth) -> float:
+    """The shrinkage that inner folds choose, worked out once for each training set."""
+    if id(truth) not in RIDGES:
+        RIDGES[id(truth)] = truth, choose_ridge(values, truth, 0)
+    return RIDGES[id(truth)][1]
+
+
+def ships(values: Floats, truth: Truth, held: Floats, pixels: Widths) -> Floats:
+    """Of the candidates of `dfdc tune` the one with the lowest loss on inner folds, which saw no held video."""
+    best = best_of(ridge_of(values, truth))
+    fits: list[Fit] = [best, equal_mix, plain_mix, by_width_of(best), by_width_of(equal_mix)]
+    folds = group_folds(truth, INNER, 0)
+    losses = [truth.loss(sigmoid(cross_fitted(values, truth, fit, folds))) for fit in fits]
+    return sigmoid(mix_logit(held, fits[int(np.argmin(losses))](values, truth), "logit", pixels))
+
+
+def plain_mix(values: Floats, truth: Truth) -> Mix:
+    """Equal weights, members taken at their word."""
+    return Mix.equal(values.shape[1])
+
+
+def by_width_of(fit: Fit) -> Fit:
+    """A fit, and then a calibration that follows the width of the faces."""
+    return lambda values, truth: with_width(fit(values, truth), values, truth, "logit")
+
+
+def simplex_by_width(values: Floats, truth: Truth, held: Floats, pixels: Widths) -> Floats:
+    """The convex optimum, and a calibration by face width."""
+    fit = by_width_of(best_of(ridge_of(values, truth)))
+    return sigmoid(mix_logit(held, fit(values, truth), "logit", pixels))
+
+
+def equal_by_width(values: Floats, truth: Truth, held: Floats, pixels: Widths) -> Floats:
+    """Equal votes, and a calibration by face width."""
+    return sigmoid(mix_logit(held, by_width_of(equal_mix)(values, truth), "logit", pixels))
+
+
+def simplex(values: Floats, truth: Truth, held: Floats, pixels: Widths) -> Floats:
     """The convex optimum with the shrinkage that inner folds choose."""
-    return sigmoid(mix_logit(held, best_of(choose_ridge(values, truth, 0))(values, truth), "logit"))
+    return sigmoid(mix_logit(held, best_of(ridge_of(values, truth))(values, truth), "logit"))
 
 
-def equal_votes(values: Floats, truth: Truth, held: Floats) -> Floats:
+def equal_votes(values: Floats, truth: Truth, held: Floats, pixels: Widths) -> Floats:
     """Each member calibrated by itself, their mean once more."""
     return sigmoid(mix_logit(held, equal_mix(values, truth), "logit"))
 
 
-def as_they_are(values: Floats, truth: Truth, held: Floats) -> Floats:
+def as_they_are(values: Floats, truth: Truth, held: Floats, pixels: Widths) -> Floats:
     """The mean of the logits."""
     return sigmoid(held.mean(axis=1))
 
 
-def logistic(values: Floats, truth: Truth, held: Floats) -> Floats:
+def logistic(values: Floats, truth: Truth, held: Floats, pixels: Widths) -> Floats:
     """Logistic regression on the logits (Wolpert's stacking), L2 as scikit-learn has it by default."""
     fitted = LogisticRegression(max_iter=1000).fit(values, truth.label, sample_weight=truth.weight * len(truth))
     return np.asarray(fitted.predict_proba(held)[:, 1])
 
 
-def hill_climbing(values: Floats, truth: Truth, held: Floats, rounds: int = 50) -> Floats:
+def hill_climbing(values: Floats, truth: Truth, held: Floats, pixels: Widths, rounds: int = 50) -> Floats:
     """Caruana et al. 2004: add the member whose probability helps the mean most, with replacement."""
     prob, total, chosen = sigmoid(values), np.zeros(len(values)), []
     for count in range(1, rounds + 1):
@@ -72,7 +111,7 @@ def hill_climbing(values: Floats, truth: Truth, held: Floats, rounds: int = 50) 
     return np.asarray(sigmoid(held)[:, chosen].mean(axis=1))
 
 
-def ranks(values: Floats, truth: Truth, held: Floats) -> Floats:
+def ranks(values: Floats, truth: Truth, held: Floats, pixels: Widths) -> Floats:
     """The mean of ranks among the training videos, made a probability by an isotonic fit."""
 
     def rank(of: Floats) -> Floats:
@@ -83,7 +122,7 @@ def ranks(values: Floats, truth: Truth, held: Floats) -> Floats:
     return _isotonic(rank(values), truth, rank(held))
 
 
-def isotonic(values: Floats, truth: Truth, held: Floats) -> Floats:
+def isotonic(values: Floats, truth: Truth, held: Floats, pixels: Widths) -> Floats:
     """The mean of the logits, made a probability by an isotonic fit (Zadrozny and Elkan 2002)."""
     return _isotonic(values.mean(axis=1), truth, held.mean(axis=1))
 
@@ -94,17 +133,17 @@ def _isotonic(score: Floats, truth: Truth, held: Floats) -> Floats:
     return np.asarray(fitted.predict(places))
 
 
-def beta(values: Floats, truth: Truth, held: Floats) -> Floats:
+def beta(values: Floats, truth: Truth, held: Floats, pixels: Widths) -> Floats:
     """Beta calibration (Kull et al. 2017) of the mean probability: logistic in ln p and -ln(1 - p)."""
 
     def both(of: Floats) -> Floats:
         prob = np.clip(sigmoid(of).mean(axis=1), 1e-6, 1 - 1e-6)
         return np.column_stack([np.log(prob), -np.log1p(-prob)])
 
-    return logistic(both(values), truth, both(held))
+    return logistic(both(values), truth, both(held), pixels)
 
 
-def boosted_trees(values: Floats, truth: Truth, held: Floats) -> Floats:
+def boosted_trees(values: Floats, truth: Truth, held: Floats, pixels: Widths) -> Floats:
     """LightGBM on the logits, small trees."""
     from lightgbm import LGBMClassifier
 
@@ -116,9 +155,12 @@ def boosted_trees(values: Floats, truth: Truth, held: Floats) -> Floats:
 
 
 RIVALS: dict[str, Rival] = {
-    OURS: simplex,
-    "equal votes (dfdc tune)": equal_votes,
+    OURS: ships,
+    "simplex, shrunk": simplex,
+    "equal votes": equal_votes,
     "mean of logits as they are": as_they_are,
+    "simplex, by face width": simplex_by_width,
+    "equal votes, by face width": equal_by_width,
     "logistic stacking": logistic,
     "hill climbing (Caruana)": hill_climbing,
     "rank average, isotonic": ranks,
@@ -135,8 +177,9 @@ def run(faces: Faces) -> None:
     rivals = {n: r for n, r in RIVALS.items() if r is not boosted_trees or importlib.util.find_spec("lightgbm")}
     prob = {name: np.zeros(len(truth)) for name in rivals}
     for train, held in group_folds(truth, OUTER, 0):
+        known = truth[train]
         for name, rival in rivals.items():
-            prob[name][held] = np.clip(rival(values[train], truth[train], values[held]), *CLIP)
+            prob[name][held] = np.clip(rival(values[train], known, values[held], truth[held].face_pixels), *CLIP)
     losses = compare(truth, prob, [(name, OURS) for name in rivals if name != OURS])
     rows = []
     for name, loss in losses.of.items():

@@ -5,6 +5,7 @@ python benchmarks/tune.py large             7 members x 120,000 videos x 32 fram
 python benchmarks/tune.py trap              40 members of noise, 200 videos: nested against naive estimates, 10 seeds
 python benchmarks/tune.py storage           two processes on one study
 python benchmarks/tune.py rules             loss on fresh videos by which rule decides what ships, table size and gain
+python benchmarks/tune.py width             what a calibration by face width gains, and costs where nothing follows it
 python benchmarks/tune.py clip              what the floor of the clip costs, and what it saves
 """
 
@@ -16,6 +17,7 @@ import resource
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -34,7 +36,7 @@ from ensemble.rules import FRAME_RULES, PEOPLE_RULES
 from ensemble.table import Faces
 from ensemble.truth import Truth
 from ensemble.tune import StudyOptions, run_study
-from ensemble.validate import EQUAL, PLAIN, TUNED, compare, equal_mix
+from ensemble.validate import EQUAL, EQUAL_BY_WIDTH, PLAIN, TUNED, compare, equal_mix, with_width
 
 
 def make_faces(
@@ -159,6 +161,46 @@ def _unlike(videos: int, spread: float, seed: int) -> Faces:
     return Faces(members, side + noise, np.zeros(videos, np.int64), layout, names, Truth(label, group))
 
 
+def width(repeats: int) -> None:
+    """What a calibration by face width gains and costs on 20,000 fresh videos; nested folds choose, as tuning does."""
+    print(f"{'groups':>7} {'dependence':>10}  {'common':>8} {'by width':>9} {'shipped':>8}  difference  ships it")
+    for groups in (100, 300, 600):
+        for dependence in (0.0, 0.5, 1.0):
+            kept = np.array([_by_width(groups, dependence, seed) for seed in range(repeats)])
+            mean = kept.mean(axis=0)
+            print(
+                f"{groups:>7} {dependence:>10}  {mean[0]:>8.4f} {mean[1]:>9.4f} {mean[2]:>8.4f}  "
+                f"{mean[2] - mean[0]:>+10.5f}   {mean[3]:.0%}",
+                flush=True,
+            )
+
+
+def _by_width(groups: int, dependence: float, seed: int) -> list[float]:
+    """Fresh losses of equal weights, of those by width, of what ships; and whether that is by width."""
+    few, fresh = (_of_widths(4 * count, dependence, part) for count, part in ((groups, 2 * seed), (5000, 2 * seed + 1)))
+    known, truth = few.known(), fresh.known()
+    folds = group_folds(known, OUTER, 0)
+    fits = {EQUAL: equal_mix, EQUAL_BY_WIDTH: lambda v, t: with_width(equal_mix(v, t), v, t, "logit")}
+    nested = {name: known.loss(sigmoid(cross_fitted(few.logit, known, fit, folds))) for name, fit in fits.items()}
+    kept = {}
+    for name, fit in fits.items():
+        logit = mix_logit(fresh.logit, fit(few.logit, known), "logit", truth.face_pixels)
+        kept[name] = truth.loss(sigmoid(logit))
+    ships = min(nested, key=lambda name: nested[name])
+    return [*kept.values(), kept[ships], float(ships == EQUAL_BY_WIDTH)]
+
+
+def _of_widths(videos: int, dependence: float, seed: int) -> Faces:
+    """Four members that are up to three times too bold of narrow faces: at 1 of 30 pixels, at 0 of none."""
+    rng = np.random.default_rng(seed)
+    faces = _unlike(videos, 0.0, seed)
+    pixels = 2 ** rng.uniform(np.log2(20), np.log2(300), videos)
+    lacking = dependence * np.interp(np.log2(pixels), np.log2([30, 120]), [np.log(3), 0.0])
+    label = faces.known().label
+    side = (2 * label - 1)[:, None]
+    return replace(faces, logit=side + (faces.logit - side) * np.exp(lacking)[:, None], face_pixels=pixels)
+
+
 def clip(repeats: int) -> None:
     """What the floor of the clip costs and saves: a share of the fresh videos looks like the other class."""
     print("share of odd videos: log loss without a floor, with it")
@@ -225,7 +267,7 @@ def storage(trials: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("large", "trap", "storage", "rules", "clip"))
+    parser.add_argument("what", choices=("large", "trap", "storage", "rules", "width", "clip"))
     parser.add_argument("--videos", type=int, default=120_000)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=10)
@@ -236,6 +278,8 @@ if __name__ == "__main__":
         trap(options.seeds, options.trials)
     elif options.what == "rules":
         rules(options.seeds)
+    elif options.what == "width":
+        width(options.seeds)
     elif options.what == "clip":
         clip(options.seeds)
     else:

@@ -160,3 +160,22 @@ def _say_unknown(path: Path, labels: pd.Series[Any]) -> None:
 def _say_once(text: str) -> None:
     """Say it on stderr; a command may read one table more than once."""
     print(text, file=sys.stderr)
+
+
+def widths_of(rows: pd.DataFrame, margin: float) -> pd.Series | None:
+    """How wide the faces of a table of crops are in the full frame.
+
+    Args:
+        rows: with the box (box_x0, box_x1), or with the width of a ready crop in the frame (original_width).
+        margin: of ready crops, on either side of the box, in its widths.
+
+    Returns:
+        Pixels, to a tenth, NaN where a row does not tell; None where the table has neither.
+    """
+    if {"box_x0", "box_x1"} <= set(rows):
+        width = pd.to_numeric(rows["box_x1"], errors="coerce") - pd.to_numeric(rows["box_x0"], errors="coerce")
+    elif "original_width" in rows:
+        width = pd.to_numeric(rows["original_width"], errors="coerce") / (1 + 2 * margin)
+    else:
+        return None
+    return width.round(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from ensemble.aggregate import PLAIN, Aggregation, Layout, aggregate, person_log
 from ensemble.convex import Mix, Space, mix_logit
 from ensemble.facts import Facts
 from ensemble.metrics import Floats, sigmoid
+from ensemble.width import WidthCalibration
 
 FILE = "blend.json"  # for the competition
 ANY_FILE = "blend_any.json"  # for videos from anywhere: tuned on several data sets, none of which outvotes another
@@ -83,26 +85,54 @@ class Blend:
         """Equal weights, members taken at their word: what is used where nothing was tuned."""
         return cls(tuple(members), Mix.equal(len(members)))
 
-    def prob_fake(self, values: Floats) -> Floats:
-        """(V, M) logits of videos -> (V,) P(fake) inside the clip."""
-        return np.clip(sigmoid(mix_logit(values, self.mix, self.space)), *self.clip)
+    def free(self, values: Floats, face_pixels: Floats | None = None) -> Floats:
+        """(V, M) logits of videos, (V,) widths of their faces or NaN, where known -> (V,) P(fake), not clipped."""
+        return sigmoid(mix_logit(values, self.mix, self.space, face_pixels))
 
-    def predict_all(self, logit: NDArray[np.floating], layout: Layout) -> Floats:
-        """(N, M) logits of faces, M in the order of `members` -> (V,) P(fake) of videos inside the clip."""
-        return self.prob_fake(aggregate(logit, layout, self.aggregation))
+    def prob_fake(self, values: Floats, face_pixels: Floats | None = None) -> Floats:
+        """(V, M) logits of videos, (V,) widths of their faces or NaN, where known -> (V,) P(fake) inside the clip."""
+        return np.clip(self.free(values, face_pixels), *self.clip)
 
-    def predict(self, logits: Mapping[str, Floats], person: NDArray[np.integer]) -> VideoVerdict:
-        """One video. logits: member -> (N,) of its faces. person: (N,) ids. Raises ValueError without faces."""
+    def predict_all(self, logit: NDArray[np.floating], layout: Layout, face_pixels: Floats | None = None) -> Floats:
+        """Predict videos.
+
+        Args:
+            logit: (N, M) of faces, M in the order of `members`.
+            layout: which faces belong to which video.
+            face_pixels: (V,) the median width of each video's faces, NaN where it is not known.
+
+        Returns:
+            (V,) P(fake) inside the clip.
+        """
+        return self.prob_fake(aggregate(logit, layout, self.aggregation), face_pixels)
+
+    def predict(
+        self, logits: Mapping[str, Floats], person: NDArray[np.integer], face_pixels: float = math.nan
+    ) -> VideoVerdict:
+        """Predict one video.
+
+        Args:
+            logits: member -> (N,) of its faces.
+            person: (N,) ids.
+            face_pixels: the median width of the faces; NaN where it is not known.
+
+        Returns:
+            What the faces come to. The width moves single faces and people as it moves the video.
+
+        Raises:
+            ValueError: there is no face.
+        """
         order = np.argsort(person, kind="stable")
         faces = np.stack([np.asarray(logits[name], dtype=np.float64) for name in self.members], axis=1)[order]
         ids = np.asarray(person)[order].astype(np.int64)
         layout = Layout.of(np.zeros(len(ids), dtype=np.int64), ids)
-        people = sigmoid(mix_logit(person_logits(faces, layout, self.aggregation), self.mix, self.space))
+        by_person = person_logits(faces, layout, self.aggregation)
+        people = self.free(by_person, np.full(len(by_person), face_pixels))
         seen, who = np.diff(layout.person_starts), ids[layout.person_starts[:-1]]
         by_face = np.empty(len(ids))
-        by_face[order] = sigmoid(mix_logit(faces, self.mix, self.space))
+        by_face[order] = self.free(faces, np.full(len(ids), face_pixels))
         return VideoVerdict(
-            float(self.predict_all(faces, layout)[0]),
+            float(self.predict_all(faces, layout, np.array([face_pixels]))[0]),
             tuple((int(who[i]), int(seen[i]), float(people[i])) for i in np.lexsort((who, -seen))),
             by_face,
         )
@@ -149,10 +179,11 @@ class Blend:
                 name: {"weight": round(float(weight), 9), **_known("sha256", self.sha256.get(name))}
                 for name, weight in zip(self.members, self.mix.weights, strict=True)
             },
-            "space": self.space,
+            "space": self.space + (BY_WIDTH if self.mix.width else ""),
             "aggregation": asdict(self.aggregation),
             "temperature": round(self.mix.temperature, 9),
             "prior": {"shift": round(self.mix.shift, 9), "from": round(expects, 4), "to": TEST_PRIOR},
+            **_width(self.mix),
             "clip": [round(bound, 9) for bound in self.clip],
             "frames": self.frames,
             "mirror": self.mirror,
@@ -176,7 +207,10 @@ class Blend:
             raise DfdcError(f"{path} is not a blend: {error}; make one with: dfdc tune") from error
 
 
-KNOWN = {"members", "space", "aggregation", "temperature", "prior", "clip", "frames", "mirror", "ladder"}
+KNOWN = {"members", "space", "aggregation", "temperature", "prior", "clip", "frames", "mirror", "ladder", "face_pixels"}
+# Stands in "space" of a blend that needs the width of the faces. A reader keeps keys that it does not know, and would
+# predict without them; it refuses a space that it does not know.
+BY_WIDTH = " by face_pixels"
 
 
 def _from_values(values: dict[str, Any]) -> Blend:
@@ -184,10 +218,15 @@ def _from_values(values: dict[str, Any]) -> Blend:
     weights = np.array([entry["weight"] for entry in members.values()], dtype=np.float64)
     if abs(weights.sum() - 1) > 1e-6:
         raise ValueError(f"the weights sum to {weights.sum():g}, not to 1")
+    space = str(values["space"])
+    if space.endswith(BY_WIDTH) != ("face_pixels" in values):
+        raise ValueError(f"space is {space!r}, which goes with a key 'face_pixels' if it ends in {BY_WIDTH!r}")
     return Blend(
         members=tuple(members),
-        mix=Mix(weights / weights.sum(), float(values["temperature"]), float(values["prior"]["shift"])),
-        space=cast(Space, values["space"]),
+        mix=Mix(
+            weights / weights.sum(), float(values["temperature"]), float(values["prior"]["shift"]), _to_width(values)
+        ),
+        space=cast(Space, space.removesuffix(BY_WIDTH)),
         aggregation=Aggregation(**values["aggregation"]),
         clip=(float(low_high[0]), float(low_high[1])),
         frames=int(values["frames"]),
@@ -203,14 +242,23 @@ def _fallback(fallback: FallbackEnsemble) -> dict[str, Any]:
         "weights": {name: round(float(w), 9) for name, w in zip(fallback.members, fallback.mix.weights, strict=True)},
         "temperature": round(fallback.mix.temperature, 9),
         "shift": round(fallback.mix.shift, 9),
+        **_width(fallback.mix),
         "log_loss": round(fallback.log_loss, 6),
     }
 
 
 def _to_fallback(values: dict[str, Any]) -> FallbackEnsemble:
     weights = np.array(list(values["weights"].values()), dtype=np.float64)
-    mix = Mix(weights / weights.sum(), float(values["temperature"]), float(values["shift"]))
+    mix = Mix(weights / weights.sum(), float(values["temperature"]), float(values["shift"]), _to_width(values))
     return FallbackEnsemble(tuple(values["weights"]), mix, float(values["log_loss"]))
+
+
+def _width(mix: Mix) -> dict[str, Any]:
+    return {} if mix.width is None else {"face_pixels": mix.width.to_dict()}
+
+
+def _to_width(values: Mapping[str, Any]) -> WidthCalibration | None:
+    return WidthCalibration.from_dict(values["face_pixels"]) if "face_pixels" in values else None
 
 
 def _known(key: str, value: str | None) -> dict[str, str]:

@@ -8,13 +8,16 @@ nothing in logit space, and makes the log loss convex in the weights in both.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy.optimize import LinearConstraint, minimize
 
 from ensemble.metrics import Floats, sigmoid
 from ensemble.truth import Truth
+
+if TYPE_CHECKING:
+    from ensemble.width import WidthCalibration
 
 Space = Literal["logit", "probability"]
 
@@ -30,6 +33,7 @@ class Mix:
     weights: Floats  # (M,) on the simplex
     temperature: float = 1.0
     shift: float = 0.0  # logits, added after the division by the temperature
+    width: WidthCalibration | None = None  # what the width of the faces changes after that
 
     @classmethod
     def equal(cls, members: int) -> Mix:
@@ -37,13 +41,15 @@ class Mix:
         return cls(np.full(members, 1 / members))
 
 
-def mix_logit(values: Floats, mix: Mix, space: Space) -> Floats:
-    """(V, M) logits of members -> (V,) logits of their blend, not clipped."""
+def mix_logit(values: Floats, mix: Mix, space: Space, face_pixels: Floats | None = None) -> Floats:
+    """(V, M) logits of members, (V,) widths of faces as far as known -> (V,) logits of their blend, not clipped."""
     scaled = values / mix.temperature + mix.shift
     if space == "logit":
-        return np.asarray(scaled @ mix.weights)
-    fake, real = sigmoid(scaled) @ mix.weights, sigmoid(-scaled) @ mix.weights
-    return np.asarray(np.log(np.maximum(fake, TINY)) - np.log(np.maximum(real, TINY)))
+        logit = np.asarray(scaled @ mix.weights)
+    else:
+        fake, real = sigmoid(scaled) @ mix.weights, sigmoid(-scaled) @ mix.weights
+        logit = np.asarray(np.log(np.maximum(fake, TINY)) - np.log(np.maximum(real, TINY)))
+    return logit if mix.width is None or face_pixels is None else mix.width.apply(logit, face_pixels)
 
 
 def penalty(mix: Mix, ridge: float) -> float:

@@ -21,7 +21,23 @@ from ensemble.record import Decision, facts_of, notes_of
 from ensemble.select import COMPETITION, Cost, Limits, Selection, frame_counts
 from ensemble.table import Faces
 from ensemble.tune import StudyOptions
-from ensemble.validate import EQUAL, PLAIN, SINGLE, TUNED, Fitted, Losses, Nested, Task, compare, equal_mix, fit, nested
+from ensemble.validate import (
+    EQUAL,
+    EQUAL_BY_WIDTH,
+    PLAIN,
+    SINGLE,
+    TUNED,
+    TUNED_BY_WIDTH,
+    Fitted,
+    Losses,
+    Nested,
+    Task,
+    compare,
+    equal_mix,
+    fit,
+    nested,
+    with_width,
+)
 
 Stage = Callable[[str], None]  # told what begins
 
@@ -30,7 +46,14 @@ Stage = Callable[[str], None]  # told what begins
 # The score is log loss and not significance: with a true gain of .005 nats and 500 groups the cautious rule ends .0025
 # above the lowest (benchmarks/tune.py rules), and without a gain both end level.
 ShipRule = Literal["lowest", "cautious", "tuned"]
-MAY_SHIP = (TUNED, EQUAL, PLAIN)
+WORDS = {
+    TUNED: "tuned weights have",
+    EQUAL: "equal weights have",
+    PLAIN: "equal weights without a calibration have",
+    TUNED_BY_WIDTH: "tuned weights with a calibration that follows the width of the faces have",
+    EQUAL_BY_WIDTH: "equal weights with a calibration that follows the width of the faces have",
+}
+MAY_SHIP = tuple(WORDS)
 NOTHING_KNOWN = float(np.log(2))  # nats: the log loss of saying 0.5 of every video
 
 
@@ -113,7 +136,8 @@ def _after_clip(faces: Faces, inside: Nested) -> tuple[dict[str, tuple[float, fl
         bounds = choose_clip(truth[~here], prob[name][~here], fold[~here])
         clipped[name][here] = np.clip(prob[name][here], *bounds)
     pairs = [(TUNED, EQUAL), (TUNED, SINGLE), (EQUAL, SINGLE), (TUNED, PLAIN), (EQUAL, PLAIN)]
-    return clip, compare(truth, clipped, pairs)
+    pairs += [(TUNED_BY_WIDTH, TUNED), (EQUAL_BY_WIDTH, EQUAL), (TUNED_BY_WIDTH, EQUAL_BY_WIDTH)]
+    return clip, compare(truth, clipped, [(a, b) for a, b in pairs if a in prob and b in prob])
 
 
 def choose(losses: Losses, rule: ShipRule) -> tuple[str, str]:
@@ -138,7 +162,7 @@ def choose(losses: Losses, rule: ShipRule) -> tuple[str, str]:
             return TUNED, f"--cautious: tuned weights are clearly better, {interval}"
         return EQUAL, f"--cautious: tuned weights are refused, they are not clearly better, {interval}"
     # Several sources: what is worse than equal weights where those are worst is no gain for a set that nobody knows.
-    allowed = [name for name in MAY_SHIP if losses.worst(name) <= losses.worst(EQUAL)]
+    allowed = [name for name in MAY_SHIP if name in losses.of and losses.worst(name) <= losses.worst(EQUAL)]
     chosen = min(allowed, key=lambda name: losses.of[name].value)
     if losses.of[chosen].value >= NOTHING_KNOWN:
         raise ValueError(
@@ -147,9 +171,8 @@ def choose(losses: Losses, rule: ShipRule) -> tuple[str, str]:
             f"{NOTHING_KNOWN:.4f}; are the labels those of these videos, and the logits those of P(fake)? --force "
             "ships the tuned weights all the same"
         )
-    words = {TUNED: "tuned weights", EQUAL: "equal weights", PLAIN: "equal weights without a calibration"}[chosen]
     where = ", on the mean over sources, and are not worse on the worst one" if losses.by_source else ""
-    return chosen, f"{words} have the lowest log loss on videos that were held out{where}; tuned: {interval}"
+    return chosen, f"{WORDS[chosen]} the lowest log loss on videos that were held out{where}; tuned: {interval}"
 
 
 def _outcome(
@@ -208,9 +231,18 @@ def _blend(task: Task, fitted: Fitted, inside: Nested, decision: Decision, sha25
 
 def _fit(fitted: Fitted, decision: Decision) -> Fit:
     """How the blend that ships is fitted, for subsets of its members."""
-    if decision.chosen == TUNED:
-        return best_of(fitted.ridge)
-    return equal_mix if decision.chosen == EQUAL else lambda values, _: Mix.equal(values.shape[1])
+    fits: dict[str, Fit] = {
+        TUNED: best_of(fitted.ridge),
+        EQUAL: equal_mix,
+        PLAIN: lambda values, _: Mix.equal(values.shape[1]),
+        TUNED_BY_WIDTH: _by_width(best_of(fitted.ridge)),
+        EQUAL_BY_WIDTH: _by_width(equal_mix),
+    }
+    return fits[decision.chosen]
+
+
+def _by_width(fit: Fit) -> Fit:
+    return lambda values, truth: with_width(fit(values, truth), values, truth, "logit")
 
 
 def _contributions(task: Task, fitted: Fitted, inside: Nested, decision: Decision) -> Contributions:

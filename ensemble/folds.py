@@ -67,7 +67,7 @@ def cross_fitted(values: Floats, truth: Truth, fit: Fit, folds: list[tuple[Rows,
     """(V,) logits of blends in logit space, each video's by the one that was fitted without its fold."""
     out = np.empty(len(truth))
     for train, held in folds:
-        out[held] = mix_logit(values[held], fit(values[train], truth[train]), "logit")
+        out[held] = mix_logit(values[held], fit(values[train], truth[train]), "logit", truth[held].face_pixels)
     return out
 
 

@@ -78,13 +78,16 @@ def merge(tables: Mapping[str, Faces]) -> Faces:
         tuple(lost),
         {f"{name}/{video}": why for name in names for video, why in tables[name].unscored.items()},
         hashlib.sha256("".join(part.sha256 for part in parts).encode()).hexdigest(),
-        _joined([part.face_pixels for part in parts]),
+        _joined(parts),
     )
 
 
-def _joined(parts: Sequence[Floats | None]) -> Floats | None:
-    known = [part for part in parts if part is not None]
-    return np.concatenate(known) if len(known) == len(parts) else None
+def _joined(parts: Sequence[Faces]) -> Floats | None:
+    """The widths of all; NaN for the videos of a table that does not tell."""
+    if all(part.face_pixels is None for part in parts):
+        return None
+    unknown = [np.full(len(part.filename), np.nan) for part in parts]
+    return np.concatenate([n if p.face_pixels is None else p.face_pixels for p, n in zip(parts, unknown, strict=True)])
 
 
 def _truth(names: Sequence[str], parts: Sequence[Truth]) -> Truth:

@@ -63,6 +63,16 @@ def doubt(outcome: Outcome) -> str:
     return f"It is not clearly better than: {'; '.join(others)}." if others else ""
 
 
+def width_words(outcome: Outcome) -> str:
+    """How the calibration follows the width of the faces; empty where it does not."""
+    width = outcome.blend.mix.width
+    if width is None:
+        return ""
+    parts = zip(width.knots, width.scale, width.shift, strict=True)
+    told = "; ".join(f"{k:g} pixels x {number(s, 3)} {number(c, 3, '+')}" for k, s, c in parts)
+    return f"then by the width of the faces: {told}"
+
+
 def printable(text: str) -> str:
     """Without what a terminal would obey: names come from files."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
@@ -162,6 +172,7 @@ def _verdict(outcome: Outcome) -> list[str]:
         f"  temperature {number(blend.mix.temperature, 3)}, shift {number(blend.mix.shift, 3, '+')} (prior "
         f"{number(expected_prior(outcome), 3)} to {TEST_PRIOR})",
         f"  {blend.space} space, {blend.aggregation}",
+        *(f"  {words}" for words in [width_words(outcome)] if words),
     ]
 
 

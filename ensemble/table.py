@@ -37,7 +37,8 @@ class Faces:
     lost: tuple[str, ...] = ()  # what the table had and this has not, for people to read
     unscored: dict[str, str] = field(default_factory=dict)  # filename -> status of a video without a scored face
     sha256: str = ""  # of the files it was read from
-    face_pixels: Floats | None = None  # (V,) the median width of a video's faces, where the tables tell
+    # (V,) the median width of a video's faces, NaN where it is not known; None where no table tells.
+    face_pixels: Floats | None = None
 
     def __repr__(self) -> str:
         videos, faces = len(self.filename), len(self.logit)
@@ -51,7 +52,7 @@ class Faces:
         """The truth; ValueError where the table has none."""
         if self.truth is None:
             raise ValueError(f"the table has no columns {', '.join(TRUTH)}; give them with --labels LABELS.csv")
-        return self.truth
+        return self.truth if self.face_pixels is None else replace(self.truth, face_pixels=self.face_pixels)
 
     def with_frames(self, count: int) -> Faces:
         """At most `count` frames of each video, evenly spread over those it has: as if no more had been scored."""
@@ -127,12 +128,12 @@ def read_faces(
 
 
 def _face_pixels(rows: pd.DataFrame, filename: Names) -> Floats | None:
-    """(V,) the median width of each video's faces; None where a table does not tell, or not of every video."""
+    """(V,) the median width of each video's faces, NaN where it is not known; None where a table does not tell."""
     if FACE_PIXELS not in rows:
         return None
     width = pd.to_numeric(rows[FACE_PIXELS], errors="coerce").groupby(rows["filename"], observed=True).median()
     values = width.reindex(filename).to_numpy(dtype=np.float64)
-    return values if np.isfinite(values).all() else None
+    return values if np.isfinite(values).any() else None
 
 
 def _scored_by(members: Sequence[str] | None, rows: pd.DataFrame) -> pd.DataFrame:

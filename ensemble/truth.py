@@ -27,6 +27,7 @@ class Truth:
     group: Names  # (V,) videos of one family, never to be parted
     degradation: Names | None = None  # (V,) what was done to the video, where the table tells
     source: Names | None = None  # (V,) the data set that it comes from, where there are several
+    face_pixels: Floats | None = None  # (V,) the width of the faces, NaN where unknown; None where no table tells
 
     @classmethod
     def of(cls, label: Floats, group: Names | None = None) -> Truth:
@@ -39,8 +40,9 @@ class Truth:
 
     def __getitem__(self, rows: Rows | NDArray[np.bool_]) -> Truth:
         """Some of the videos; their weights are those of these alone."""
-        parts = [None if part is None else part[rows] for part in (self.degradation, self.source)]
-        return Truth(self.label[rows], self.group[rows], *parts)
+        kinds, source = (None if part is None else part[rows] for part in (self.degradation, self.source))
+        pixels = None if self.face_pixels is None else self.face_pixels[rows]
+        return Truth(self.label[rows], self.group[rows], kinds, source, pixels)
 
     @cached_property
     def weight(self) -> Floats:

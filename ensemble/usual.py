@@ -28,7 +28,7 @@ class Usual:
     def of(cls, faces: Faces) -> Usual:
         """Measure it on a table."""
         spread = disagreement(aggregate(faces.logit, faces.layout, PLAIN))
-        pixels = None if faces.face_pixels is None else round(float(np.quantile(faces.face_pixels, RARE)), 1)
+        pixels = None if faces.face_pixels is None else round(float(np.nanquantile(faces.face_pixels, RARE)), 1)
         return cls(round(float(np.quantile(spread, 1 - RARE)), 4), pixels)
 
     def to_dict(self) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from scipy.special import ndtri, stdtrit
 
-from ensemble.convex import SHIFTS, TEMPERATURES, Mix, mix_logit, objective, optimum
+from ensemble.convex import SHIFTS, TEMPERATURES, Mix, Space, mix_logit, objective, optimum
 from ensemble.folds import OUTER, choose_ridge, group_folds
 from ensemble.metrics import Estimate, Floats, estimate_from, losses_of
 from ensemble.problem import Aggregates, Problem, Structure
@@ -15,8 +16,11 @@ from ensemble.select import COMPETITION, Candidate, Cost, Limits, Search, best_s
 from ensemble.table import Faces
 from ensemble.truth import Rows, Truth
 from ensemble.tune import Progress, StudyOptions, Tuned, run_study
+from ensemble.width import fit_width, knots_of
 
 TUNED, EQUAL, SINGLE, PLAIN = "tuned", "equal weights", "best single member", "equal weights, not calibrated"
+# The same two, with a calibration that follows the width of the faces, where the tables tell it.
+TUNED_BY_WIDTH, EQUAL_BY_WIDTH = "tuned, by face width", "equal weights, by face width"
 
 
 def equal_mix(values: Floats, truth: Truth) -> Mix:
@@ -49,6 +53,18 @@ def single_mix(values: Floats, truth: Truth) -> Mix:
     return replace(fits[best], weights=np.eye(values.shape[1])[best])
 
 
+def with_width(mix: Mix, values: Floats, truth: Truth, space: Space) -> Mix:
+    """The same blend with a calibration that follows the width of the faces, as far as widths are known.
+
+    Args:
+        mix: the blend.
+        values: (V, M) logits of videos.
+        truth: of the V videos.
+        space: in which it mixes.
+    """
+    return replace(mix, width=fit_width(mix_logit(values, mix, space), truth))
+
+
 @dataclass(frozen=True)
 class Fitted:
     """The blends that were fitted on some videos."""
@@ -58,15 +74,18 @@ class Fitted:
     tuned: Tuned
     equal: Mix
     single: Mix
+    widths: Mapping[str, Mix] = field(default_factory=dict)  # TUNED_BY_WIDTH, EQUAL_BY_WIDTH; empty without widths
 
     def blends(self) -> dict[str, tuple[Structure, Mix]]:
         """The tuned blend and what it is compared with, in the order of the subset's members."""
         plain, members = Structure(), len(self.best_subset.members)
+        structures = {TUNED_BY_WIDTH: self.tuned.structure, EQUAL_BY_WIDTH: plain}
         return {
             TUNED: (self.tuned.structure, self.tuned.mix),
             EQUAL: (plain, self.equal),
             SINGLE: (plain, self.single),
             PLAIN: (plain, Mix.equal(members)),
+            **{name: (structures[name], mix) for name, mix in self.widths.items()},
         }
 
 
@@ -101,8 +120,16 @@ def fit(task: Task, rows: Rows, progress: Progress | None = None, options: Study
     aggregates = task.views[found.frames]
     values = Problem(aggregates, 0.0, rows, found.members).values(how)
     ridge = choose_ridge(values, truth, options.seed)
-    tuned = run_study(Problem(aggregates, ridge, rows, found.members), options, progress)
-    return Fitted(found, ridge, tuned, equal_mix(values, truth), single_mix(values, truth))
+    problem = Problem(aggregates, ridge, rows, found.members)
+    tuned, equal = run_study(problem, options, progress), equal_mix(values, truth)
+    of_tuned = problem.values(tuned.structure.aggregation)
+    widths = {
+        TUNED_BY_WIDTH: with_width(tuned.mix, of_tuned, truth, tuned.structure.space),
+        EQUAL_BY_WIDTH: with_width(equal, values, truth, "logit"),
+    }
+    # Where the widths of all rows are known, so are those of a fold; no fold may lack a blend that others have.
+    known = knots_of(task.faces.known()) is not None
+    return Fitted(found, ridge, tuned, equal, single_mix(values, truth), widths if known else {})
 
 
 @dataclass(frozen=True)
@@ -110,7 +137,7 @@ class Nested:
     """Predictions of every video by blends that were tuned without its fold."""
 
     fold: Rows  # (V,)
-    logit: dict[str, Floats]  # TUNED, EQUAL, SINGLE, PLAIN -> (V,) logits, not clipped
+    logit: dict[str, Floats]  # name of a blend, as Fitted.blends has it -> (V,) logits, not clipped
     fits: tuple[Fitted, ...]  # of each fold
 
 
@@ -121,7 +148,7 @@ def nested(task: Task, progress: Progress | None = None) -> Nested:
     """
     truth, options = task.faces.known(), task.options
     fold = np.zeros(len(truth), dtype=np.int64)
-    logit = {name: np.zeros(len(truth)) for name in (TUNED, EQUAL, SINGLE, PLAIN)}
+    logit: dict[str, Floats] = {}
     fits = []
     for number, (train, held) in enumerate(group_folds(truth, OUTER, options.seed)):
         fitted = fit(task, train, progress, replace(options, name=f"{options.name}, without fold {number}"))
@@ -129,7 +156,9 @@ def nested(task: Task, progress: Progress | None = None) -> Nested:
         fold[held] = number
         problem = Problem(task.views[fitted.best_subset.frames], 0.0, held, fitted.best_subset.members)
         for name, (structure, mix) in fitted.blends().items():
-            logit[name][held] = mix_logit(problem.values(structure.aggregation), mix, structure.space)
+            values = problem.values(structure.aggregation)
+            own = logit.setdefault(name, np.zeros(len(truth)))
+            own[held] = mix_logit(values, mix, structure.space, problem.truth.face_pixels)
     return Nested(fold, logit, tuple(fits))
 
 
@@ -155,7 +184,9 @@ def compare(
 ) -> Losses:
     """Bootstrap whole groups, the same draws for all predictions, so that what they share cancels in differences.
 
-    Groups are drawn within each source. Draws without one of the classes are left out.
+    Groups are drawn within each source. Draws without one of the classes are left out. The intervals are those of the
+    draws, widened by Student's t for as many groups as there effectively are: with one group that holds half of the
+    videos those of the draws cover 89 to 95 % in simulations, since they know only one such group; these 97 to 99 %.
 
     Args:
         truth: of V videos.
@@ -169,14 +200,35 @@ def compare(
     """
     names = list(prob_fake)
     losses = np.stack([losses_of(truth.label, prob_fake[name]) for name in names], axis=1)
-    draws = _draws(truth, losses, seed, repeats)
-    value = truth.weight @ losses
-    of = {name: estimate_from(float(value[i]), draws[:, i]) for i, name in enumerate(names)}
+    draws, value = _draws(truth, losses, seed, repeats), truth.weight @ losses
+    effective = np.array([effective_groups(truth[truth.rows_of(source)]) for source in truth.sources])
     at = {name: i for i, name in enumerate(names)}
+    of = {name: _interval(float(value[i]), draws[:, :, i], effective) for name, i in at.items()}
     difference = {
-        (a, b): estimate_from(float(value[at[a]] - value[at[b]]), draws[:, at[a]] - draws[:, at[b]]) for a, b in pairs
+        (a, b): _interval(float(value[at[a]] - value[at[b]]), draws[:, :, at[a]] - draws[:, :, at[b]], effective)
+        for a, b in pairs
     }
     return Losses(of, difference, _by_source(truth, prob_fake))
+
+
+def effective_groups(truth: Truth) -> float:
+    """How many groups of one size would tell as much: 1 / the sum of the squared shares (Kish 1965).
+
+    truth: of one source.
+    """
+    names, inverse = np.unique(truth.group, return_inverse=True)
+    share = np.bincount(inverse, truth.weight, len(names)) / truth.weight.sum()
+    return float(1 / (share @ share))
+
+
+def _interval(value: float, draws: Floats, effective: Floats) -> Estimate:
+    """The mean over S sources with its interval. draws: (S, R). effective: (S,) groups."""
+    plain = estimate_from(value, draws.mean(axis=0))
+    variance = draws.var(axis=1)
+    # Welch and Satterthwaite: a source with few groups counts as far as it makes the mean uncertain.
+    freedom = variance.sum() ** 2 / (variance**2 / effective).sum() if variance.sum() > 0 else np.inf
+    wider = float(stdtrit(freedom, 0.975) / ndtri(0.975)) if np.isfinite(freedom) else 1.0
+    return Estimate(value, value + wider * (plain.low - value), value + wider * (plain.high - value))
 
 
 def _by_source(truth: Truth, prob_fake: Mapping[str, Floats]) -> dict[str, dict[str, float]]:
@@ -187,13 +239,13 @@ def _by_source(truth: Truth, prob_fake: Mapping[str, Floats]) -> dict[str, dict[
 
 
 def _draws(truth: Truth, losses: Floats, seed: int, repeats: int) -> Floats:
-    """(R, K) weighted losses of R draws of groups: the mean over sources."""
+    """(S, R, K) weighted losses of R draws of the groups of S sources."""
     rng = np.random.default_rng(seed)
     parts = [
         _draws_of_one_source(truth[rows], losses[rows], rng, repeats) for rows in map(truth.rows_of, truth.sources)
     ]
-    every = np.mean(parts, axis=0)
-    return np.asarray(every[np.isfinite(every).all(axis=1)])
+    every = np.stack(parts)
+    return np.asarray(every[:, np.isfinite(every).all(axis=(0, 2))])
 
 
 def _draws_of_one_source(truth: Truth, losses: Floats, rng: np.random.Generator, repeats: int) -> Floats:

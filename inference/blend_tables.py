@@ -11,9 +11,8 @@ import numpy as np
 from common.labels import read_labels
 from ensemble.aggregate import aggregate
 from ensemble.blend import TEST_PRIOR, Blend
-from ensemble.convex import mix_logit
 from ensemble.inputs import convert
-from ensemble.metrics import Estimate, Floats, bootstrap, sigmoid
+from ensemble.metrics import Estimate, Floats, bootstrap
 from ensemble.prior import estimate_prior, with_prior
 from ensemble.table import read_faces
 from inference.submission import read_sample, write_submission
@@ -60,7 +59,7 @@ def blend_tables(request: BlendRequest) -> Blended:
     faces = read_faces(request.tables, members=chosen.members, truth=False, most_lost=1.0)
     faces = convert(faces, request.invert, request.probabilities)
     values = aggregate(faces.logit, faces.layout, chosen.aggregation)
-    free = sigmoid(mix_logit(values, chosen.mix, chosen.space))
+    free = chosen.free(values, faces.face_pixels)
     prior = _prior(request.prior, free)
     moved = free if prior is None else with_prior(free, prior)
     prob = dict(zip(faces.filename.tolist(), np.clip(moved, *chosen.clip).tolist(), strict=True))

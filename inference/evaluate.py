@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from common.device import find_device
 from common.files import VIDEO_ENDINGS
-from common.labels import read_labels
+from common.labels import read_labels, widths_of
 from ensemble.blend import Blend
 from ensemble.metrics import METRICS, Estimate, bootstrap
 from faces.crop import CropSpec, box_inside_crop, cut
@@ -160,7 +160,9 @@ def evaluate_faces(
             logits[loaded.card.name].append(loaded.logits(crops))
     joined = {name: np.concatenate(parts) for name, parts in logits.items()}
     prob = {name: list(Blend.equal([name]).prob_fake(values[:, None])) for name, values in joined.items()}
-    prob[BLEND_NAME] = list(blend.prob_fake(np.stack([joined[name] for name in blend.members], axis=1)))
+    widths = widths_of(rows, cut_as.margin)
+    pixels = None if widths is None else widths.to_numpy(dtype=np.float64)
+    prob[BLEND_NAME] = list(blend.prob_fake(np.stack([joined[name] for name in blend.members], axis=1), pixels))
     return _score(table, rows, key, prob, set(store.index), {})
 
 

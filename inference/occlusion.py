@@ -45,7 +45,8 @@ def occlusion_map(
         mirrored: the crops were turned left to right after they were cut.
 
     Returns:
-        (view.size, view.size) logits by which the answer falls, 0 where it does not.
+        (view.size, view.size) logits by which the answer falls, 0 where it does not; before a calibration by the width
+        of the faces, which stretches all of them alike.
     """
     box, points = _on_canvas(box_xyxy, points_xy)
     patches = [_patch(row, column) for row in range(CELLS) for column in range(CELLS)]

@@ -42,7 +42,7 @@ def probability_rows(result: VideoResult) -> Iterator[tuple[object, ...]]:
     if not result.faces:
         yield (result.filename, "", "", "", "", result.status, "")
     for face in result.faces:
-        width = f"{face.box_xyxy[2] - face.box_xyxy[0]:.1f}"
+        width = f"{face.width:.1f}"
         for member, logit in face.logits.items():
             yield (result.filename, member, face.frame, face.person, f"{logit:.5f}", result.status, width)
 

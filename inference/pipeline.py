@@ -27,7 +27,7 @@ from faces.video import Frames, VideoInfo
 from inference.evidence import evidence_notes, use_lone_faces
 from inference.occlusion import occlusion_map
 from inference.pictures import CLOSEUP, closeups_of, face_picture, heat_picture, thumbnails_of
-from inference.result import PRIOR, Closeup, PersonResult, ScoredFace, Thumbnail, VideoResult
+from inference.result import PRIOR, Closeup, PersonResult, ScoredFace, Thumbnail, VideoResult, face_pixels_of
 from inference.schedule.plans import Plan
 from inference.schedule.scheduler import FixedScheduler, Scheduler
 from inference.stages import clocked
@@ -236,7 +236,8 @@ class Pipeline:
         )
         if not work.faces:
             return known
-        verdict = self._blend(work.plan).predict(logits, np.array([face.person for face in work.faces]))
+        person = np.array([face.person for face in work.faces])
+        verdict = self._blend(work.plan).predict(logits, person, face_pixels_of(work.faces))
         scored = replace(
             known,
             status="ok",
@@ -255,8 +256,7 @@ class Pipeline:
         with clocked() as took:
             first = closeups[0]
             crops = {spec: all_crops[first.face] for spec, all_crops in work.crops.items()}
-            points, mirrored = work.points[first.face]
-            box = result.faces[first.face].box_xyxy
+            (points, mirrored), box = work.points[first.face], result.faces[first.face].box_xyxy
             blend = self._blend(work.plan)
             falls = occlusion_map(self.loaded_members, blend, crops, box, points, CLOSEUP, mirrored)
         work.seconds["judge"] += took.seconds  # the planner has to know of it; the result shares these dictionaries

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Literal
@@ -25,6 +26,16 @@ class ScoredFace:
     detector: str  # the step of the cascade that found it
     logits: dict[str, float]  # member -> logit of P(fake)
     prob_fake: float  # of this face alone, after the mean over members
+
+    @property
+    def width(self) -> float:
+        """Of the box, in pixels of the full frame, to a tenth."""
+        return round(float(self.box_xyxy[2] - self.box_xyxy[0]), 1)
+
+
+def face_pixels_of(faces: Sequence[ScoredFace]) -> float:
+    """The median width of a video's faces in pixels; each to a tenth, as the table of probabilities has them."""
+    return float(median(face.width for face in faces))
 
 
 @dataclass(frozen=True)
@@ -82,9 +93,8 @@ class VideoResult:
     @property
     def evidence(self) -> dict[str, float]:
         """What the answer stands on: frames searched, frames with a face, and the median width of a face in pixels."""
-        widths = [float(face.box_xyxy[2] - face.box_xyxy[0]) for face in self.faces]
         return {
             "frames": self.looked,
             "frames_with_face": len({face.frame for face in self.faces}),
-            "face_pixels": round(median(widths), 1) if widths else 0.0,
+            "face_pixels": round(face_pixels_of(self.faces), 1) if self.faces else 0.0,
         }

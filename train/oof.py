@@ -16,13 +16,14 @@ from tqdm import tqdm
 from common.engine import Engine
 from common.errors import DfdcError
 from common.files import atomic_path
+from common.labels import widths_of
 from ensemble.read import NEEDED
 from ensemble.table import DEGRADATION, FACE_PIXELS, TRUTH
 from faces.store import CropStore
 from models.backend import LoadedMember, load_members
 from models.checkpoint import find_cards
 from models.registry import TIGHT
-from train.augment.degrade import assign_degradations
+from train.augment.degrade import SHRUNK, assign_degradations
 from train.data.coverage import check_coverage
 from train.data.dataset import FaceDataset
 from train.data.provenance import LearntFrom, learnt_from, overlap, read_training_labels
@@ -265,18 +266,9 @@ def _score(
             "fold": str(fold),
         }
     )[list(COLUMNS)]
-    if (pixels := _face_pixels(rows)) is not None:
-        table[FACE_PIXELS] = pixels
+    if (pixels := widths_of(rows, TIGHT.margin)) is not None:
+        table[FACE_PIXELS] = pixels if kinds is None else (pixels * [SHRUNK.get(kind, 1.0) for kind in kinds]).round(1)
     return table if kinds is None else table.assign(**{DEGRADATION: kinds})
-
-
-def _face_pixels(rows: pd.DataFrame) -> pd.Series | None:
-    """How wide the detector's box is in the frame, where the labels tell: by boxes, or by the width of ready crops."""
-    if {"box_x0", "box_x1"} <= set(rows):
-        return (pd.to_numeric(rows["box_x1"]) - pd.to_numeric(rows["box_x0"])).round(1)
-    if "original_width" in rows:
-        return (pd.to_numeric(rows["original_width"]) / (1 + 2 * TIGHT.margin)).round(1)
-    return None
 
 
 def _logits(loaded: LoadedMember, faces: FaceDataset, flip: bool) -> NDArray[np.float64]:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from ensemble.blend import ANY_FILE, FILE, Blend, FallbackEnsemble
 from ensemble.convex import Mix
 from ensemble.facts import ExpectedLoss, Facts
 from ensemble.metrics import sigmoid
+from ensemble.width import WidthCalibration
 from tests.ensemble.tables import noisy
 
 SHIPPED = Path(__file__).resolve().parents[2] / "models" / "weights" / "blend.json"
@@ -22,6 +24,13 @@ BLEND = Blend(
     sha256={"a": "1" * 64},
     fallbacks=(FallbackEnsemble(("b",), Mix(np.array([1.0]), 1.1, 0.0), 0.4),),
     facts=Facts(chosen="tuned", expected_log_loss=ExpectedLoss(0.3)),
+)
+
+WIDTH = WidthCalibration((20.0, 100.0), (0.5, 1.5), (-0.2, 0.1))
+BY_WIDTH = replace(
+    BLEND,
+    mix=replace(BLEND.mix, width=WIDTH),
+    fallbacks=(FallbackEnsemble(("b",), replace(BLEND.fallbacks[0].mix, width=WIDTH), 0.4),),
 )
 
 
@@ -55,6 +64,38 @@ def test_a_file_that_says_nothing_of_its_tuning_and_keys_of_another_version(tmp_
     blend = Blend.read(path)
     assert (blend.facts.chosen, blend.expected_log_loss) == (None, None)
     assert json.loads(blend.to_json())["later"] == {"a": [1]}
+
+
+def test_a_blend_that_follows_the_width_of_the_faces_is_kept_with_its_fallbacks(tmp_path):
+    BY_WIDTH.write(tmp_path / "blend.json")
+    again = Blend.read(tmp_path / "blend.json")
+    assert again.to_json() == BY_WIDTH.to_json()
+    assert again.mix.width == WIDTH
+    assert again.fallback(1).mix.width == WIDTH
+    assert again.needed().mix.width == WIDTH
+    assert "face_pixels" not in BLEND.to_json(), "what needs no width is written as before"
+
+
+def test_a_reader_that_does_not_know_what_a_blend_needs_refuses_it(tmp_path):
+    """Older readers keep keys that they do not know, and would predict without the widths: they know no such space."""
+    values = json.loads(BY_WIDTH.to_json())
+    assert values["space"] not in ("logit", "probability")
+    for changes in ({"space": "logit"}, {"face_pixels": None}, {"space": "logit by bit rate"}):
+        path = tmp_path / "blend.json"
+        path.write_text(json.dumps({k: v for k, v in {**values, **changes}.items() if v is not None}))
+        with pytest.raises(DfdcError, match="space is 'logit"):
+            Blend.read(path)
+
+
+def test_the_width_of_the_faces_moves_the_video_its_people_and_its_faces():
+    logits, person = {"a": np.array([1.0, 1.0]), "b": np.array([1.0, 1.0])}, np.array([0, 0])
+    narrow, wide, unknown = (BY_WIDTH.predict(logits, person, width) for width in (10.0, 500.0, np.nan))
+    assert narrow.prob_fake < unknown.prob_fake < wide.prob_fake
+    assert unknown.prob_fake == BLEND.predict(logits, person, 10.0).prob_fake, "as if there were no widths"
+    for verdict in (narrow, wide):
+        assert verdict.prob_fake == pytest.approx(verdict.people[0][2]) == pytest.approx(verdict.faces[0])
+    several = BY_WIDTH.prob_fake(np.ones((3, 2)), np.array([10.0, 500.0, np.nan]))
+    assert several.tolist() == [narrow.prob_fake, wide.prob_fake, unknown.prob_fake]
 
 
 def test_equal_weights_are_the_mean_of_logits():

@@ -9,7 +9,7 @@ from ensemble.decide import _after_clip, choose, tune_blend
 from ensemble.metrics import Estimate, log_loss_balanced, sigmoid
 from ensemble.select import Cost, Limits
 from ensemble.tune import StudyOptions
-from ensemble.validate import EQUAL, PLAIN, SINGLE, TUNED, Losses, Nested
+from ensemble.validate import EQUAL, EQUAL_BY_WIDTH, PLAIN, SINGLE, TUNED, TUNED_BY_WIDTH, Losses, Nested
 from tests.ensemble.tables import faces_of, noisy
 
 OPTIONS = StudyOptions(trials=80)
@@ -158,3 +158,44 @@ def test_the_clip_of_a_fold_has_not_seen_it():
     clip, losses = _after_clip(faces, Nested(fold, dict.fromkeys((TUNED, EQUAL, SINGLE, PLAIN), logit), ()))
     own = log_loss_balanced(truth.label, np.clip(sigmoid(logit), *clip[EQUAL]))
     assert losses.of[EQUAL].value > own + 0.005
+
+
+def by_width(videos, seed, dependent):
+    """Equal members that are right of wide faces, and three times too bold of narrow ones."""
+    rng = np.random.default_rng(seed)
+    label = np.arange(videos) % 2.0
+    width = 2 ** rng.uniform(np.log2(20), np.log2(300), videos)
+    trust = np.interp(np.log2(width), np.log2([30, 120]), [1 / 3, 1.0])[:, None] ** (0.5 * dependent)
+    logit = (1.5 * (2 * label - 1)[:, None] * trust + rng.normal(0, 2, (videos, 2))) / trust
+    faces = faces_of(logit, label, group=np.array([f"g{i // 8}" for i in range(videos)], dtype=object))
+    return dataclasses.replace(faces, face_pixels=width)
+
+
+def test_a_calibration_by_face_width_ships_where_it_has_the_lowest_loss():
+    found = tune_blend(by_width(800, 0, dependent=True), StudyOptions(trials=10))
+    assert found.chosen in (TUNED_BY_WIDTH, EQUAL_BY_WIDTH)
+    assert found.losses.difference[TUNED_BY_WIDTH, TUNED].high < 0
+    assert "follows the width of the faces" in found.why
+    width = found.blend.mix.width
+    assert width.scale[0] < width.scale[-1] - 0.3
+    assert all(fallback.mix.width is not None for fallback in found.blend.fallbacks)
+    fresh = by_width(4000, 1, dependent=True)
+    said = found.blend.predict_all(fresh.logit, fresh.layout, fresh.face_pixels)
+    without = found.blend.predict_all(fresh.logit, fresh.layout)
+    assert fresh.known().loss(said) < fresh.known().loss(without) - 0.005
+
+
+def test_without_widths_no_blend_follows_them(outcome):
+    assert set(outcome.losses.of) == {TUNED, EQUAL, SINGLE, PLAIN}
+    assert outcome.blend.mix.width is None
+
+
+def test_the_common_calibration_ships_unless_another_has_a_lower_loss():
+    def losses(by_width):
+        values = {TUNED: 0.30, EQUAL: 0.31, PLAIN: 0.32, TUNED_BY_WIDTH: by_width, EQUAL_BY_WIDTH: 0.33}
+        of = {name: Estimate(value, value - 0.1, value + 0.1) for name, value in values.items()}
+        return Losses(of, {(TUNED, EQUAL): Estimate(-0.01, -0.03, 0.01)})
+
+    assert choose(losses(0.30), "lowest")[0] == TUNED
+    assert choose(losses(0.29), "lowest")[0] == TUNED_BY_WIDTH
+    assert choose(losses(0.29), "tuned")[0] == TUNED

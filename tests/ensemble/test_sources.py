@@ -108,3 +108,11 @@ def test_predictions_are_made_as_of_one_table():
     faces = merge({"a": noisy(20, (1.0,)), "b": faces_of(np.zeros((20, 1)), np.arange(20) % 2)})
     mix = optimum(faces.logit, faces.known(), 0.0)
     assert np.isfinite(mix_logit(faces.logit, mix, "logit")).all()
+
+
+def test_videos_of_a_source_that_names_no_widths_have_none():
+    tables = two()
+    pixels = np.full(len(tables["large"].filename), 80.0)
+    truth = merge({**tables, "large": dataclasses.replace(tables["large"], face_pixels=pixels)}).known()
+    assert (truth.face_pixels[truth.rows_of("large")] == 80).all()
+    assert np.isnan(truth.face_pixels[truth.rows_of("small")]).all()

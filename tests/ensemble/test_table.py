@@ -192,3 +192,13 @@ def test_a_table_that_is_not_utf_8_is_named(tmp_path):
     path.write_bytes(labelled(rows("a")).to_csv(index=False).encode("utf-16"))
     with pytest.raises(ValueError, match=r"t\.csv is not UTF-8 text"):
         read_faces([path])
+
+
+def test_the_width_of_a_videos_faces_is_their_median_and_may_be_unknown(tmp_path):
+    table = pd.concat([rows("a", frames=3), rows("b", frames=3)])
+    table["face_pixels"] = [10.0, 30.0, 20.0, None, None, None] * 2
+    faces = read_faces([write(tmp_path / "t.csv", labelled(table))])
+    assert faces.face_pixels[0] == 20
+    assert np.isnan(faces.face_pixels[1])
+    assert faces.known().face_pixels[0] == 20
+    assert read_faces([write(tmp_path / "n.csv", labelled(rows("a")))]).known().face_pixels is None

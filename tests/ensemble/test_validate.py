@@ -7,7 +7,19 @@ from ensemble.metrics import bootstrap, log_loss_balanced, sigmoid
 from ensemble.problem import Aggregates
 from ensemble.truth import Truth
 from ensemble.tune import StudyOptions
-from ensemble.validate import EQUAL, PLAIN, SINGLE, TUNED, Task, compare, equal_mix, fit, nested, single_mix
+from ensemble.validate import (
+    EQUAL,
+    PLAIN,
+    SINGLE,
+    TUNED,
+    Task,
+    compare,
+    effective_groups,
+    equal_mix,
+    fit,
+    nested,
+    single_mix,
+)
 from tests.ensemble.tables import faces_of, noisy
 
 FACES = noisy(400, (0.5, 1.0, 2.0))
@@ -94,6 +106,32 @@ def test_compare_is_the_bootstrap_of_the_metrics():
     assert losses.of["a"].low == pytest.approx(slow.low, abs=0.01)
     assert losses.of["a"].high == pytest.approx(slow.high, abs=0.01)
     assert losses.difference["a", "b"].value == pytest.approx(losses.of["a"].value - losses.of["b"].value)
+
+
+def test_intervals_know_that_one_group_of_half_of_the_videos_is_one_group():
+    """Of 200 intervals of the difference, 95 % each, those of the bootstrap alone held the truth 180 times."""
+
+    def table(sizes, seed):
+        rng = np.random.default_rng(seed)
+        group = np.repeat(np.arange(len(sizes)), sizes)
+        label = np.arange(len(group)) % 2.0
+        of_group = rng.normal(0, 2, (len(sizes), 2))[group]
+        logit = (2 * label - 1)[:, None] * (1.2, 1.0) + of_group + rng.normal(0, 1, (len(group), 2))
+        truth = Truth.of(label, np.array([f"g{g:05}" for g in group], dtype=object))
+        return truth, {"a": sigmoid(logit[:, 0]), "b": sigmoid(logit[:, 1])}
+
+    truth, prob = table([4] * 20_000, 0)
+    true, inside = truth.loss(prob["a"]) - truth.loss(prob["b"]), 0
+    for seed in range(1, 201):
+        found = compare(*table([100] + [4] * 25, seed), [("a", "b")], repeats=200).difference["a", "b"]
+        inside += found.low <= true <= found.high
+    assert 186 <= inside <= 199
+
+
+def test_as_many_groups_as_there_effectively_are():
+    even, one = (np.repeat([f"g{i:02}" for i in range(len(s))], s).astype(object) for s in ([4] * 25, [100] + [4] * 25))
+    assert effective_groups(Truth.of(np.arange(100) % 2, even)) == pytest.approx(25)
+    assert effective_groups(Truth.of(np.arange(200) % 2, one)) == pytest.approx(1 / (0.25 + 25 * 0.02**2))
 
 
 def test_differences_are_paired():

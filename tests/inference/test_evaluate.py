@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import cv2
@@ -8,6 +9,7 @@ import torch
 
 from ensemble.blend import Blend
 from ensemble.metrics import auc, log_loss_balanced
+from ensemble.width import WidthCalibration
 from faces.detect import Cascade
 from faces.video import decode
 from inference.evaluate import BLEND_NAME, evaluate_faces, evaluate_videos, format_evaluation, is_videos
@@ -65,6 +67,16 @@ def test_the_score_is_that_of_the_members_own_crop(faces, loaded_members, evalua
     assert evaluation.scores["second"]["log_loss_balanced"].value == pytest.approx(
         log_loss_balanced(label, prob), abs=1e-4
     )
+
+
+def test_a_blend_by_face_width_is_scored_with_the_widths_that_the_labels_tell(faces, loaded_members):
+    width = WidthCalibration((20.0, 200.0), (0.01, 1.0), (0.0, 0.0))
+    blend = Blend.equal(["first", "second"])
+    by_width = dataclasses.replace(blend, mix=dataclasses.replace(blend.mix, width=width))
+    told = pd.read_csv(faces / "labels.csv").assign(box_x0=0, box_x1=20)
+    told.to_csv(faces / "boxes.csv", index=False)
+    found = evaluate_faces(loaded_members, [faces], faces / "boxes.csv", TIGHT, by_width)
+    assert found.scores[BLEND_NAME]["log_loss"].value == pytest.approx(np.log(2), abs=0.03), "narrow faces say nothing"
 
 
 def test_json_is_plain(evaluation):

@@ -9,9 +9,12 @@ import torch
 from common.errors import DfdcError
 from ensemble.blend import Blend
 from ensemble.convex import Mix
+from ensemble.metrics import sigmoid
+from ensemble.width import WidthCalibration
 from faces.detect import NO_FACES, Cascade, FrameFaces
 from faces.track import STRAY
 from faces.video import decode
+from inference.blend_tables import BlendRequest, blend_tables
 from inference.blends import load_blend
 from inference.outputs import PROBABILITIES, to_json, write_probabilities
 from inference.pipeline import Pipeline, PredictOptions, make_pipeline
@@ -175,6 +178,22 @@ def test_probabilities_lose_no_video_and_no_face(bad_run, tmp_path):
     wide = [face.box_xyxy[2] - face.box_xyxy[0] for r in run.results for face in r.faces for _ in face.logits]
     np.testing.assert_allclose(table["face_pixels"].dropna(), wide, atol=0.051)
     assert len(table.dropna()) == 2 * sum(len(r.faces) for r in run.results)
+
+
+def test_the_width_of_the_faces_counts_as_it_does_for_tables(media, pipeline, members, tmp_path):
+    width = WidthCalibration((10.0, 2000.0), (0.2, 3.0), (-1.0, 1.0))
+    by_width = dataclasses.replace(pipeline.blend, mix=dataclasses.replace(pipeline.blend.mix, width=width))
+    with_width = make_pipeline(OPTIONS, torch.device("cpu"), members, blend=by_width)
+    video = media / "single_face.mp4"
+    (before,), (after,) = pipeline.run([video]), with_width.run([video])
+    pixels = np.array([np.median([face.width for face in after.faces])])
+    logit = np.log([before.prob_fake / (1 - before.prob_fake)])
+    assert after.prob_fake == pytest.approx(sigmoid(width.apply(logit, pixels))[0])
+    assert abs(after.prob_fake - before.prob_fake) > 0.01
+    write_probabilities(tmp_path / "p.csv", [after])
+    by_width.write(tmp_path / "blend.json")
+    blend_tables(BlendRequest((tmp_path / "p.csv",), tmp_path / "blend.json", tmp_path / "s.csv"))
+    assert pd.read_csv(tmp_path / "s.csv")["label"].tolist() == pytest.approx([after.prob_fake], abs=1e-5)
 
 
 def test_a_sample_submission_gives_names_and_order(media, pipeline, tmp_path, capsys):

@@ -186,6 +186,16 @@ def test_every_member_scores_the_validation_faces(place, table, member_folder):
     assert "b: its card does not say" in scored.notes[1]
 
 
+def test_a_shrunk_face_is_as_narrow_as_in_the_video_that_it_stands_for(place, member_folder):
+    crops = source(place)
+    told = dataclasses.replace(crops, table=crops.table.assign(box_x0=5.0, box_x1=45.0))
+    rows = score_holdout(member_folder, told, CPU, None, flip=False, engine="torch", degraded=True).rows
+    assert (rows["degradation"] == "quarter size").any()
+    narrow = rows["degradation"] == "quarter size"
+    assert set(rows["face_pixels"][narrow]) == {10.0}
+    assert set(rows["face_pixels"][~narrow]) == {40.0}
+
+
 def test_degraded_faces_are_told_apart_and_clean_ones_are_as_they_were(place, member_folder):
     plain, first, second = (
         score_holdout(member_folder, source(place), CPU, None, flip=False, engine="torch", degraded=d).rows

@@ -122,6 +122,8 @@ DEGRADATIONS: dict[str, Callable[[Image, Generator], Image]] = {
     "overlay": overlay,
 }
 CLEAN = "clean"
+# How wide a face is in a video that was degraded so, as a share of its width before; 1 for what is not named.
+SHRUNK = {"quarter size": 1 / 4}
 
 
 def assign_degradations(filenames: Sequence[str]) -> list[str]:
