@@ -29,6 +29,7 @@ from cli.kaggle_options import (
     takes_build_options,
 )  # fmt: skip
 from cli.options import EXIT_FALLBACKS
+from cli.stopping import when_stopped
 
 if TYPE_CHECKING:
     from kaggle_dataset.bundle.build import Built
@@ -141,6 +142,7 @@ def ship(
     Account, owner and competition are looked at first. Each step knows what was done before, so the same command goes
     on where it stopped.
     """
+    when_stopped(f"the steps that are done are in {output}")
     competition = _look_first(options.owner, competition, output, dry_run)
     if check:
         return
@@ -222,6 +224,7 @@ def _dry_run(folder: Path, videos: Path, isolation: str, max_fallback: float, ke
 
 
 def _upload(folder: Path, kaggle: Kaggle, dry_run: bool) -> None:
+    when_stopped(f"what was done is noted in {folder.parent / STATE}")
     from kaggle_dataset.submit.upload import upload as run_upload
 
     done = run_upload(folder / "dataset", kaggle, dry_run=dry_run, say=_say)
@@ -239,6 +242,7 @@ def _push(
     anew: bool = False,
     allow_cpu: bool = False,
 ) -> None:
+    when_stopped(f"what was done is noted in {folder.parent / STATE}")
     from kaggle_dataset.submit.push import push as run_push
 
     done = run_push(
@@ -255,6 +259,7 @@ def _push(
 def _submit(
     folder: Path, kaggle: Kaggle, competition: str, ledger: Path, per_day: int, yes: bool, dry_run: bool
 ) -> None:
+    when_stopped(f"what was done is noted in {folder.parent / STATE} and {ledger}")
     from kaggle_dataset.submit.push import last_push
     from kaggle_dataset.submit.submit import submit as run_submit
 

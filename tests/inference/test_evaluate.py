@@ -10,7 +10,9 @@ from ensemble.blend import Blend
 from ensemble.metrics import auc, log_loss_balanced
 from faces.detect import Cascade
 from faces.video import decode
-from inference.evaluate import BLEND_NAME, evaluate_faces, evaluate_videos, format_evaluation, is_videos
+from inference.evaluate import evaluate_faces, evaluate_videos, is_videos
+from inference.evaluation import BLEND_NAME, format_evaluation
+from inference.journal import Journal
 from inference.pipeline import Pipeline, PredictOptions
 from models.registry import TIGHT
 
@@ -89,6 +91,52 @@ def test_videos_are_judged_whole_and_fallbacks_are_scored_and_named(media, loade
     assert result.not_found == ["gone.mp4"]
     assert set(result.by_group) == {"a", "b", "c"}
     assert np.isfinite(result.scores[BLEND_NAME]["log_loss"].value)
+
+
+class Interrupted(Journal):
+    """A journal on the disk, whose user presses Ctrl-C when the second result is noted."""
+
+    def add(self, result, size):
+        """Note the first result and raise at the second."""
+        if self.results:
+            raise KeyboardInterrupt
+        super().add(result, size)
+
+
+def test_an_evaluation_that_was_stopped_goes_on_and_has_a_row_per_video(media, loaded_members, tmp_path):
+    (tmp_path / "metadata.json").write_text(
+        json.dumps({"single_face.mp4": {"label": "REAL"}, "noface_face.mov": {"label": "FAKE"}})
+    )
+    pipeline = Pipeline(Cascade(CPU), loaded_members, PredictOptions(frames=2))
+    inputs = [media / n for n in ("single_face.mp4", "no_face.mp4", "noface_face.mov")]
+    labels, table, kept = tmp_path / "metadata.json", tmp_path / "e.csv", tmp_path / "e.csv.journal"
+    whole = evaluate_videos(pipeline, inputs, labels, tmp_path / "whole.csv")
+    interrupted = Interrupted(kept, {})
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_videos(pipeline, inputs, labels, table, interrupted)
+    interrupted.close()
+    assert len(pd.read_csv(table)) == 2  # also what was known and not yet in the journal
+    again = Journal(kept, {})
+    assert len(again.results) == 1
+    assert evaluate_videos(pipeline, inputs, labels, table, again).to_json() == whole.to_json()
+    assert again.begun.total() == 3  # two at first, and then one of them again
+    assert not kept.exists()
+    assert table.read_text() == (tmp_path / "whole.csv").read_text()
+    rows = pd.read_csv(table)
+    assert list(rows) == ["filename", "label", "group", "prob_fake", "first", "second", "status", "reason"]
+    assert rows["prob_fake"].between(0, 1).all() and list(rows["label"]) == ["REAL", "FAKE"]
+
+
+def test_faces_that_were_scored_are_not_scored_again(faces, loaded_members, evaluation, tmp_path):
+    blend, labels = Blend.equal(["first", "second"]), faces / "labels.csv"
+    interrupted = Interrupted(tmp_path / "j", {})
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_faces(loaded_members, [faces], labels, TIGHT, blend, tmp_path / "e.csv", interrupted)
+    interrupted.close()
+    journal = Journal(tmp_path / "j", {})
+    assert len(journal.results) == 1
+    assert evaluate_faces(loaded_members, [faces], labels, TIGHT, blend, tmp_path / "e.csv", journal) == evaluation
+    assert len(pd.read_csv(tmp_path / "e.csv")) == 40
 
 
 def test_inputs_tell_what_they_are(tmp_path, media):

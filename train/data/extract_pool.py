@@ -32,26 +32,23 @@ def make_shards(todo: Sequence[Shard], setup: ShardSetup, workers: int, bar: tqd
         bar: counts videos.
 
     Raises:
-        DfdcError: the user stopped the run, or processes die without having begun a video.
+        DfdcError: processes die without having begun a video.
     """
     finished = bar.n
     died: Counter[str] = Counter()
-    try:
-        while todo:
-            broken = _run(todo, setup, workers, bar)
-            alone = _begun(todo, setup) if broken else []
-            for shard in alone:
-                died[_suspect(shard, setup)] += 1
-            if broken and not alone:
-                raise DfdcError("a worker process died before it began a video; is there enough memory? See --workers")
-            for shard in alone:
-                _make_alone(shard, setup, died, bar)
-            left = [shard for shard in todo if not shard.index(setup.folder).exists()]
-            finished += sum(len(shard.videos) for shard in todo) - sum(len(shard.videos) for shard in left)
-            bar.update(finished - bar.n)
-            todo = left
-    except KeyboardInterrupt as error:
-        raise DfdcError(f"stopped; the same command goes on from {setup.folder}") from error
+    while todo:
+        broken = _run(todo, setup, workers, bar)
+        alone = _begun(todo, setup) if broken else []
+        for shard in alone:
+            died[_suspect(shard, setup)] += 1
+        if broken and not alone:
+            raise DfdcError("a worker process died before it began a video; is there enough memory? See --workers")
+        for shard in alone:
+            _make_alone(shard, setup, died, bar)
+        left = [shard for shard in todo if not shard.index(setup.folder).exists()]
+        finished += sum(len(shard.videos) for shard in todo) - sum(len(shard.videos) for shard in left)
+        bar.update(finished - bar.n)
+        todo = left
 
 
 def _make_alone(shard: Shard, setup: ShardSetup, died: Counter[str], bar: tqdm[Any]) -> None:
