@@ -116,6 +116,7 @@ def submit(
     """
     from kaggle_dataset.submit.account import competition_name
 
+    _refuse_without_an_answer(yes, dry_run)
     _submit(_chosen(built, output), _kaggle(output), competition_name(competition), ledger, per_day, yes, dry_run)
 
 
@@ -146,8 +147,7 @@ def ship(
     competition = _look_first(options.owner, competition, output, dry_run)
     if check:
         return
-    if not (yes or dry_run or can_ask()):
-        raise ValueError("there is no terminal to ask on before a submission is used up: give --yes")
+    _refuse_without_an_answer(yes, dry_run)
     made = _build(options, output)
     _print_built(made, False)
     folder, kaggle = made.dataset.parent, _kaggle(output)
@@ -163,6 +163,12 @@ def ship(
 def can_ask() -> bool:
     """Whether there is somebody to answer."""
     return sys.stdin.isatty()
+
+
+def _refuse_without_an_answer(yes: bool, dry_run: bool) -> None:
+    """Refuse at the start what would have to ask, and cannot; ValueError."""
+    if not (yes or dry_run or can_ask()):
+        raise ValueError("there is no terminal to ask on before a submission is used up: give --yes")
 
 
 def _look_first(owner: str, competition: str, output: Path, dry_run: bool) -> str:

@@ -41,8 +41,10 @@ def say_next_step(kept: str, again: str = "go on") -> None:
         kept: as for `when_stopped`.
         again: as for `when_stopped`.
     """
-    # On a terminal, ^C or a progress bar stands on the line already.
-    start = "\n" if sys.stderr.isatty() else ""
+    if (tqdm := sys.modules.get("tqdm")) is not None:
+        for bar in list(getattr(tqdm.tqdm, "_instances", ())):
+            bar.close()  # else it draws itself over this line when the process ends
+    start = "\n" if sys.stderr.isatty() else ""  # behind ^C, which the terminal has written
     print(f"{start}dfdc: stopped; {kept}. To {again}: {command_again()}", file=sys.stderr, flush=True)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from common.files import atomic_path
+from common.files import atomic_path, harmless
 from ensemble.blend import Blend
 from ensemble.metrics import METRICS, Estimate, bootstrap
 from inference.result import VideoResult
@@ -101,7 +101,7 @@ def write_evaluated(
     table = rows[[key, "label", "group"]].assign(**{name: np.round(values, 6) for name, values in given.items()})
     table = table.assign(status=[done[name].status for name in rows[key]], reason=[done[n].reason for n in rows[key]])
     with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n", errors="surrogateescape")
+        table.map(harmless).to_csv(temporary, index=False, lineterminator="\n", errors="surrogateescape")
 
 
 def score(

@@ -82,3 +82,23 @@ def test_ctrl_c_while_training_starts(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.stderr == f"dfdc: stopped; run the same command to go on: dfdc {command}\n"
     assert done.returncode == 130
+
+
+def test_a_progress_bar_does_not_draw_over_the_line() -> None:
+    script = """
+import os, signal, sys
+from cli.stopping import ended_by_ctrl_c, when_stopped
+sys.argv = ["dfdc", "explore", "my clips"]
+with ended_by_ctrl_c():
+    from tqdm import tqdm
+    bar = tqdm(total=3)
+    when_stopped("what is finished is in page")
+    os.kill(os.getpid(), signal.SIGINT)
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "TQDM_DISABLE"}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment | {"PYTHONPATH": str(ROOT)}, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    told = "dfdc: stopped; what is finished is in page. To go on: dfdc explore 'my clips'"
+    assert done.stderr.splitlines()[-1] == told

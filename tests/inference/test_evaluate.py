@@ -11,9 +11,10 @@ from ensemble.metrics import auc, log_loss_balanced
 from faces.detect import Cascade
 from faces.video import decode
 from inference.evaluate import evaluate_faces, evaluate_videos, is_videos
-from inference.evaluation import BLEND_NAME, format_evaluation
+from inference.evaluation import BLEND_NAME, format_evaluation, write_evaluated
 from inference.journal import Journal
 from inference.pipeline import Pipeline, PredictOptions
+from inference.result import VideoResult
 from models.registry import TIGHT
 
 CPU = torch.device("cpu")
@@ -125,6 +126,13 @@ def test_an_evaluation_that_was_stopped_goes_on_and_has_a_row_per_video(media, l
     rows = pd.read_csv(table)
     assert list(rows) == ["filename", "label", "group", "prob_fake", "first", "second", "status", "reason"]
     assert rows["prob_fake"].between(0, 1).all() and list(rows["label"]) == ["REAL", "FAKE"]
+
+
+def test_a_name_that_a_spreadsheet_would_run_is_text_in_the_table(tmp_path):
+    rows = pd.DataFrame({"filename": ["=1+1.mp4"], "label": ["REAL"], "group": ["-2"]})
+    done = {"=1+1.mp4": VideoResult("=1+1.mp4", "no_face", 0.5, "@none")}
+    write_evaluated(tmp_path / "e.csv", rows, "filename", {BLEND_NAME: [0.5], "first": [0.5]}, done)
+    assert (tmp_path / "e.csv").read_text().splitlines()[1] == "'=1+1.mp4,REAL,-2,0.5,0.5,no_face,'@none"
 
 
 def test_faces_that_were_scored_are_not_scored_again(faces, loaded_members, evaluation, tmp_path):

@@ -159,3 +159,9 @@ def test_what_is_wrong_is_said_before_anything_is_built(desk, tmp_path, monkeypa
     assert done.exit_code != 0
     assert words in f"{done.output}{done.exception}"
     assert not (tmp_path / "build" / "last").exists()
+
+
+def test_submit_without_a_terminal_says_so_before_anything_else():
+    done = CliRunner().invoke(app, ["submit", "no-such-build"])
+    assert isinstance(done.exception, ValueError)
+    assert "give --yes" in str(done.exception)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import signal
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -13,6 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from common.errors import DfdcError
+from common.parent import children_deaf_to
 from train.data.extract_shard import Shard, ShardSetup, start_worker, work
 
 DEATHS = 2  # of processes that worked on a video, after which it is given up
@@ -84,7 +86,8 @@ def _run(todo: Sequence[Shard], setup: ShardSetup, workers: int, bar: tqdm[Any])
     begin = bar.n
     pool = ProcessPoolExecutor(max(1, min(workers, len(todo))), context, start_worker, (setup, stop, count))
     try:
-        waiting = {pool.submit(work, shard) for shard in todo}
+        with children_deaf_to(signal.SIGINT):  # the first call starts all processes
+            waiting = {pool.submit(work, shard) for shard in todo}
         while waiting:
             finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
             bar.update(begin + count.value - bar.n)
