@@ -14,6 +14,7 @@ from cli.kaggle_options import (
     LEDGER,
     OUTPUT,
     AllowCpu,
+    Budget,
     BuiltFolder,
     Clips,
     Competition,
@@ -59,6 +60,7 @@ def dry_run_kernel(
     output: Output = OUTPUT,
     isolation: Isolation = "auto",
     max_fallback: MaxFallback = 0.1,
+    budget: Budget = None,
     keep: Annotated[bool, typer.Option("--keep", help="leave the folders of the run for looking")] = False,
     json: Annotated[bool, typer.Option("--json", help="print JSON on stdout instead of a table")] = False,
 ) -> None:
@@ -67,8 +69,9 @@ def dry_run_kernel(
     Any attempt to open a connection fails the run and is named. The report says memory, disk, bytes, and the hours that
     4,000 and 10,000 videos would take at the speed of this machine.
     """
+    seconds = _seconds(budget)
     folder = _chosen(built, output)
-    result = _dry_run(folder, videos, isolation, max_fallback, keep)
+    result = _dry_run(folder, videos, isolation, max_fallback, keep, seconds)
     typer.echo((folder / DRY_RUN_REPORT).read_text(encoding="utf-8").strip() if json else result)
 
 
@@ -127,6 +130,7 @@ def ship(
     output: Output = OUTPUT,
     competition: Competition = DFDC,
     max_fallback: MaxFallback = 0.1,
+    budget: Budget = None,
     sample: Sample = None,
     most_prior: MostPrior = 0.1,
     ledger: Ledger = LEDGER,
@@ -144,6 +148,7 @@ def ship(
     on where it stopped.
     """
     when_stopped(f"the steps that are done are in {output}")
+    seconds = _seconds(budget)
     competition = _look_first(options.owner, competition, output, dry_run)
     if check:
         return
@@ -154,7 +159,7 @@ def ship(
     if (folder / DRY_RUN_REPORT).exists():
         _say(f"the dry run of {made.id} was passed before: {folder / DRY_RUN_REPORT}")
     else:
-        typer.echo(_dry_run(folder, videos, "auto", max_fallback, False))
+        typer.echo(_dry_run(folder, videos, "auto", max_fallback, False, seconds))
     _upload(folder, kaggle, dry_run)
     _push(folder, kaggle, sample, most_prior, dry_run, allow_cpu=allow_cpu)
     _submit(folder, kaggle, competition, ledger, per_day, yes, dry_run)
@@ -211,7 +216,13 @@ def _print_built(made: Built, dry_run: bool) -> None:
         typer.echo(f"{'written' if made.fresh else 'there already, the same'}: {made.dataset.parent}", err=True)
 
 
-def _dry_run(folder: Path, videos: Path, isolation: str, max_fallback: float, keep: bool) -> str:
+def _seconds(budget: str | None) -> float | None:
+    from inference.schedule.duration import parse_duration
+
+    return None if budget is None else parse_duration(budget)
+
+
+def _dry_run(folder: Path, videos: Path, isolation: str, max_fallback: float, keep: bool, budget: float | None) -> str:
     """Run it, keep what it showed beside the build, which is what `ship` believes, and return that for people."""
     import json
     from typing import cast
@@ -223,7 +234,7 @@ def _dry_run(folder: Path, videos: Path, isolation: str, max_fallback: float, ke
 
     means = cast("sandbox.Isolation", isolation)
     (folder / DRY_RUN_REPORT).unlink(missing_ok=True)  # one that was passed before says nothing if this one fails
-    shown = dry_run(folder, videos, isolation=means, max_fallback=max_fallback, keep=keep, say=_say)
+    shown = dry_run(folder, videos, isolation=means, max_fallback=max_fallback, budget=budget, keep=keep, say=_say)
     write_text(folder / DRY_RUN_REPORT, json.dumps(shown.to_dict(), indent=1) + "\n")
     write_report(folder / "dry_run.html", shown)
     return shown.render()
