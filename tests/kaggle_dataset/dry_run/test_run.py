@@ -113,7 +113,7 @@ def test_both_layouts_pass(stage, isolation):
         ("report = False", "predicting did not come to its end"),
         ("status = 'unreadable'\nlabel = '0.5'", r"2 of 2 videos .* than 10%\n  a.mp4: unreadable: why"),
         ("output = output.with_name('other.csv')", "left no /kaggle/working/submission.csv"),
-        ("import signal; signal.pause()", "was ended: this machine is too slow for them in 2 s, it finished 0; .*m, or"),
+        ("import signal; signal.pause()", "was ended: this machine is too slow for them in 2 s, it finished 0; .*m"),
         ("status, label = 'skipped_by_budget', '0.5'", r"than 10%: this machine is too slow for them .*it finished 0"),
     ],
 )  # fmt: skip
