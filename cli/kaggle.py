@@ -31,6 +31,7 @@ from cli.kaggle_options import (
 )  # fmt: skip
 from cli.options import EXIT_FALLBACKS
 from cli.stopping import when_stopped
+from common.errors import DfdcError
 
 if TYPE_CHECKING:
     from kaggle_dataset.bundle.build import Built
@@ -145,7 +146,7 @@ def ship(
     """Go from members to a score: build, dry-run, upload, push and submit; stop at the first doubt.
 
     Account, owner and competition are looked at first. Each step knows what was done before, so the same command goes
-    on where it stopped.
+    on where it stopped. For DFDC itself, which takes no submissions any more, it stops before the push.
     """
     when_stopped(f"the steps that are done are in {output}")
     seconds = _seconds(budget)
@@ -161,6 +162,11 @@ def ship(
     else:
         typer.echo(_dry_run(folder, videos, "auto", max_fallback, False, seconds))
     _upload(folder, kaggle, dry_run)
+    if competition == DFDC and not dry_run:
+        raise DfdcError(
+            f"{DFDC} takes no submissions any more, so ship stops before a session with a GPU is spent; the dataset is "
+            f"on Kaggle. dfdc push runs the kernel on it all the same; --competition names one that is open"
+        )
     _push(folder, kaggle, sample, most_prior, dry_run, allow_cpu=allow_cpu)
     _submit(folder, kaggle, competition, ledger, per_day, yes, dry_run)
 
