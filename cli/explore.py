@@ -28,6 +28,8 @@ class ExploreGroup(TyperGroup):
         """Parse the arguments, with the default command put in front where no command is named."""
         if args and args[0] not in {*self.commands, *self.get_help_option_names(ctx)}:
             args = [DEFAULT, *args]
+        elif args and Path(args[0]).is_dir() and not any(Path(argument).exists() for argument in args[1:]):
+            raise ValueError(f"{args[0]} is a command of explore and a folder here; to look at the folder: ./{args[0]}")
         return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
