@@ -69,9 +69,12 @@ def __dir__() -> list[str]:
 
 def main() -> None:
     """Run the command `dfdc` with the arguments of this process."""
-    from cli.main import main as run_command
+    from cli.stopping import ended_by_ctrl_c
 
-    run_command()
+    with ended_by_ctrl_c():  # before anything else: importing the command takes its time
+        from cli.main import main as run_command
+
+        run_command()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.options import MEMBERS_FOLDER, Members
+from cli.stopping import when_stopped
 
 Invert = Annotated[
     list[str], typer.Option(help="a member whose values say P(real): turned around; 'all' for every one")
@@ -64,6 +65,10 @@ def tune(
     videos that the blend was not tuned on, with a 95 % interval, and the blend with the lowest log loss ships: tuned
     weights, equal weights, or equal weights as they are. Several sources (dfdc=a.csv ffpp=b.csv) weigh the same.
     """
+    if storage:
+        when_stopped(f"the trials are in {storage}")
+    else:
+        when_stopped("nothing is kept without --storage", "begin again")
     from tqdm import tqdm
 
     from ensemble.folds import OUTER

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 from typer.core import TyperGroup
 
+from cli.stopping import when_stopped
+
 if TYPE_CHECKING:
     import pandas as pd
     from typer._click import Context, HelpFormatter
@@ -26,6 +28,8 @@ class ExploreGroup(TyperGroup):
         """Parse the arguments, with the default command put in front where no command is named."""
         if args and args[0] not in {*self.commands, *self.get_help_option_names(ctx)}:
             args = [DEFAULT, *args]
+        elif args and Path(args[0]).is_dir() and not any(Path(argument).exists() for argument in args[1:]):
+            raise ValueError(f"{args[0]} is a command of explore and a folder here; to look at the folder: ./{args[0]}")
         return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
@@ -73,6 +77,7 @@ def page(
     It leaves index.html, metadata.csv and .parquet, the detectors' boxes, faces by their vote, and pairs.csv. A file
     that cannot be read is a row with the reason. The page links the videos where they are: move both or neither.
     """
+    when_stopped(f"what is finished is in {output}")
     from explore.run import ExploreOptions, find_media
     from explore.run import explore as run_explore
 
@@ -91,6 +96,7 @@ def frames_command(
     image_format: Annotated[Literal["png", "jpg"], typer.Option("--format", help="lossless, or smaller")] = "png",
 ) -> None:
     """Write frames of each video as pictures, DIR/<video>/<frame number>.png; a stopped run goes on."""
+    when_stopped(f"what is finished is in {output}")
     from explore.frames import extract_frames
     from explore.run import find_media
 
@@ -105,6 +111,7 @@ def audio_command(
     sound_format: Annotated[Literal["wav", "aac"], typer.Option("--format", help="decoded, or AAC as it is")] = "wav",
 ) -> None:
     """Write the sound of each video, DIR/<video>.wav; a stopped run goes on."""
+    when_stopped(f"what is finished is in {output}")
     from explore.audio import extract_audio
     from explore.run import find_media
 

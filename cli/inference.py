@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shlex
-import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +14,6 @@ import typer
 from cli.options import (
     EXIT_FAILED,
     EXIT_FALLBACKS,
-    EXIT_STOPPED,
     MEMBERS_FOLDER,
     BlendFile,
     Competition,
@@ -27,36 +23,12 @@ from cli.options import (
     Members,
     VideoSeconds,
 )
+from cli.stopping import when_stopped
+
+Restart = Annotated[bool, typer.Option("--restart", help="do not go on with a run that was stopped")]
 
 # A budget counts from here, or from where the process that started this one says.
 STARTED = float(os.environ.get("DFDC_STARTED", time.time()))
-
-
-class Stopped(BaseException):
-    """The user has pressed Ctrl-C. Typer would answer a KeyboardInterrupt itself, with exit code 1 and no next step."""
-
-
-@contextlib.contextmanager
-def stoppable(what_is_kept: str) -> Iterator[None]:
-    """Let Ctrl-C end what runs inside with one line that names the next step, and exit code 130.
-
-    Args:
-        what_is_kept: is said in that line.
-    """
-
-    def stop(*_: object) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the process at once
-        raise Stopped
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    except Stopped:
-        again = shlex.join(["dfdc", *sys.argv[1:]])
-        typer.echo(f"dfdc: stopped; {what_is_kept}. To go on: {again}", err=True)
-        raise typer.Exit(EXIT_STOPPED) from None
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def predict(
@@ -76,7 +48,7 @@ def predict(
         str | None, typer.Option(help="end in time whatever happens: 9h, 90m; plans frames and members")
     ] = None,
     reserve: Annotated[str, typer.Option(help="of the budget, kept for writing")] = "2m",
-    restart: Annotated[bool, typer.Option("--restart", help="do not go on with a run that was stopped")] = False,
+    restart: Restart = False,
     max_fallback: Annotated[float, typer.Option(help="share of videos that may get the prior", min=0, max=1)] = 0.1,
     members: Members = MEMBERS_FOLDER,
     blend: BlendFile = None,
@@ -101,34 +73,34 @@ def predict(
     inputs = _inputs(videos, files_from, (sample,))
     if no_progress or quiet:
         os.environ["TQDM_DISABLE"] = "1"
-    with stoppable(f"what is finished is in {output}"):
-        from inference.outputs import to_json_line
-        from inference.predict import PredictRequest
-        from inference.predict import predict as run_predict
+    when_stopped(f"what is finished is in {output}")
+    from inference.outputs import to_json_line
+    from inference.predict import PredictRequest
+    from inference.predict import predict as run_predict
 
-        result = run_predict(
-            PredictRequest(
-                videos=inputs,
-                output=output,
-                sample=sample,
-                report=report,
-                probabilities=probabilities,
-                frames=frames,
-                budget=budget,
-                reserve=reserve,
-                restart=restart,
-                max_fallback=max_fallback,
-                members=members,
-                blend=blend,
-                competition=competition,
-                device=device,
-                recursive=recursive,
-                video_seconds=video_seconds,
-                on_result=(lambda *told: print(to_json_line(*told), flush=True)) if jsonl else None,
-                started=STARTED,
-                command=sys.argv[1:],
-            )
+    result = run_predict(
+        PredictRequest(
+            videos=inputs,
+            output=output,
+            sample=sample,
+            report=report,
+            probabilities=probabilities,
+            frames=frames,
+            budget=budget,
+            reserve=reserve,
+            restart=restart,
+            max_fallback=max_fallback,
+            members=members,
+            blend=blend,
+            competition=competition,
+            device=device,
+            recursive=recursive,
+            video_seconds=video_seconds,
+            on_result=(lambda *told: print(to_json_line(*told), flush=True)) if jsonl else None,
+            started=STARTED,
+            command=sys.argv[1:],
         )
+    )
     if json or not (jsonl or quiet):
         typer.echo(result.to_json() if json else result.table())
     if not quiet or result.too_many_fallbacks:
@@ -159,8 +131,14 @@ def _inputs(videos: list[Path] | None, files_from: str | None, files: Sequence[P
 
 def evaluate(
     inputs: Annotated[list[Path], typer.Argument(help="videos, or face crops (folders or tars)", show_default=False)],
-    labels: Annotated[Path, typer.Option(help="CSV with face or filename, label (REAL/FAKE or 0/1), a group if known")],
+    labels: Annotated[
+        Path, typer.Option(help="metadata.json, or CSV: face or filename, label (REAL/FAKE or 0/1), a group if known")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="a CSV with a row per video or face")] = Path(
+        "evaluation.csv"
+    ),
     frames: FramesPerVideo = None,
+    restart: Restart = False,
     members: Members = MEMBERS_FOLDER,
     blend: BlendFile = None,
     competition: Competition = False,
@@ -170,15 +148,18 @@ def evaluate(
     """Score the members and their blend on labelled videos or face crops.
 
     Prints AUC, log loss (classes weighted half each as in the test set, and plain), accuracy and calibration error,
-    each with a 95 % bootstrap interval over groups (column original_group or group), and what was not found.
+    each with a 95 % bootstrap interval over groups (column original_group or group), and what was not found. When it
+    was stopped or killed, the same command goes on where it was.
     """
     _inputs(inputs, None, (labels,))
-    with stoppable("an evaluation keeps nothing"):
-        from inference.evaluate import EvaluateRequest, format_evaluation
-        from inference.evaluate import evaluate as run_evaluate
+    when_stopped(f"what is finished is in {output}")
+    from inference.evaluate import EvaluateRequest
+    from inference.evaluate import evaluate as run_evaluate
+    from inference.evaluation import format_evaluation
 
-        result = run_evaluate(EvaluateRequest(inputs, labels, frames, members, blend, device, competition))
+    result = run_evaluate(EvaluateRequest(inputs, labels, frames, members, blend, device, competition, output, restart))
     typer.echo(result.to_json() if json else format_evaluation(result))
+    typer.echo(f"a row for each is in {output}", err=True)
 
 
 def doctor(members: Members = MEMBERS_FOLDER) -> None:

@@ -14,6 +14,7 @@ from cli.kaggle_options import (
     LEDGER,
     OUTPUT,
     AllowCpu,
+    Budget,
     BuiltFolder,
     Clips,
     Competition,
@@ -29,6 +30,8 @@ from cli.kaggle_options import (
     takes_build_options,
 )  # fmt: skip
 from cli.options import EXIT_FALLBACKS
+from cli.stopping import when_stopped
+from common.errors import DfdcError
 
 if TYPE_CHECKING:
     from kaggle_dataset.bundle.build import Built
@@ -58,6 +61,7 @@ def dry_run_kernel(
     output: Output = OUTPUT,
     isolation: Isolation = "auto",
     max_fallback: MaxFallback = 0.1,
+    budget: Budget = None,
     keep: Annotated[bool, typer.Option("--keep", help="leave the folders of the run for looking")] = False,
     json: Annotated[bool, typer.Option("--json", help="print JSON on stdout instead of a table")] = False,
 ) -> None:
@@ -66,8 +70,9 @@ def dry_run_kernel(
     Any attempt to open a connection fails the run and is named. The report says memory, disk, bytes, and the hours that
     4,000 and 10,000 videos would take at the speed of this machine.
     """
+    seconds = _seconds(budget)
     folder = _chosen(built, output)
-    result = _dry_run(folder, videos, isolation, max_fallback, keep)
+    result = _dry_run(folder, videos, isolation, max_fallback, keep, seconds)
     typer.echo((folder / DRY_RUN_REPORT).read_text(encoding="utf-8").strip() if json else result)
 
 
@@ -115,6 +120,7 @@ def submit(
     """
     from kaggle_dataset.submit.account import competition_name
 
+    _refuse_without_an_answer(yes, dry_run)
     _submit(_chosen(built, output), _kaggle(output), competition_name(competition), ledger, per_day, yes, dry_run)
 
 
@@ -125,6 +131,7 @@ def ship(
     output: Output = OUTPUT,
     competition: Competition = DFDC,
     max_fallback: MaxFallback = 0.1,
+    budget: Budget = None,
     sample: Sample = None,
     most_prior: MostPrior = 0.1,
     ledger: Ledger = LEDGER,
@@ -139,21 +146,27 @@ def ship(
     """Go from members to a score: build, dry-run, upload, push and submit; stop at the first doubt.
 
     Account, owner and competition are looked at first. Each step knows what was done before, so the same command goes
-    on where it stopped.
+    on where it stopped. For DFDC itself, which takes no submissions any more, it stops before the push.
     """
+    when_stopped(f"the steps that are done are in {output}")
+    seconds = _seconds(budget)
     competition = _look_first(options.owner, competition, output, dry_run)
     if check:
         return
-    if not (yes or dry_run or can_ask()):
-        raise ValueError("there is no terminal to ask on before a submission is used up: give --yes")
+    _refuse_without_an_answer(yes, dry_run)
     made = _build(options, output)
     _print_built(made, False)
     folder, kaggle = made.dataset.parent, _kaggle(output)
     if (folder / DRY_RUN_REPORT).exists():
         _say(f"the dry run of {made.id} was passed before: {folder / DRY_RUN_REPORT}")
     else:
-        typer.echo(_dry_run(folder, videos, "auto", max_fallback, False))
+        typer.echo(_dry_run(folder, videos, "auto", max_fallback, False, seconds))
     _upload(folder, kaggle, dry_run)
+    if competition == DFDC and not dry_run:
+        raise DfdcError(
+            f"{DFDC} takes no submissions any more, so ship stops before a session with a GPU is spent; the dataset is "
+            f"on Kaggle. dfdc push runs the kernel on it all the same; --competition names one that is open"
+        )
     _push(folder, kaggle, sample, most_prior, dry_run, allow_cpu=allow_cpu)
     _submit(folder, kaggle, competition, ledger, per_day, yes, dry_run)
 
@@ -161,6 +174,12 @@ def ship(
 def can_ask() -> bool:
     """Whether there is somebody to answer."""
     return sys.stdin.isatty()
+
+
+def _refuse_without_an_answer(yes: bool, dry_run: bool) -> None:
+    """Refuse at the start what would have to ask, and cannot; ValueError."""
+    if not (yes or dry_run or can_ask()):
+        raise ValueError("there is no terminal to ask on before a submission is used up: give --yes")
 
 
 def _look_first(owner: str, competition: str, output: Path, dry_run: bool) -> str:
@@ -203,7 +222,13 @@ def _print_built(made: Built, dry_run: bool) -> None:
         typer.echo(f"{'written' if made.fresh else 'there already, the same'}: {made.dataset.parent}", err=True)
 
 
-def _dry_run(folder: Path, videos: Path, isolation: str, max_fallback: float, keep: bool) -> str:
+def _seconds(budget: str | None) -> float | None:
+    from inference.schedule.duration import parse_duration
+
+    return None if budget is None else parse_duration(budget)
+
+
+def _dry_run(folder: Path, videos: Path, isolation: str, max_fallback: float, keep: bool, budget: float | None) -> str:
     """Run it, keep what it showed beside the build, which is what `ship` believes, and return that for people."""
     import json
     from typing import cast
@@ -215,13 +240,14 @@ def _dry_run(folder: Path, videos: Path, isolation: str, max_fallback: float, ke
 
     means = cast("sandbox.Isolation", isolation)
     (folder / DRY_RUN_REPORT).unlink(missing_ok=True)  # one that was passed before says nothing if this one fails
-    shown = dry_run(folder, videos, isolation=means, max_fallback=max_fallback, keep=keep, say=_say)
+    shown = dry_run(folder, videos, isolation=means, max_fallback=max_fallback, budget=budget, keep=keep, say=_say)
     write_text(folder / DRY_RUN_REPORT, json.dumps(shown.to_dict(), indent=1) + "\n")
     write_report(folder / "dry_run.html", shown)
     return shown.render()
 
 
 def _upload(folder: Path, kaggle: Kaggle, dry_run: bool) -> None:
+    when_stopped(f"what was done is noted in {folder.parent / STATE}")
     from kaggle_dataset.submit.upload import upload as run_upload
 
     done = run_upload(folder / "dataset", kaggle, dry_run=dry_run, say=_say)
@@ -239,6 +265,7 @@ def _push(
     anew: bool = False,
     allow_cpu: bool = False,
 ) -> None:
+    when_stopped(f"what was done is noted in {folder.parent / STATE}")
     from kaggle_dataset.submit.push import push as run_push
 
     done = run_push(
@@ -255,6 +282,7 @@ def _push(
 def _submit(
     folder: Path, kaggle: Kaggle, competition: str, ledger: Path, per_day: int, yes: bool, dry_run: bool
 ) -> None:
+    when_stopped(f"what was done is noted in {folder.parent / STATE} and {ledger}")
     from kaggle_dataset.submit.push import last_push
     from kaggle_dataset.submit.submit import submit as run_submit
 

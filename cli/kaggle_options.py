@@ -40,6 +40,10 @@ Isolation = Annotated[
     str, typer.Option(help="auto, namespaces (no network, real mounts) or hook (watched Python processes only)")
 ]
 MaxFallback = Annotated[float, typer.Option(help="share of the dry run's videos that may get the prior", min=0, max=1)]
+Budget = Annotated[
+    str | None,
+    typer.Option(help="of the dry run: 20m, 600s (default: the videos' share of 9 h, and at least 5m)"),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="only say what the command would do; send and keep nothing")]
 Yes = Annotated[bool, typer.Option("--yes", help="do not ask before a submission is used up")]
 AllowCpu = Annotated[bool, typer.Option("--allow-cpu", help="go on where a GPU session had to do without its GPU")]

@@ -17,6 +17,7 @@ import cli.scale
 import cli.serve
 import cli.train
 from cli.options import EXIT_FAILED, EXIT_USAGE
+from cli.stopping import when_stopped
 from common import __version__
 from common.errors import DfdcError
 
@@ -38,8 +39,9 @@ def dfdc(
     """DeepFake Detection Challenge: predict videos, train members, tune their blend, find out what each contributes.
 
     Results go to stdout, progress and logs to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done, but more
-    videos than --max-fallback could not be predicted, 130 stopped by Ctrl-C.
+    videos than --max-fallback could not be predicted, 75 stopped by SIGTERM (training), 130 stopped by Ctrl-C.
     """
+    when_stopped("nothing is kept", "begin again")  # unless the command says something else
 
 
 for command in (*cli.inference.COMMANDS, *cli.serve.COMMANDS, *cli.train.COMMANDS, *cli.ensemble.COMMANDS):

@@ -11,7 +11,6 @@ import typer
 MEMBERS_FOLDER = Path(__file__).resolve().parents[1] / "models" / "weights"
 
 EXIT_FAILED, EXIT_USAGE, EXIT_FALLBACKS = 1, 2, 3  # `dfdc --help` says what they mean
-EXIT_STOPPED = 130  # 128 and the number of Ctrl-C's signal, as shells have it
 
 Device = Annotated[str, typer.Option(help="cuda, cpu, or auto: cuda where there is one that works")]
 Members = Annotated[Path, typer.Option(help="folder of members (default: models/weights)", show_default=False)]

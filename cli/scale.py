@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.options import EXIT_FAILED, EXIT_FALLBACKS, BlendFile, Competition, Device, FramesPerVideo, VideoSeconds
+from cli.stopping import when_stopped
 
 Store = Annotated[str, typer.Argument(help="folder of the run: a path, s3://, gs://", show_default=False)]
 UNIT_VIDEOS = 64
@@ -82,6 +83,7 @@ def run_units(
     status crashed or timed_out. A machine that goes away costs its units nothing but time. A unit whose storage does
     not answer stays undone: exit code 1, and the same command goes on with it.
     """
+    when_stopped(f"the units that are done are in {store}")
     from scale.run import RunRequest, read_shard
     from scale.run import run_units as run
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from cli.options import MEMBERS_FOLDER, Device, VideoSeconds
+from cli.stopping import EXIT_STOPPED, command_again, when_stopped
 from common.device import pick_device
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def extract(
     goes on, and the same videos give the same bytes. A video that hangs (timed_out), or that ends its decoder or
     takes more memory than allowed twice (crashed), is such a row and holds nothing up.
     """
+    when_stopped(f"the shards that are whole are in {output}")
     from dataclasses import replace
     from typing import cast
 
@@ -123,13 +125,13 @@ def train(
     """Train one member on labelled face crops.
 
     Leaves <name>.safetensors and its card <name>.json in the run's folder; copy the two to models/weights to use
-    them. Ctrl-C or SIGTERM stops it with exit code 75, and the same command goes on where it stopped; 0 means that
-    the member is there. On several GPUs: torchrun --nproc-per-node 4 -m dfdc train ... with the same options.
+    them. SIGTERM stops it with exit code 75 and Ctrl-C with 130, and the same command goes on where it stopped; 0
+    means that the member is there. On several GPUs: torchrun --nproc-per-node 4 -m dfdc train ... with these options.
     """
-    from train.stopping import EXIT_GO_ON, StoppedError, stop_requests
+    from train.stopping import StoppedError, stop_requests
 
     try:
-        with stop_requests():  # from here on: importing torch takes seconds
+        with stop_requests() as stops:  # from here on: importing torch takes seconds
             from common.engine import keep_freed_memory
             from train.run import TrainRequest, run_training
 
@@ -143,13 +145,22 @@ def train(
                 )
             )  # fmt: skip
     except StoppedError as stop:
-        typer.echo(stop, err=True)
-        raise typer.Exit(EXIT_GO_ON) from None
+        _end_stopped(str(stop), stops.interrupted)
+    if result.stopped:
+        _end_stopped(result.message, result.interrupted)
     if result.message:
         typer.echo(result.message, err=result.card is None)
+
+
+def _end_stopped(message: str, interrupted: bool) -> NoReturn:
+    """End a training that was asked to stop: one line with the command that goes on, and the code of the signal."""
+    from train.stopping import EXIT_GO_ON
+
+    if message:
+        typer.echo(f"dfdc: {message}: {command_again()}", err=True)
     # torchrun takes any other code than 0 for a failure of the process and prints a traceback.
-    if result.stopped and "TORCHELASTIC_RUN_ID" not in os.environ:
-        raise typer.Exit(EXIT_GO_ON)
+    in_team = "TORCHELASTIC_RUN_ID" in os.environ
+    raise typer.Exit(0 if in_team else EXIT_STOPPED if interrupted else EXIT_GO_ON)
 
 
 def kfold(
@@ -164,13 +175,15 @@ def kfold(
 ) -> None:
     """Train an experiment on every fold, one after the other, then score each face by the run that left it out.
 
-    Stopped or killed, the same command goes on; exit code 75 means stopped. Finished folds are not trained again.
+    Stopped or killed, the same command goes on; exit code 75 (SIGTERM) or 130 (Ctrl-C) means stopped. Finished folds
+    are not trained again.
     On a cluster, one job for each fold (deploy/train.slurm) and then `dfdc oof` do the same.
     """
+    when_stopped(f"what is finished is in {output}")
     from common.engine import keep_freed_memory
     from train.kfold import run_kfold
     from train.run import TrainRequest
-    from train.stopping import EXIT_GO_ON, StoppedError
+    from train.stopping import StoppedError
 
     keep_freed_memory()
     request = TrainRequest(
@@ -180,8 +193,7 @@ def kfold(
     try:
         scored = run_kfold(request)
     except StoppedError as stop:
-        typer.echo(stop, err=True)
-        raise typer.Exit(EXIT_GO_ON) from None
+        _end_stopped(str(stop), stop.interrupted)
     _print_scored(output / "oof.csv", scored)
 
 
@@ -222,6 +234,7 @@ def holdout(
     A member that was trained on one of their groups is refused. Prints each member's scores, those of their
     equal-weight mean, and how alike they are.
     """
+    when_stopped(f"the logits that are finished are beside {output}")
     from train.oof import HoldoutRequest, write_holdout
 
     request = HoldoutRequest(members, tuple(crops), labels, output, pick_device(device), fold, flip, degraded)
@@ -240,6 +253,7 @@ def oof(
 
     Checks from the cards that it was not. The faces of a fold that no run left out are missing from the table.
     """
+    when_stopped(f"the logits that are finished are beside {output}")
     from train.oof import OofRequest, write_oof
 
     request = OofRequest(tuple(runs), tuple(crops), labels, output, pick_device(device), flip)

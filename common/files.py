@@ -13,6 +13,7 @@ from pathlib import Path
 
 # What cameras, phones and the data sets of the field write; a file with another ending can be given by its path.
 VIDEO_ENDINGS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @contextlib.contextmanager
@@ -139,6 +140,24 @@ def files_in(inputs: Sequence[Path], endings: tuple[str, ...] = VIDEO_ENDINGS) -
         else:
             raise ValueError(f"{source} does not exist; give videos, or folders of videos")
     return found
+
+
+def harmless(cell: object) -> object:
+    """Return a cell of a table for people so that a spreadsheet shows it and does not run it.
+
+    Text that begins with = + - @, a tab or a line's end is a formula to Excel and others, and the names of files come
+    from strangers. Numbers and all other text stay as they are.
+
+    Args:
+        cell: of a table that no program reads again.
+    """
+    if not isinstance(cell, str) or not cell.startswith(FORMULA_STARTS):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return "'" + cell
+    return cell
 
 
 def sha256_of(path: Path) -> str:

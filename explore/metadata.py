@@ -17,7 +17,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from common.cores import cores
-from common.files import atomic_path
+from common.files import atomic_path, harmless
 from faces.media import (
     VideoError,
     audios_in,
@@ -95,7 +95,8 @@ def write_table(table: pd.DataFrame, folder: Path) -> tuple[Path, Path]:
     """Write metadata.csv and metadata.parquet, each whole or not at all; the same table gives the same bytes.
 
     Args:
-        table: of `metadata_table`. Bytes of a filename that are not UTF-8 become question marks.
+        table: of `metadata_table`. Bytes of a filename that are not UTF-8 become question marks. In the CSV, text that
+            a spreadsheet would run as a formula has an apostrophe before it.
         folder: where the files are written.
 
     Returns:
@@ -105,7 +106,7 @@ def write_table(table: pd.DataFrame, folder: Path) -> tuple[Path, Path]:
     clean = table.assign(**{n: table[n].map(lambda text: str(text).encode(errors="replace").decode()) for n in texts})
     csv, parquet = folder / "metadata.csv", folder / "metadata.parquet"
     with atomic_path(csv) as temporary:
-        clean.to_csv(temporary, index=False, lineterminator="\n")
+        clean.map(harmless).to_csv(temporary, index=False, lineterminator="\n")
     with atomic_path(parquet) as temporary:
         clean.to_parquet(temporary, index=False, engine="pyarrow")
     return csv, parquet

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from common.files import VIDEO_ENDINGS, atomic_path, files_in
+from common.files import VIDEO_ENDINGS, atomic_path, files_in, harmless
 from explore import landmarks
 from explore.charts import draw_charts
 from explore.detectors import ABSENT, CPU, DETECTORS, compare
@@ -157,4 +157,4 @@ def _pair(
 
 def _write(rows: pd.DataFrame, path: Path) -> None:
     with atomic_path(path) as temporary:
-        rows.to_csv(temporary, index=False, lineterminator="\n", errors="surrogateescape")
+        rows.map(harmless).to_csv(temporary, index=False, lineterminator="\n", errors="surrogateescape")

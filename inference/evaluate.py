@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,20 @@ from common.device import find_device
 from common.files import VIDEO_ENDINGS
 from common.labels import read_labels, widths_of
 from ensemble.blend import Blend
-from ensemble.metrics import METRICS, Estimate, bootstrap
 from faces.crop import CropSpec, box_inside_crop, cut
 from faces.store import IMAGE_ENDINGS, CropStore
 from inference.blends import load_blend
+from inference.evaluation import Evaluation, kept, probabilities_of, score
+from inference.journal import Journal
 from inference.pipeline import Pipeline, PredictOptions, make_pipeline
-from inference.videos import find_videos
+from inference.result import ScoredFace, VideoResult
+from inference.run import finished_before, open_journal, size_of
+from inference.videos import find_videos, journal_of
 from models.backend import LoadedMember, load_members
 from models.checkpoint import WEIGHTS_DIR
 from models.registry import TIGHT
 
-BLEND_NAME = "blend"  # its row among the members, in tables and JSON
 READ_AHEAD = 64  # face crops read at a time: two batches of 32, tens of MB
-MOST_GROUPS = 50  # with more groups than that a table by group is not read, and each group is small
 
 
 @dataclass(frozen=True)
@@ -44,36 +45,8 @@ class EvaluateRequest:
     blend: Path | None = None  # a blend.json; the one beside the members without it
     device: str = "auto"  # cuda, cpu or auto
     competition: bool = False  # take the blend that is tuned for DFDC alone, not the one for videos from anywhere
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The scores of each member and of the blend, and what could not be scored."""
-
-    scores: dict[str, dict[str, Estimate]]  # member or "blend" -> metric -> estimate with its interval
-    rows: int  # scored
-    fakes: int  # of them
-    groups: int  # that the bootstrap draws
-    by_group: dict[str, dict[str, float]]  # group -> AUC and size, for at most MOST_GROUPS groups
-    not_found: list[str]  # labelled, absent from the input
-    not_labelled: list[str]  # in the input, without a REAL or FAKE label
-    not_judged: dict[str, str]  # name -> why; they are scored with the prior
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
-
-    def to_json(self) -> str:
-        """JSON without NaN, which other programs refuse: an undefined number is null."""
-
-        def clean(value: Any) -> Any:
-            if isinstance(value, dict):
-                return {key: clean(inner) for key, inner in value.items()}
-            if isinstance(value, list):
-                return [clean(inner) for inner in value]
-            return None if isinstance(value, float) and not math.isfinite(value) else value
-
-        return json.dumps(clean(self.to_dict()), indent=2)
+    output: Path = Path("evaluation.csv")  # a row per video or face, and its journal beside it
+    restart: bool = False  # throw away the journal of an evaluation that was stopped
 
 
 def evaluate(request: EvaluateRequest) -> Evaluation:
@@ -87,8 +60,16 @@ def evaluate(request: EvaluateRequest) -> Evaluation:
     if is_videos(request.inputs):
         options = PredictOptions(frames=request.frames or blend.frames)
         pipeline = make_pipeline(options, device, request.members, blend=blend)
-        return evaluate_videos(pipeline, request.inputs, request.labels)
-    return evaluate_faces(load_members(device, request.members), request.inputs, request.labels, TIGHT, blend)
+        journal = open_journal(pipeline, request.output, request.restart)
+        return evaluate_videos(pipeline, request.inputs, request.labels, request.output, journal)
+    members = load_members(device, request.members)
+    about = {
+        "blend": hashlib.sha256(blend.to_json().encode()).hexdigest(),
+        "members": {loaded.card.name: loaded.card.sha256 for loaded in members},
+        "faces": [str(source.absolute()) for source in request.inputs],
+    }
+    journal = Journal(journal_of(request.output), about, request.restart)
+    return evaluate_faces(members, request.inputs, request.labels, TIGHT, blend, request.output, journal)
 
 
 def is_videos(inputs: Sequence[Path]) -> bool:
@@ -101,13 +82,21 @@ def is_videos(inputs: Sequence[Path]) -> bool:
     return True
 
 
-def evaluate_videos(pipeline: Pipeline, inputs: Sequence[Path], labels: Path) -> Evaluation:
+def evaluate_videos(
+    pipeline: Pipeline,
+    inputs: Sequence[Path],
+    labels: Path,
+    output: Path | None = None,
+    journal: Journal | None = None,
+) -> Evaluation:
     """Predict labelled videos whole, by every member alone and by the blend, and score that.
 
     Args:
         pipeline: decodes, detects, runs the members, aggregates and clips.
         inputs: videos, or folders of videos.
-        labels: CSV with the column filename.
+        labels: a CSV with the column filename, or a metadata.json.
+        output: a CSV of what each video was given, where wanted; also of a run that is stopped.
+        journal: what it knows is not predicted again. It is removed when the evaluation is over.
 
     Raises:
         ValueError: the labels have no column filename, or name no video of the inputs.
@@ -117,23 +106,30 @@ def evaluate_videos(pipeline: Pipeline, inputs: Sequence[Path], labels: Path) ->
         raise ValueError(f"{labels} has no column 'filename', by which videos are found")
     paths = {path.name: path for path in find_videos(inputs)}
     rows = _join(table, "filename", paths.keys())
-    alone = {p.card.name: Blend.equal([p.card.name]) for p in pipeline.loaded_members}
-    prob: dict[str, list[float]] = {name: [] for name in (*alone, BLEND_NAME)}
-    not_judged = {}
-    names = list(rows["filename"])
-    for result in tqdm(pipeline.run([paths[n] for n in names]), total=len(names), desc="predicting", unit="video"):
-        prob[BLEND_NAME].append(result.prob_fake)
-        if result.status != "ok":
-            not_judged[result.filename] = f"{result.status}: {result.reason}"
-        person = np.array([face.person for face in result.faces])
-        for name, blend in alone.items():
-            logits = {name: np.array([face.logits[name] for face in result.faces])}
-            prob[name].append(blend.predict(logits, person).prob_fake if len(person) else result.prob_fake)
-    return _score(table, rows, "filename", prob, set(paths), not_judged)
+    named = {name: paths[name] for name in rows["filename"]}
+    done = finished_before(journal, named) if journal else {}
+    todo = [path for name, path in named.items() if name not in done]
+    results = pipeline.run(todo, None, journal.begin if journal else None)
+    bar = tqdm(results, total=len(named), initial=len(done), desc="predicting", unit="video")
+    members = [loaded.card.name for loaded in pipeline.loaded_members]
+    with kept(output, rows, "filename", members, done), bar:
+        for result in bar:
+            done[result.filename] = result
+            if journal is not None:
+                journal.add(result, size_of(named[result.filename]))
+    if journal is not None:
+        journal.close(remove=True)
+    return score(table, rows, "filename", probabilities_of(rows["filename"], members, done), set(paths), done)
 
 
 def evaluate_faces(
-    loaded_members: Sequence[LoadedMember], inputs: Sequence[Path], labels: Path, cut_as: CropSpec, blend: Blend
+    loaded_members: Sequence[LoadedMember],
+    inputs: Sequence[Path],
+    labels: Path,
+    cut_as: CropSpec,
+    blend: Blend,
+    output: Path | None = None,
+    journal: Journal | None = None,
 ) -> Evaluation:
     """Predict labelled face crops, by every member alone and by the blend, and score that.
 
@@ -143,6 +139,8 @@ def evaluate_faces(
         labels: CSV with the column face or filename.
         cut_as: the CropSpec that the images were cut by; a member's own is applied inside it.
         blend: of these members.
+        output: a CSV of what each face was given, where wanted; also of a run that is stopped.
+        journal: as for `evaluate_videos`.
 
     Raises:
         ValueError: the labels name no image of the inputs.
@@ -151,19 +149,45 @@ def evaluate_faces(
     store = CropStore(inputs)
     key = "face" if "face" in table else "filename"
     rows = _join(table, key, store.index.keys())
-    logits: dict[str, list[NDArray[np.float64]]] = {p.card.name: [] for p in loaded_members}
-    for names in _pieces(list(rows[key]), READ_AHEAD):
-        images = [store.read(name) for name in names]
-        boxes = [box_inside_crop(cut_as, image.shape[1], image.shape[0]) for image in images]
-        for loaded in loaded_members:
-            crops = [cut(i, b, loaded.card.crop) for i, b in zip(images, boxes, strict=True)]
-            logits[loaded.card.name].append(loaded.logits(crops))
-    joined = {name: np.concatenate(parts) for name, parts in logits.items()}
-    prob = {name: list(Blend.equal([name]).prob_fake(values[:, None])) for name, values in joined.items()}
+    done = dict(journal.results) if journal else {}
+    todo = [name for name in dict.fromkeys(rows[key]) if name not in done]
+    members = [loaded.card.name for loaded in loaded_members]
     widths = widths_of(rows, cut_as.margin)
-    pixels = None if widths is None else widths.to_numpy(dtype=np.float64)
-    prob[BLEND_NAME] = list(blend.prob_fake(np.stack([joined[name] for name in blend.members], axis=1), pixels))
-    return _score(table, rows, key, prob, set(store.index), {})
+    width_of = {} if widths is None else dict(zip(rows[key], widths.astype(float), strict=True))
+    with kept(output, rows, key, members, done):
+        for names in _pieces(todo, READ_AHEAD):
+            pixels = np.array([width_of.get(name, math.nan) for name in names])
+            for result in _score_faces(names, store, loaded_members, cut_as, blend, pixels):
+                done[result.filename] = result
+                if journal is not None:
+                    journal.add(result, 0)
+    if journal is not None:
+        journal.close(remove=True)
+    return score(table, rows, key, probabilities_of(rows[key], members, done), set(store.index), done)
+
+
+def _score_faces(
+    names: Sequence[str],
+    store: CropStore,
+    loaded_members: Sequence[LoadedMember],
+    cut_as: CropSpec,
+    blend: Blend,
+    face_pixels: NDArray[np.float64],
+) -> list[VideoResult]:
+    """Face crops, each as a video that is one face; face_pixels: (N,) their widths in the full frame, NaN: unknown."""
+    images = [store.read(name) for name in names]
+    boxes = [box_inside_crop(cut_as, image.shape[1], image.shape[0]) for image in images]
+    logits = {}
+    for loaded in loaded_members:
+        crops = [cut(i, b, loaded.card.crop) for i, b in zip(images, boxes, strict=True)]
+        logits[loaded.card.name] = loaded.logits(crops)
+    prob = blend.prob_fake(np.stack([logits[name] for name in blend.members], axis=1), face_pixels)
+    results = []
+    for i, name in enumerate(names):
+        said = {member: float(values[i]) for member, values in logits.items()}
+        face = ScoredFace(0, 0.0, 0, boxes[i], 1.0, "ready crop", said, float(prob[i]))
+        results.append(VideoResult(name, "ok", float(prob[i]), faces=(face,)))
+    return results
 
 
 def _pieces(names: list[str], size: int) -> Iterator[list[str]]:
@@ -176,58 +200,3 @@ def _join(table: pd.DataFrame, key: str, present: Any) -> pd.DataFrame:
     if rows.empty:
         raise ValueError(f"no {key!r} of the labels is among the inputs; the labels begin with {list(table[key][:2])}")
     return rows
-
-
-def _score(
-    table: pd.DataFrame,
-    rows: pd.DataFrame,
-    key: str,
-    prob: dict[str, list[float]],
-    present: set[str],
-    not_judged: dict[str, str],
-) -> Evaluation:
-    label, group = rows["target"].to_numpy(dtype=np.float64), rows["group"].to_numpy(dtype=object)
-    arrays = {name: np.asarray(values, dtype=np.float64) for name, values in prob.items()}
-    labelled = table[table["target"].notna()]
-    return Evaluation(
-        scores={name: bootstrap(label, values, group) for name, values in arrays.items()},
-        rows=len(rows),
-        fakes=int(label.sum()),
-        groups=len(set(group)),
-        by_group=_by_group(label, arrays[BLEND_NAME], group),
-        not_found=sorted(set(labelled[key]) - present),
-        not_labelled=sorted(present - set(labelled[key])),
-        not_judged=not_judged,
-    )
-
-
-def _by_group(label: NDArray[np.float64], prob: NDArray[np.float64], group: NDArray[np.str_]) -> dict[str, Any]:
-    """AUC of the blend inside each group; empty where the groups are many."""
-    names = sorted(set(group.tolist()))
-    if len(names) > MOST_GROUPS:
-        return {}
-    found = {}
-    for name in names:
-        mine = group == name
-        found[name] = {
-            "rows": int(mine.sum()),
-            "fakes": int(label[mine].sum()),
-            "auc": METRICS["auc"](label[mine], prob[mine]),
-        }
-    return found
-
-
-def format_evaluation(evaluation: Evaluation) -> str:
-    """The evaluation as a table for people."""
-    lines = [f"{evaluation.rows} scored, {evaluation.fakes} fake, {evaluation.groups} groups; 95 % intervals by group"]
-    width = max(len(name) for name in evaluation.scores)
-    lines.append(" " * width + "".join(f"  {metric:>23}" for metric in METRICS))
-    for name, scores in evaluation.scores.items():
-        cells = [f"{e.value:.4f} [{e.low:.4f}, {e.high:.4f}]" for e in scores.values()]
-        lines.append(f"{name:<{width}}" + "".join(f"  {cell:>23}" for cell in cells))
-    for name, facts in evaluation.by_group.items():
-        lines.append(f"group {name}: {facts['rows']} rows, {facts['fakes']} fake, AUC {facts['auc']:.4f}")
-    lost = {"labelled but not found": evaluation.not_found, "found but not labelled": evaluation.not_labelled}
-    lines += [f"{len(names)} {what}: {', '.join(names[:5])}" for what, names in lost.items() if names]
-    lines += [f"not predicted, scored with the prior: {name}: {why}" for name, why in evaluation.not_judged.items()]
-    return "\n".join(lines)

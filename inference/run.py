@@ -91,7 +91,7 @@ def predict_videos(
         print(f"{len(ignored)} videos are not named in {sample} and were left out: {ignored[:3]} ...", file=sys.stderr)
     began = time.perf_counter()
     named = {name: by_name[name] for name in order if name in by_name}
-    done = {} if journal is None else _known(journal, named)
+    done = {} if journal is None else finished_before(journal, named)
     save = _Saver(output, order, pipeline.blend.clip, done)
     todo = [path for name, path in named.items() if name not in done]
     if journal is not None:
@@ -104,7 +104,7 @@ def predict_videos(
         for result in _with_progress(results, len(named), list(done.values())):
             done[result.filename] = result
             if journal is not None:
-                journal.add(result, _size(by_name[result.filename]))
+                journal.add(result, size_of(by_name[result.filename]))
             tell(result)
             save.now_and_then()
     finally:
@@ -136,8 +136,8 @@ def open_journal(pipeline: Pipeline, output: Path, restart: bool = False) -> Jou
     return Journal(journal_of(output), about, restart)
 
 
-def _size(path: Path) -> int:
-    """Bytes of a file; 0 for one that cannot be looked at, such as a link to nowhere."""
+def size_of(path: Path) -> int:
+    """Return the bytes of a file; 0 for one that cannot be looked at, such as a link to nowhere."""
     try:
         return path.stat().st_size
     except OSError:
@@ -163,11 +163,19 @@ class _Saver:
             self.now()
 
 
-def _known(journal: Journal, named: Mapping[str, Path]) -> dict[str, VideoResult]:
-    """What an earlier run has finished, and the videos on which too many processes died."""
+def finished_before(journal: Journal, named: Mapping[str, Path]) -> dict[str, VideoResult]:
+    """Say what needs no further work: what an earlier run has finished, and videos on which too many processes died.
+
+    Args:
+        journal: of that run.
+        named: the videos that are wanted, by the names that the journal has for them.
+
+    Returns:
+        Their results by name; how many there are is said on stderr.
+    """
     done = {}
     for name, path in named.items():
-        if result := journal.known(name, _size(path)):
+        if result := journal.known(name, size_of(path)):
             done[name] = result
         elif journal.begun[name] >= DEATHS:
             done[name] = VideoResult(name, "crashed", PRIOR, f"the process died {DEATHS} times while it worked on it")

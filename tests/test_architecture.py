@@ -53,7 +53,11 @@ def test_a_room_imports_only_what_its_arrows_allow(room):
 
 def test_the_entry_imports_the_command_and_public_names_only():
     public = {"common", "common.errors", "ensemble.blend", "faces.crop", "inference.detector", "inference.prediction"}
-    assert {name.rsplit(".", 1)[0] for name in imported_modules(ROOT / "dfdc.py")} == {"cli.main", *public}
+    assert {name.rsplit(".", 1)[0] for name in imported_modules(ROOT / "dfdc.py")} == {
+        "cli.main",
+        "cli.stopping",
+        *public,
+    }
 
 
 @pytest.mark.parametrize("room", ARROWS)

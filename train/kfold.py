@@ -42,7 +42,7 @@ def run_kfold(request: TrainRequest) -> ScoredTable:
         print(f"fold {fold} of {folds}", file=sys.stderr)
         result = run_training(dataclasses.replace(request, fold=fold, output=folder, mirror=mirror))
         if result.stopped:
-            raise StoppedError(f"stopped in fold {fold}: {result.message}")
+            raise StoppedError(f"fold {fold}: {result.message}", result.interrupted)
         print(result.message, file=sys.stderr)
     runs = tuple(request.output / str(fold) for fold in folds)
     return write_oof(OofRequest(runs, request.crops, request.labels, request.output / "oof.csv", request.device))

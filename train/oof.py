@@ -10,11 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
-from tqdm import tqdm
 
 from common.engine import Engine
-from common.errors import DfdcError
 from common.files import atomic_path
 from common.labels import widths_of
 from ensemble.read import NEEDED
@@ -27,11 +24,11 @@ from train.augment.degrade import SHRUNK, assign_degradations
 from train.data.coverage import check_coverage
 from train.data.dataset import FaceDataset
 from train.data.provenance import LearntFrom, learnt_from, overlap, read_training_labels
+from train.kept_logits import KeptLogits, logits_of
 
 # The first six are those of `dfdc predict --probabilities`.
 COLUMNS = (*NEEDED, "status", "face", *TRUTH, "fold")
 TABLE_ENDINGS = (".csv", ".parquet")
-PIECE = 64  # crops in memory at a time: two batches of the CPU, one of a GPU (common.engine.make_runner)
 
 
 @dataclass(frozen=True)
@@ -107,19 +104,22 @@ class OofRequest:
 def write_holdout(request: HoldoutRequest) -> ScoredTable:
     """Score held-out faces and write the table; errors as those of `score_holdout`."""
     check_ending(request.output)
-    source = Source.read(request.crops, request.labels)
+    source, kept = Source.read(request.crops, request.labels), KeptLogits(request.output)
     scored = score_holdout(
-        request.members, source, request.device, request.fold, request.flip, degraded=request.degraded
+        request.members, source, request.device, request.fold, request.flip, degraded=request.degraded, kept=kept
     )
     write_table(request.output, scored.rows)
+    kept.clear()
     return scored
 
 
 def write_oof(request: OofRequest) -> ScoredTable:
     """Score every fold by the run that left it out and write the table; errors as those of `score_oof`."""
     check_ending(request.output)
-    scored = score_oof(request.runs, Source.read(request.crops, request.labels), request.device, request.flip)
+    source, kept = Source.read(request.crops, request.labels), KeptLogits(request.output)
+    scored = score_oof(request.runs, source, request.device, request.flip, kept=kept)
     write_table(request.output, scored.rows)
+    kept.clear()
     return scored
 
 
@@ -131,6 +131,7 @@ def score_holdout(
     flip: bool,
     engine: Engine | None = None,
     degraded: bool = False,
+    kept: KeptLogits | None = None,
 ) -> ScoredTable:
     """Score held-out faces by every member of a folder.
 
@@ -142,6 +143,7 @@ def score_holdout(
         flip: a face's logit is the mean of the face's and its mirror image's.
         engine: what runs the members; None picks the fastest for the device.
         degraded: three quarters of the videos are scored as the test set may show them, and a column says how.
+        kept: logits that are known, which are not scored again.
 
     Returns:
         The table and its notes.
@@ -153,7 +155,7 @@ def score_holdout(
     rows = source.held_out(fold)
     notes = _check_unseen(folder, source, rows)  # before any network is loaded
     parts = [
-        _score(loaded, source, rows, "val" if fold is None else fold, flip, degraded)
+        _score(loaded, source, rows, "val" if fold is None else fold, flip, kept, degraded)
         for loaded in load_members(device, folder, engine)
     ]
     return ScoredTable(pd.concat(parts, ignore_index=True), tuple(notes))
@@ -173,7 +175,12 @@ def _check_unseen(folder: Path, source: Source, rows: pd.DataFrame) -> list[str]
 
 
 def score_oof(
-    runs: Sequence[Path], source: Source, device: torch.device, flip: bool, engine: Engine | None = None
+    runs: Sequence[Path],
+    source: Source,
+    device: torch.device,
+    flip: bool,
+    engine: Engine | None = None,
+    kept: KeptLogits | None = None,
 ) -> ScoredTable:
     """Score each fold by the one run of a member that left it out of its training.
 
@@ -183,6 +190,7 @@ def score_oof(
         device: where the members run.
         flip: a face's logit is the mean of the face's and its mirror image's.
         engine: what runs the members; None picks the fastest for the device.
+        kept: logits that are known, which are not scored again.
 
     Returns:
         The table, by fold, and its notes. Faces of a fold that no run left out are missing.
@@ -211,7 +219,7 @@ def score_oof(
     if missing := sorted(set(source.table["fold"][source.table["fold"] >= 0]) - set(by_fold)):
         notes.append(f"no run leaves out fold {', '.join(map(str, missing))}: its faces are not in the table")
     notes.append(f"{names[0]}: each run was calibrated on the fold it left out, so the log loss is slightly optimistic")
-    parts = [_score(loaded, source, rows, fold, flip) for fold, (loaded, rows) in sorted(by_fold.items())]
+    parts = [_score(loaded, source, rows, fold, flip, kept) for fold, (loaded, rows) in sorted(by_fold.items())]
     return ScoredTable(pd.concat(parts, ignore_index=True), tuple(notes))
 
 
@@ -242,7 +250,13 @@ def _in_sample(name: str, learnt: LearntFrom, rows: pd.DataFrame) -> list[str]:
 
 
 def _score(
-    loaded: LoadedMember, source: Source, rows: pd.DataFrame, fold: int | str, flip: bool, degraded: bool = False
+    loaded: LoadedMember,
+    source: Source,
+    rows: pd.DataFrame,
+    fold: int | str,
+    flip: bool,
+    kept: KeptLogits | None,
+    degraded: bool = False,
 ) -> pd.DataFrame:
     """One member's part of the table."""
     card = loaded.card
@@ -258,7 +272,7 @@ def _score(
             "member": card.name,
             "frame": frame,
             "person": pd.to_numeric(rows.get("person", 0)),
-            "logit": _logits(loaded, faces, flip),
+            "logit": logits_of(loaded, faces, flip, kept),
             "status": "ok",
             "face": rows["face"],
             "label": np.where(rows["target"] == 1, "FAKE", "REAL"),
@@ -269,23 +283,6 @@ def _score(
     if (pixels := widths_of(rows, TIGHT.margin)) is not None:
         table[FACE_PIXELS] = pixels if kinds is None else (pixels * [SHRUNK.get(kind, 1.0) for kind in kinds]).round(1)
     return table if kinds is None else table.assign(**{DEGRADATION: kinds})
-
-
-def _logits(loaded: LoadedMember, faces: FaceDataset, flip: bool) -> NDArray[np.float64]:
-    """(N,) logits, rounded to what a CSV keeps."""
-    parts = []
-    starts = range(0, len(faces), PIECE)
-    for start in tqdm(starts, desc=loaded.card.name, unit=f"x{PIECE} faces"):
-        crops = [faces[i][0].numpy() for i in range(start, min(start + PIECE, len(faces)))]
-        logit = loaded.logits(crops)
-        if flip:
-            logit = (logit + loaded.logits([np.ascontiguousarray(crop[:, ::-1]) for crop in crops])) / 2
-        parts.append(logit)
-    logits = np.concatenate(parts)
-    if not np.isfinite(logits).all():
-        face = faces.name(int(np.flatnonzero(~np.isfinite(logits))[0]))
-        raise DfdcError(f"member {loaded.card.name!r} gives no finite logit for face {face!r}; its weights are broken")
-    return logits.round(6)
 
 
 def check_ending(path: Path) -> None:

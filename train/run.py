@@ -72,6 +72,7 @@ class TrainResult:
     card: Card | None  # of the member that was written; None for a stopped run, and for all processes but the first
     message: str  # one line; empty for all processes but the first
     stopped: bool = False  # the same command goes on
+    interrupted: bool = False  # stopped by Ctrl-C
 
 
 def run_training(request: TrainRequest) -> TrainResult:
@@ -107,7 +108,8 @@ def run_training(request: TrainRequest) -> TrainResult:
                 name = f"{request.labels.name} ({len(data.train)} training faces)"
                 card = _train(request.name, config, data, request.output, machine, name, stops)
         except StoppedError as stop:
-            return TrainResult(None, f"{stop} (from {request.output})" if leads else "", stopped=True)
+            told = f"{stop}, from {request.output}" if leads else ""
+            return TrainResult(None, told, stopped=True, interrupted=stops.interrupted)
     if card is None:
         return TrainResult(None, "")
     drift = f"storing moves prob_fake of no face by more than {card.max_drift:.4f}"

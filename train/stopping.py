@@ -16,6 +16,11 @@ GO_ON = "run the same command to go on"
 class StoppedError(DfdcError):
     """The run was asked to stop (SIGTERM, Ctrl-C, or a pause); the same command goes on from its checkpoint."""
 
+    def __init__(self, message: str, interrupted: bool = False) -> None:
+        """Say what was stopped; interrupted: by Ctrl-C."""
+        super().__init__(message)
+        self.interrupted = interrupted
+
 
 class Stops:
     """Whether somebody has asked this process to stop.
@@ -26,11 +31,12 @@ class Stops:
 
     def __init__(self) -> None:
         self.asked = False
+        self.interrupted = False  # the last request was Ctrl-C's
         self._holds = 0
 
-    def ask(self, *_: object) -> None:
+    def ask(self, number: int = signal.SIGTERM, *_: object) -> None:
         """Note a request; the signal handler. Raises StoppedError unless requests are held."""
-        self.asked = True
+        self.asked, self.interrupted = True, number == signal.SIGINT
         if not self._holds:
             raise StoppedError(f"stopped; {GO_ON}")
 

@@ -49,6 +49,11 @@
 
   const addFilter = (filter, rows) => {
     const words = rows.map((row) => row.textContent.toLowerCase());
+    // What a row's link leads to is shown and hidden with the row.
+    const targets = rows.map((row) => {
+      const link = row.querySelector('a[href^="#"]');
+      return link && document.getElementById(link.hash.slice(1));
+    });
     const input = filter.querySelector("input");
     const count = filter.querySelector("output");
     const show = () => {
@@ -56,6 +61,7 @@
       let shown = 0;
       rows.forEach((row, index) => {
         row.hidden = !wanted.every((word) => words[index].includes(word));
+        if (targets[index]) targets[index].hidden = row.hidden;
         shown += !row.hidden;
       });
       count.textContent = wanted.length ? `${shown} of ${rows.length}` : "";

@@ -6,10 +6,11 @@ import functools
 import importlib.metadata
 import importlib.util
 import os
+import platform
 import shutil
 import sys
 import venv
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +62,30 @@ def make_environment(folder: Path, names: Iterable[str], connections: Path) -> S
         tuple(name for name in wanted if name not in found),
         (*sorted(reads), Path(sys.base_prefix)),
     )
+
+
+def compare_versions(linked: Mapping[str, str], distributions: Mapping[str, str], pythons: Sequence[str]) -> list[str]:
+    """Say which versions a dry run really uses against those that Kaggle's image is said to have.
+
+    Args:
+        linked: distribution -> version of this machine.
+        distributions: canonical name -> version of the image.
+        pythons: of the image, "3.12"; the first is its own.
+
+    Returns:
+        Two lines: Python, and the distributions that differ.
+    """
+    own = platform.python_version()
+    same = own.startswith(f"{pythons[0]}.")
+    lines = [f"Python {own}" + (", as on Kaggle" if same else f"; Kaggle's image has {pythons[0]}")]
+    differ = [
+        f"{name} {version} ({distributions[name]})"
+        for name, version in sorted(linked.items())
+        if name in distributions and distributions[name] != version
+    ]
+    if differ:
+        return [*lines, f"versions of this machine, and Kaggle's image's behind them: {', '.join(differ)}"]
+    return [*lines, "all distributions are of the versions that Kaggle's image has"]
 
 
 def link_files(distribution: importlib.metadata.Distribution, site: Path, foreign: Collection[str]) -> Path:

@@ -26,7 +26,7 @@ class RunResult:
 
     dataset: str  # where the dataset lay: /kaggle/input/...
     seconds: float  # wall clock of the whole kernel
-    judging: float  # of these, seconds from the networks being loaded to the last video
+    predicting: float  # of these, seconds from the networks being loaded to the last video
     statuses: dict[str, int]  # status -> videos
     memory: int  # bytes at the peak, of all processes together; 0 where this machine does not tell
     disk: int  # bytes at the peak
@@ -43,7 +43,7 @@ class RunResult:
 
     def forecast(self, videos: int) -> float:
         """Seconds for that many videos: the start once, and every video as long as the mean of these."""
-        return self.seconds - self.judging + self.judging / self.videos * videos
+        return self.seconds - self.predicting + self.predicting / self.videos * videos
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,11 @@ class DryRunReport:
     wheels: tuple[str, ...]  # installed from the dataset
     external_bytes: int  # of all attached datasets
     budget: float  # seconds that the kernel was given
-    passages: tuple[RunResult, ...]
+    runs: tuple[RunResult, ...]
 
     def forecast(self, videos: int) -> float:
         """Seconds for that many videos on this machine, by the slower run."""
-        return max(result.forecast(videos) for result in self.passages)
+        return max(result.forecast(videos) for result in self.runs)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, and the forecasts in seconds."""
@@ -83,7 +83,7 @@ class DryRunReport:
             f"least what the start takes)",
             "",
             f"{'dataset at':<44} {'seconds':>8} {'start':>7} {'a video':>8} {'memory':>8} {'disk':>8}  not scored",
-            *(_row(result) for result in self.passages),
+            *(_row(result) for result in self.runs),
             "",
             *(_forecast(n, self.forecast(n)) for n in FORECASTS),
             f"Start + N times a video, as measured on this machine ({count} cores). Kaggle's is another one.",
@@ -105,7 +105,7 @@ def write_report(path: Path, report: DryRunReport) -> None:
             title=f"Dry run of {report.id}: passed",
             cards=[_card(videos, report.forecast(videos)) for videos in FORECASTS],
             cores=cores(),
-            runs=Table(head, [_cells(result) for result in report.passages], "numbers", "runs of the kernel"),
+            runs=Table(head, [_cells(result) for result in report.runs], "numbers", "runs of the kernel"),
             facts=_facts(report),
         ),
     )
@@ -118,7 +118,7 @@ def _card(videos: int, seconds: float) -> tuple[str, str, str]:
 
 def _cells(p: RunResult) -> tuple[object, ...]:
     memory = f"{p.memory / 1e9:.2f} GB" if p.memory else "?"
-    seconds = (f"{p.seconds:.1f}", f"{p.seconds - p.judging:.1f}", f"{p.judging / p.videos:.2f}")
+    seconds = (f"{p.seconds:.1f}", f"{p.seconds - p.predicting:.1f}", f"{p.predicting / p.videos:.2f}")
     return Cell(names=(p.dataset,)), *seconds, memory, f"{p.disk / 1e9:.2f} GB", f"{p.fallbacks} of {p.videos}"
 
 
@@ -138,7 +138,7 @@ def _facts(report: DryRunReport) -> list[tuple[str, str]]:
 
 def _row(p: RunResult) -> str:
     memory = f"{p.memory / 1e9:.2f} GB" if p.memory else "?"
-    numbers = f"{p.seconds:>8.1f} {p.seconds - p.judging:>7.1f} {p.judging / p.videos:>8.2f} {memory:>8}"
+    numbers = f"{p.seconds:>8.1f} {p.seconds - p.predicting:>7.1f} {p.predicting / p.videos:>8.2f} {memory:>8}"
     return f"{p.dataset:<44} {numbers} {p.disk / 1e9:>5.2f} GB  {p.fallbacks} of {p.videos}"
 
 

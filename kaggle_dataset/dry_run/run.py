@@ -22,7 +22,7 @@ from common.errors import DfdcError
 from inference.videos import find_videos, journal_of
 from kaggle_dataset.bundle.checks import DATASET_METADATA, LIMIT_BYTES, check_dataset
 from kaggle_dataset.bundle.wheels import IMAGE, read_image
-from kaggle_dataset.dry_run.environment import SessionEnvironment, make_environment
+from kaggle_dataset.dry_run.environment import SessionEnvironment, compare_versions, make_environment
 from kaggle_dataset.dry_run.report import DISK, HOURS, MEMORY, PLANNED, DryRunReport, RunResult
 from kaggle_dataset.dry_run.sandbox import Ended, Isolation, Sandbox, Say, find_means, last_lines
 
@@ -91,14 +91,17 @@ def dry_run(
     external = check_dataset(program.folder / "dataset", program.manifest.get("others")).total
     if external > LIMIT_BYTES:
         raise DfdcError(f"{built} and what is attached with it has {external:,} bytes, {LIMIT_BYTES:,} are allowed")
-    names, means = read_image(image).distributions, find_means(isolation)
+    stated, means = read_image(image), find_means(isolation)
     seconds = budget or scaled_budget(len(clips))
     say(f"kept apart by: {means}")
-    results = []
+    results: list[RunResult] = []
     for layout in layouts:
         with scratch(keep, say) as folder:
             sandbox = Sandbox(folder / "session", means)
-            fresh = make_environment(sandbox.host / "environment", names, sandbox.connections)
+            fresh = make_environment(sandbox.host / "environment", stated.distributions, sandbox.connections)
+            if not results:
+                for line in compare_versions(fresh.linked, stated.distributions, stated.pythons):
+                    say(line)
             place = furnish(sandbox, program, clips, layout)
             say(f"the kernel runs on {len(clips)} videos for at most {seconds:g} s, the dataset at {place}")
             ended = run_kernel(sandbox, program, fresh, seconds, say)
@@ -219,6 +222,8 @@ class Checked:
         if result.fallbacks > max_fallback * result.videos:
             bad = [f"  {v['filename']}: {v['status']}: {v['reason']}" for v in run["videos"] if v["status"] != "ok"]
             share = f"{result.fallbacks} of {result.videos} videos were not scored, more than {max_fallback:.0%}"
+            if "skipped_by_budget" in statuses:
+                share += self._slow(statuses["ok"])
             raise DfdcError("\n".join([share, *bad[:LINES]]))
         return result
 
@@ -232,9 +237,24 @@ class Checked:
 
     def _ended_well(self) -> None:
         if self.ended.code is None:
-            raise self._failed(f"the kernel ran on {GRACE:g} s after its budget of {self.budget:g} s and was ended")
+            late = f"the kernel ran on {GRACE:g} s after its budget of {self.budget:g} s and was ended"
+            raise self._failed(late + self._slow(self._journalled()))
         if self.ended.code:
-            raise self._failed(f"the kernel failed with exit code {self.ended.code}{self._lacking()}")
+            slow = self._slow(self._journalled()) if self.ended.seconds >= self.budget else ""
+            raise self._failed(f"the kernel failed with exit code {self.ended.code}{slow}{self._lacking()}")
+
+    def _slow(self, finished: int) -> str:
+        """What a user can do about a machine that is too slow for the budget."""
+        return (
+            f": this machine is too slow for them in {self.budget:g} s, it finished {finished}; give it more time, as "
+            f"in --budget {math.ceil(self.budget / 30)}m, or fewer --videos"
+        )
+
+    def _journalled(self) -> int:
+        from inference.journal import results_of
+
+        journal = journal_of(self.sandbox.working / "submission.csv")
+        return len(results_of(journal)) if journal.exists() else 0
 
     def _lacking(self) -> str:
         """Which file the dataset lacks, or which distribution the environment, as far as the log says."""
@@ -269,11 +289,10 @@ class Checked:
                 return dict(run)
         except (AttributeError, ValueError, KeyError, TypeError):
             pass
-        journal = journal_of(self.sandbox.working / "submission.csv")
-        from inference.journal import results_of
-
-        done = len(results_of(journal)) if journal.exists() else 0
-        raise self._failed(f"predicting did not come to its end: {done} of {videos} videos journalled, and no report")
+        done = self._journalled()
+        slow = self._slow(done) if self.ended.seconds >= self.budget else ""
+        told = f"predicting did not come to its end: {done} of {videos} videos journalled, and no report{slow}"
+        raise self._failed(told)
 
     def _check_submission(self, names: list[str], statuses: dict[str, str]) -> None:
         """Every row once, in the order of the sample, finite; inside the clip unless it is the prior."""

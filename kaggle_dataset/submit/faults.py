@@ -67,6 +67,11 @@ FAULTS = (
         r"quota|maximum .*(session|batch)|weekly|limit .*(reached|exceeded)|(reached|exceeded) .*limit",
         "wait until a session ends or the quota is renewed, or push without a GPU",
     ),
+    _fault(
+        "not there",
+        r"provided notebook",
+        "Kaggle no longer has that version; make another: dfdc push --anew, then submit that one",
+    ),
     _fault("not there", r"\b40[34]\b|was denied|not find|not found|does not exist|forbidden|no such", RIGHTS),
     _fault("refused", r"permission|not (allowed|permitted)|not satisfied", RIGHTS),
     _fault("refused", r"\b(400|409|413|422)\b|bad request|invalid|not valid", "correct what it names"),

@@ -121,9 +121,15 @@ class _Upload:
 
     def _begin(self) -> RemoteState:
         """What is there before we send."""
-        record, began = self.upload_state.read(), time.monotonic()
+        record, began, warned = self.upload_state.read(), time.monotonic(), False
         while True:
             seen = self.remote.look()
+            if seen is None and record.step == "sent" and not warned:
+                warned = True
+                self.say(
+                    f"Kaggle said yes to {self.staged.ref} before and does not show it: waiting. Was it removed there? "
+                    f"Then press Ctrl-C, delete {self.upload_state.path}, and run the same command again"
+                )
             settled = record.step != "sending" or time.monotonic() >= began + self.timing.settle
             # Cut off before we knew whether it had arrived: let it show first.
             if seen and seen.idle and (settled or seen.version >= record.version):

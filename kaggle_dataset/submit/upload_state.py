@@ -29,18 +29,18 @@ class UploadState:
     def __init__(self, state: Path, ref: str) -> None:
         """ref: owner/slug."""
         self._folder, stem = state, ref.replace("/", "+")
-        self._path, self._lock_path = state / f"upload-{stem}.json", state / f"upload-{stem}.lock"
+        self.path, self._lock_path = state / f"upload-{stem}.json", state / f"upload-{stem}.lock"
 
     def read(self) -> Record:
         """The record; an empty one where there is none, or none that can be read: what Kaggle shows counts then."""
         try:
-            return Record(**json.loads(self._path.read_text(encoding="utf-8")))
+            return Record(**json.loads(self.path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return Record()
 
     def write(self, record: Record) -> None:
         """Replace it, whole or not at all."""
-        write_text(self._path, json.dumps(dataclasses.asdict(record)) + "\n")
+        write_text(self.path, json.dumps(dataclasses.asdict(record)) + "\n")
 
     @contextlib.contextmanager
     def alone(self, timer: Timer) -> Iterator[int]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
+from common.parent import children_deaf_to
 from scale.driver import Attempt, Outcome
 from scale.engines.process import Work, run_in_worker, start_process
 from scale.store import UnitReport
@@ -71,7 +73,9 @@ class LocalEngine:
         while self.queue and len(self.running) < self._slots:
             process = self.free.pop() if self.free else self._process()
             attempt = self.queue.popleft()
-            self.running[process.submit(self.work, self.setup, attempt)] = attempt.unit.id, process
+            with children_deaf_to(signal.SIGINT):  # the first call starts the process
+                begun = process.submit(self.work, self.setup, attempt)
+            self.running[begun] = attempt.unit.id, process
 
     def _process(self) -> ProcessPoolExecutor:
         # Not forked: OpenCV and OpenVINO hang in a child that inherits their threads.

@@ -1,18 +1,16 @@
-"""The options of predict and evaluate: what is checked before anything large is imported, and Ctrl-C."""
+"""The options of predict and evaluate: what is checked before anything large is imported."""
 
 from __future__ import annotations
 
 import io
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import typer
 
-from cli.inference import _inputs, stoppable
+from cli.inference import _inputs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,13 +50,3 @@ def test_a_missing_file_is_told_before_anything_large_is_imported() -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "2 set()\n", done.stderr
-
-
-def test_ctrl_c_names_the_next_step(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["dfdc", "predict", "my clips"])
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(typer.Exit) as end, stoppable("what is finished is in s.csv"):
-        os.kill(os.getpid(), signal.SIGINT)
-    assert end.value.exit_code == 130
-    assert capsys.readouterr().err == "dfdc: stopped; what is finished is in s.csv. To go on: dfdc predict 'my clips'\n"
-    assert signal.getsignal(signal.SIGINT) is before

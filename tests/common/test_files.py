@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from common.files import atomic_path, sha256_of, write_text
+from common.files import atomic_path, harmless, sha256_of, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -97,3 +97,13 @@ def test_sha256_of(tmp_path: Path, data: bytes, expected: str) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(data)
     assert sha256_of(path) == expected
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "-clip.mp4"])
+def test_a_cell_that_a_spreadsheet_would_run_is_text(cell):
+    assert harmless(cell) == "'" + cell
+
+
+@pytest.mark.parametrize("cell", ["a.mp4", "", "-1.5", "+3", "-inf", -1.5, 3, None, "'=1"])
+def test_other_cells_stay_as_they_are(cell):
+    assert harmless(cell) is cell

@@ -93,4 +93,4 @@ def test_the_page_of_the_command_line_has_every_command_and_option():
         for parameter in command.params:
             assert all(f"`{name}`" in section for name in parameter.opts if name.startswith("-"))
     assert "| `--format` | `png` or `jpg` | lossless, or smaller (default: `png`) |" in text
-    assert "| `--labels` | a path | CSV with face or filename" in text
+    assert "| `--labels` | a path | metadata.json, or CSV: face or filename" in text

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+import cli.explore
 import dfdc
 from explore import run as module
 from explore.run import ExploreOptions, explore, find_media
@@ -120,6 +121,17 @@ def test_fakes_are_held_against_originals_from_the_command_line(tmp_path):
     assert pairs[["fake", "original"]].to_numpy().tolist() == [["fake.mp4", "real.mp4"]]
     html = (tmp_path / "r" / "index.html").read_text()
     assert 'data-fake="../videos/fake.mp4"' in html
+
+
+@pytest.mark.parametrize("name", ["frames", "audio"])
+def test_a_folder_that_is_called_like_a_command_is_told_apart(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()
+    told = CliRunner().invoke(cli.explore.app, [name, "-o", "out"])
+    assert isinstance(told.exception, ValueError)
+    assert f"to look at the folder: ./{name}" in str(told.exception)
+    empty = CliRunner().invoke(cli.explore.app, [f"./{name}", "-o", "out"])
+    assert "holds no video" in str(empty.exception)
 
 
 def test_frames_and_audio_are_commands_below(folder, tmp_path):

@@ -12,8 +12,11 @@ from ensemble.metrics import auc, log_loss_balanced
 from ensemble.width import WidthCalibration
 from faces.detect import Cascade
 from faces.video import decode
-from inference.evaluate import BLEND_NAME, evaluate_faces, evaluate_videos, format_evaluation, is_videos
+from inference.evaluate import evaluate_faces, evaluate_videos, is_videos
+from inference.evaluation import BLEND_NAME, format_evaluation, write_evaluated
+from inference.journal import Journal
 from inference.pipeline import Pipeline, PredictOptions
+from inference.result import VideoResult
 from models.registry import TIGHT
 
 CPU = torch.device("cpu")
@@ -89,7 +92,7 @@ def test_labels_of_other_files_are_refused(faces, loaded_members, tmp_path):
         evaluate_faces(loaded_members, [faces], tmp_path / "labels.csv", TIGHT, Blend.equal(["first", "second"]))
 
 
-def test_videos_are_judged_whole_and_fallbacks_are_scored_and_named(media, loaded_members, tmp_path):
+def test_videos_are_scored_whole_and_fallbacks_are_scored_and_named(media, loaded_members, tmp_path):
     (tmp_path / "labels.csv").write_text(
         "filename,label,group\nsingle_face.mp4,REAL,a\nno_face.mp4,FAKE,b\nnoface_face.mov,FAKE,c\ngone.mp4,FAKE,d\n"
     )
@@ -97,10 +100,63 @@ def test_videos_are_judged_whole_and_fallbacks_are_scored_and_named(media, loade
     inputs = [media / n for n in ("single_face.mp4", "no_face.mp4", "noface_face.mov")]
     result = evaluate_videos(pipeline, inputs, tmp_path / "labels.csv")
     assert result.rows == 3
-    assert list(result.not_judged) == ["no_face.mp4"]
+    assert list(result.not_predicted) == ["no_face.mp4"]
     assert result.not_found == ["gone.mp4"]
     assert set(result.by_group) == {"a", "b", "c"}
     assert np.isfinite(result.scores[BLEND_NAME]["log_loss"].value)
+
+
+class Interrupted(Journal):
+    """A journal on the disk, whose user presses Ctrl-C when the second result is noted."""
+
+    def add(self, result, size):
+        """Note the first result and raise at the second."""
+        if self.results:
+            raise KeyboardInterrupt
+        super().add(result, size)
+
+
+def test_an_evaluation_that_was_stopped_goes_on_and_has_a_row_per_video(media, loaded_members, tmp_path):
+    (tmp_path / "metadata.json").write_text(
+        json.dumps({"single_face.mp4": {"label": "REAL"}, "noface_face.mov": {"label": "FAKE"}})
+    )
+    pipeline = Pipeline(Cascade(CPU), loaded_members, PredictOptions(frames=2))
+    inputs = [media / n for n in ("single_face.mp4", "no_face.mp4", "noface_face.mov")]
+    labels, table, kept = tmp_path / "metadata.json", tmp_path / "e.csv", tmp_path / "e.csv.journal"
+    whole = evaluate_videos(pipeline, inputs, labels, tmp_path / "whole.csv")
+    interrupted = Interrupted(kept, {})
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_videos(pipeline, inputs, labels, table, interrupted)
+    interrupted.close()
+    assert len(pd.read_csv(table)) == 2  # also what was known and not yet in the journal
+    again = Journal(kept, {})
+    assert len(again.results) == 1
+    assert evaluate_videos(pipeline, inputs, labels, table, again).to_json() == whole.to_json()
+    assert again.begun.total() == 3  # two at first, and then one of them again
+    assert not kept.exists()
+    assert table.read_text() == (tmp_path / "whole.csv").read_text()
+    rows = pd.read_csv(table)
+    assert list(rows) == ["filename", "label", "group", "prob_fake", "first", "second", "status", "reason"]
+    assert rows["prob_fake"].between(0, 1).all() and list(rows["label"]) == ["REAL", "FAKE"]
+
+
+def test_a_name_that_a_spreadsheet_would_run_is_text_in_the_table(tmp_path):
+    rows = pd.DataFrame({"filename": ["=1+1.mp4"], "label": ["REAL"], "group": ["-2"]})
+    done = {"=1+1.mp4": VideoResult("=1+1.mp4", "no_face", 0.5, "@none")}
+    write_evaluated(tmp_path / "e.csv", rows, "filename", {BLEND_NAME: [0.5], "first": [0.5]}, done)
+    assert (tmp_path / "e.csv").read_text().splitlines()[1] == "'=1+1.mp4,REAL,-2,0.5,0.5,no_face,'@none"
+
+
+def test_faces_that_were_scored_are_not_scored_again(faces, loaded_members, evaluation, tmp_path):
+    blend, labels = Blend.equal(["first", "second"]), faces / "labels.csv"
+    interrupted = Interrupted(tmp_path / "j", {})
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_faces(loaded_members, [faces], labels, TIGHT, blend, tmp_path / "e.csv", interrupted)
+    interrupted.close()
+    journal = Journal(tmp_path / "j", {})
+    assert len(journal.results) == 1
+    assert evaluate_faces(loaded_members, [faces], labels, TIGHT, blend, tmp_path / "e.csv", journal) == evaluation
+    assert len(pd.read_csv(tmp_path / "e.csv")) == 40
 
 
 def test_inputs_tell_what_they_are(tmp_path, media):

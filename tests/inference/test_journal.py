@@ -82,7 +82,7 @@ def test_what_is_written_is_what_an_older_version_reads(tmp_path):
     assert (tmp_path / "j").read_bytes() == WRITTEN_BEFORE
 
 
-def test_a_file_of_another_size_is_judged_again(tmp_path):
+def test_a_file_of_another_size_is_scored_again(tmp_path):
     filled(tmp_path / "j")
     journal = opened(tmp_path / "j")
     assert journal.known("v1.mp4", 101).prob_fake == 1 / 7

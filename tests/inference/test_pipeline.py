@@ -158,7 +158,7 @@ def test_a_blend_of_other_weights_is_refused(members, tmp_path):
         load_blend(members, tmp_path / "blend.json")
 
 
-def test_a_video_in_which_the_face_comes_late_is_judged_on_the_face(media, pipeline):
+def test_a_video_in_which_the_face_comes_late_is_scored_on_the_face(media, pipeline):
     (result,) = pipeline.run([media / "noface_face.mov"])
     assert min(f.second for f in result.faces) > 1.0
 

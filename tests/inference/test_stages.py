@@ -43,7 +43,7 @@ def test_what_bounds_a_run_of_ten_seconds_on_two_cores(seconds, cpu, bound):
     assert Profile(10.0, 2, 2, seconds, cpu).bound().startswith(bound)
 
 
-def test_a_run_that_judged_nothing_can_be_told():
+def test_a_run_that_scored_nothing_can_be_told():
     told = profile([], wall=0.0, workers=2)
     assert "bound by nothing was predicted" in told.sentence()
     assert told.to_dict()["stages"] == {}

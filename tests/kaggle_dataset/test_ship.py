@@ -40,7 +40,8 @@ def desk(fake_kaggle, blended, tiny, tmp_path, monkeypatch):
 
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "a.mp4").touch()  # looked at by the dry run alone
-    common = ("--owner", fake_kaggle.service.user, "--members", blended, "--videos", "clips", "--per-day", 2)
+    common = ("--owner", fake_kaggle.service.user, "--members", blended, "--videos", "clips", "--per-day", 2,
+              "--competition", "one-that-is-open")  # fmt: skip
     return SimpleNamespace(
         run=run, common=common, dry_runs=dry_runs, service=fake_kaggle.service, asked=fake_kaggle.asked
     )
@@ -72,6 +73,13 @@ def test_from_members_to_a_score_and_not_twice(desk, tmp_path):
     assert count(desk) == [1, 0, 1, 1]
     for told in ("there already, the same", "dry run of", "was passed before", "nothing was sent"):
         assert told in again.output
+
+
+def test_dfdc_itself_ends_before_a_session_is_spent(desk):
+    done = desk.run("ship", *desk.common, "--yes", "--competition", cli.kaggle.DFDC)
+    assert isinstance(done.exception, DfdcError)
+    assert "takes no submissions any more" in str(done.exception)
+    assert count(desk) == [1, 0, 0, 0]
 
 
 def test_another_blend_is_the_next_version_and_the_third_of_a_day_is_refused(desk, blended):
@@ -159,3 +167,9 @@ def test_what_is_wrong_is_said_before_anything_is_built(desk, tmp_path, monkeypa
     assert done.exit_code != 0
     assert words in f"{done.output}{done.exception}"
     assert not (tmp_path / "build" / "last").exists()
+
+
+def test_submit_without_a_terminal_says_so_before_anything_else():
+    done = CliRunner().invoke(app, ["submit", "no-such-build"])
+    assert isinstance(done.exception, ValueError)
+    assert "give --yes" in str(done.exception)

@@ -14,11 +14,21 @@ from common.files import write_text
 from dfdc import app
 from faces.crop import CropSpec, box_inside_crop, cut
 from faces.store import CropStore
+from models.backend import LoadedMember
 from models.checkpoint import Card, load_member, read_card, save_member
 from models.network import build_backbone
 from models.registry import TIGHT
 from train.data.table import group_digests, groups_sha256
-from train.oof import COLUMNS, Source, check_ending, score_holdout, score_oof, write_table
+from train.oof import (
+    COLUMNS,
+    HoldoutRequest,
+    Source,
+    check_ending,
+    score_holdout,
+    score_oof,
+    write_holdout,
+    write_table,
+)
 
 CPU = torch.device("cpu")
 SMALL = CropSpec("small", size=64, margin=-0.1, pad="edge")
@@ -276,6 +286,29 @@ def test_a_table_is_written_by_its_ending_and_whole(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(ValueError, match="pip install pyarrow, or name a"):
         check_ending(tmp_path / "t.parquet")
+
+
+def test_scoring_that_was_stopped_goes_on_and_leaves_nothing_beside_the_table(
+    place, member_folder, tmp_path, monkeypatch
+):
+    output, real, calls = tmp_path / "out" / "h.csv", LoadedMember.logits, []
+    request = HoldoutRequest(member_folder, (place / "crops",), place / "labels.csv", output, CPU)
+
+    def stopping(loaded, crops):
+        calls.append(loaded.card.name)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(loaded, crops)
+
+    monkeypatch.setattr("train.kept_logits.PIECE", 3)  # twelve faces: four pieces a member
+    monkeypatch.setattr(LoadedMember, "logits", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        write_holdout(request)
+    assert not output.exists()
+    scored = write_holdout(request).rows
+    assert len(calls) == 3 + 6  # of eight pieces two were known, the third is scored again
+    assert [path.name for path in output.parent.iterdir()] == ["h.csv"]
+    pd.testing.assert_frame_equal(scored, write_holdout(request).rows)
 
 
 def test_the_commands_write_the_same_table_twice_and_print_scores(place, runs, tmp_path, monkeypatch):

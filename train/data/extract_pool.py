@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import signal
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -13,6 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from common.errors import DfdcError
+from common.parent import children_deaf_to
 from train.data.extract_shard import Shard, ShardSetup, start_worker, work
 
 DEATHS = 2  # of processes that worked on a video, after which it is given up
@@ -32,26 +34,23 @@ def make_shards(todo: Sequence[Shard], setup: ShardSetup, workers: int, bar: tqd
         bar: counts videos.
 
     Raises:
-        DfdcError: the user stopped the run, or processes die without having begun a video.
+        DfdcError: processes die without having begun a video.
     """
     finished = bar.n
     died: Counter[str] = Counter()
-    try:
-        while todo:
-            broken = _run(todo, setup, workers, bar)
-            alone = _begun(todo, setup) if broken else []
-            for shard in alone:
-                died[_suspect(shard, setup)] += 1
-            if broken and not alone:
-                raise DfdcError("a worker process died before it began a video; is there enough memory? See --workers")
-            for shard in alone:
-                _make_alone(shard, setup, died, bar)
-            left = [shard for shard in todo if not shard.index(setup.folder).exists()]
-            finished += sum(len(shard.videos) for shard in todo) - sum(len(shard.videos) for shard in left)
-            bar.update(finished - bar.n)
-            todo = left
-    except KeyboardInterrupt as error:
-        raise DfdcError(f"stopped; the same command goes on from {setup.folder}") from error
+    while todo:
+        broken = _run(todo, setup, workers, bar)
+        alone = _begun(todo, setup) if broken else []
+        for shard in alone:
+            died[_suspect(shard, setup)] += 1
+        if broken and not alone:
+            raise DfdcError("a worker process died before it began a video; is there enough memory? See --workers")
+        for shard in alone:
+            _make_alone(shard, setup, died, bar)
+        left = [shard for shard in todo if not shard.index(setup.folder).exists()]
+        finished += sum(len(shard.videos) for shard in todo) - sum(len(shard.videos) for shard in left)
+        bar.update(finished - bar.n)
+        todo = left
 
 
 def _make_alone(shard: Shard, setup: ShardSetup, died: Counter[str], bar: tqdm[Any]) -> None:
@@ -87,7 +86,8 @@ def _run(todo: Sequence[Shard], setup: ShardSetup, workers: int, bar: tqdm[Any])
     begin = bar.n
     pool = ProcessPoolExecutor(max(1, min(workers, len(todo))), context, start_worker, (setup, stop, count))
     try:
-        waiting = {pool.submit(work, shard) for shard in todo}
+        with children_deaf_to(signal.SIGINT):  # the first call starts all processes
+            waiting = {pool.submit(work, shard) for shard in todo}
         while waiting:
             finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
             bar.update(begin + count.value - bar.n)

@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from multiprocessing import forkserver, parent_process, resource_tracker
+from multiprocessing import forkserver, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from common.cores import cores
 from common.errors import DfdcError
+from common.parent import children_deaf_to
 from train.data.dataset import FaceDataset
 from train.data.sampler import PairedSampler
 
@@ -96,18 +97,13 @@ def default_workers(device: torch.device, processes: int = 1) -> int:
 
 
 def start_forkserver() -> None:
-    """Start the process that makes loader processes, with SIGTERM blocked, which all of them inherit.
+    """Start the process that makes loader processes, with SIGTERM and Ctrl-C blocked, which all of them inherit.
 
     A machine that is taken away signals every process of the group. The training process needs the loaders for some
     seconds more: a dead one would be an error before the request to stop is seen.
     """
-    # The forkserver starts the tracker, and that one unblocks SIGTERM (CPython 3.11): it has to run before.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    try:
+    with children_deaf_to(signal.SIGTERM, signal.SIGINT):
         forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def prepare_worker(_: int) -> None:

@@ -71,7 +71,9 @@ class PairedSampler(Sampler[list[int]]):
         self.epoch, self.start = 0, 0
         self._families = self._by_original(table) if sampling == "originals" else []
         if not len(self):
-            raise ValueError(f"{self.pairs} pairs do not fill one batch of {batch} in {world} processes")
+            most = 2 * (self.pairs // world)
+            remedy = f"give a smaller one: --set batch={most}" if most else "more faces are needed"
+            raise ValueError(f"{self.pairs} pairs do not fill one batch of {batch} in {world} processes; {remedy}")
 
     @property
     def pairs(self) -> int:

@@ -187,7 +187,7 @@ def test_first_files_that_are_damaged_but_not_told_so_are_forgotten():
 
 
 @pytest.mark.parametrize("cut", [False, True])
-def test_first_videos_with_nothing_to_judge_teach_no_wrong_speed(cut):
+def test_first_videos_with_nothing_to_score_teach_no_wrong_speed(cut):
     planner = Planner(PLANS, 4000, 32400, 300, started=0.0)
     for i in range(6):  # without a face, or unreadable
         planner.finished(float(i), Spent(PLANS[0], 0.01 if cut else 4.0, cut=cut))
@@ -210,7 +210,7 @@ def test_same_calls_same_answers():
     assert follow(machine, trace=True) == follow(machine, trace=True)
 
 
-def test_a_fast_machine_judges_all_by_the_top_plan_but_for_the_first():
+def test_a_fast_machine_scores_all_by_the_top_plan_but_for_the_first():
     outcome = follow(replace(SMALL, decode=0.5, detect=0.001, score=0.001))
     assert outcome.status == [SCORED] * 400
     assert sum(plan != PLANS[0] for plan in outcome.plans) <= 12
@@ -218,7 +218,7 @@ def test_a_fast_machine_judges_all_by_the_top_plan_but_for_the_first():
 
 
 @pytest.mark.parametrize("videos", [0, 1, 5, 20])
-def test_a_few_videos_are_all_judged(videos):
+def test_a_few_videos_are_all_scored(videos):
     assert follow(replace(SMALL, videos=videos)).status == [SCORED] * videos
 
 
@@ -237,7 +237,7 @@ def test_too_little_time_for_the_top_plan_uses_the_budget_and_skips_nothing():
 
 
 @pytest.mark.parametrize("slow_at", [0.5, 0.8])
-def test_a_machine_three_times_slower_late_still_judges_every_video(slow_at):
+def test_a_machine_three_times_slower_late_still_scores_every_video(slow_at):
     machine = replace(SMALL, videos=1000, budget=2 * 3600, score=0.25, slow_at=slow_at, slow=3.0)
     outcome = follow(machine)
     assert outcome.status == [SCORED] * 1000
@@ -251,7 +251,7 @@ def test_a_process_that_dies_twice_ends_inside_the_first_ones_budget():
     assert outcome.finish > 0.9 * 7200
 
 
-def test_hangs_are_cut_and_everything_else_judged():
+def test_hangs_are_cut_and_everything_else_scored():
     outcome = follow(replace(SMALL, videos=600, hang=0.02, ordered=True))
     assert 0 < outcome.status.count(CUT) < 30
     assert outcome.status.count(SKIPPED) == 0

@@ -1,10 +1,16 @@
 """The checks of a dataset at their limits, and everything that they must refuse."""
 
+import ast
+import importlib
+import importlib.util
 import json
 import os
 import pickle
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.errors import DfdcError
 from kaggle_dataset.bundle.checks import (
@@ -212,3 +218,21 @@ def test_a_title_may_have_its_own_spelling():
     assert metadata_problems({**GOOD, "title": "DFDC: Ensemble!"}) == []
     assert slugify("  DFDC -- Ensemble, 2nd ") == "dfdc-ensemble-2nd"
     assert slugify("Détecteur à vérifier, Straße") == "detecteur-a-verifier-strasse"
+
+
+def function_of_the_client():
+    """What Kaggle's client calls slugify, found in its source: importing the client signs in."""
+    spec = importlib.util.find_spec("kaggle")
+    assert spec is not None and spec.submodule_search_locations
+    source = (Path(spec.submodule_search_locations[0]) / "api" / "kaggle_api_extended.py").read_text(encoding="utf-8")
+    [module] = [
+        node.module
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom) and any((name.asname or name.name) == "slugify" for name in node.names)
+    ]
+    return importlib.import_module(module).slugify
+
+
+@given(st.text(max_size=60) | st.text(alphabet="éèüßñçøłšžİı œæ-_'&.0aZ", max_size=60))
+def test_a_slug_is_that_of_kaggles_client(title):
+    assert slugify(title) == function_of_the_client()(title)

@@ -135,7 +135,7 @@ def test_it_is_short_and_needs_the_standard_library_only():
 
 
 @pytest.mark.slow
-def test_the_shipped_ensemble_judges_a_clip_as_it_would_there(tmp_path, media, monkeypatch):
+def test_the_shipped_ensemble_scores_a_clip_as_it_would_there(tmp_path, media, monkeypatch):
     wheel = make_wheel(tmp_path / "cache")
     monkeypatch.setattr("kaggle_dataset.bundle.build.gather", lambda *_: [as_wheel(wheel)])
     built = build(BuildOptions(ROOT / "models" / "weights", "someone"), tmp_path / "build")

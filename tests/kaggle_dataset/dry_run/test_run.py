@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import platform
 import shutil
 import sys
 import tempfile
@@ -13,6 +14,7 @@ import pytest
 from common.errors import DfdcError
 from kaggle_dataset.bundle.build import build
 from kaggle_dataset.bundle.options import BuildOptions
+from kaggle_dataset.dry_run.environment import compare_versions
 from kaggle_dataset.dry_run.report import RunResult
 from kaggle_dataset.dry_run.run import dry_run, scaled_budget
 from tests.kaggle_dataset.dry_run.marks import WAIT_FOR_LOOK, mark_looks
@@ -77,12 +79,14 @@ def test_both_layouts_pass(stage, isolation):
         f"{layouts}\nassert not list(source.rglob('dataset-metadata.json')) and Path(__file__).parent != Path.cwd()"
     )
     report = stage(kernel, layouts=["slug", "owner"], isolation=isolation, say=lines.append)
-    ends = [result.dataset.partition("input")[2] for result in report.passages]
+    ends = [result.dataset.partition("input")[2] for result in report.runs]
     assert ends == ["/dfdc-ensemble", "/datasets/someone/dfdc-ensemble"]
-    assert [result.statuses for result in report.passages] == [{"ok": 2}] * 2
+    assert [result.statuses for result in report.runs] == [{"ok": 2}] * 2
     assert report.linked.keys() == {"packaging", "pip"}
     assert report.wheels == ("some==1",)
     assert ("no namespaces here" in report.apart) or isolation == "auto"
+    assert lines[1].startswith(f"Python {platform.python_version()}")
+    assert "Kaggle's image" in lines[2]
     assert ("no namespaces here" in lines[0]) == ("no namespaces here" in report.apart)
     assert json.loads(json.dumps(report.to_dict()))["forecast"].keys() == {"4000", "10000"}
     shown = report.render()
@@ -109,7 +113,8 @@ def test_both_layouts_pass(stage, isolation):
         ("report = False", "predicting did not come to its end"),
         ("status = 'unreadable'\nlabel = '0.5'", r"2 of 2 videos .* than 10%\n  a.mp4: unreadable: why"),
         ("output = output.with_name('other.csv')", "left no /kaggle/working/submission.csv"),
-        ("import signal; signal.pause()", "was ended"),
+        ("import signal; signal.pause()", "was ended: this machine is too slow for them in 2 s, it finished 0; .*m"),
+        ("status, label = 'skipped_by_budget', '0.5'", r"than 10%: this machine is too slow for them .*it finished 0"),
     ],
 )  # fmt: skip
 def test_each_fault_is_named(stage, monkeypatch, planted, says):
@@ -162,6 +167,17 @@ def test_mistakes_of_the_user(stage, tmp_path):
         dry_run(tmp_path, tmp_path / "clips")
 
 
+def test_versions_are_told_against_those_of_the_image():
+    own, kaggles = platform.python_version(), {"torch": "2.10.0", "numpy": "2.4.6", "timm": "1.0.26"}
+    told = compare_versions({"torch": "2.11.0", "numpy": "2.4.6", "pip": "26.1"}, kaggles, ("2.7", "3.11"))
+    assert told == [
+        f"Python {own}; Kaggle's image has 2.7",
+        "versions of this machine, and Kaggle's image's behind them: torch 2.11.0 (2.10.0)",
+    ]
+    same = compare_versions({"numpy": "2.4.6"}, kaggles, (own.rpartition(".")[0],))
+    assert same == [f"Python {own}, as on Kaggle", "all distributions are of the versions that Kaggle's image has"]
+
+
 def test_budgets_and_forecasts():
     assert [scaled_budget(videos) for videos in (1, 37, 400, 4000)] == [300.0, 300.0, 3240.0, 32400.0]
     result = RunResult("/kaggle/input/d", 25.0, 15.0, {"ok": 9, "no_face": 1}, 1, 1)
@@ -194,7 +210,7 @@ def test_the_shipped_ensemble_passes(tmp_path, media, monkeypatch):
     shipped = Path(__file__).resolve().parents[3] / "models" / "weights"
     built = build(BuildOptions(shipped, "someone", openvino=False, cache=tmp_path / "wheels"), tmp_path / "build")
     report = dry_run(built.dataset.parent, media / "single_face.mp4", layouts=["owner"], budget=600.0)
-    assert report.passages[0].statuses == {"ok": 1}
+    assert report.runs[0].statuses == {"ok": 1}
     assert [wheel.partition("==")[0] for wheel in report.wheels] == ["av", "facenet-pytorch"]
     assert {"torch", "timm"} <= report.linked.keys()
     assert not {"av", "openvino", "kaggle"} & {*report.linked, *report.below}

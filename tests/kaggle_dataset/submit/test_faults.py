@@ -17,7 +17,7 @@ TRACEBACK = 'Traceback (most recent call last):\n  File "cli.py", line 1, in mai
         (TRACEBACK + "requests.exceptions.ConnectionError: Max retries exceeded with url", "passes", ""),
         ("Permission 'kernels.get' was denied", "not there", "may do this"),
         ("404 Client Error: Not Found for url: http://localhost/y", "not there", "name is right"),
-        ("Could not find provided notebook", "not there", "name is right"),
+        ("Could not find provided notebook", "not there", "dfdc push --anew"),
         ("401 Client Error: Unauthorized", "signed out", "new token"),
         ("You must accept this competition's rules before you'll be able to download files.", "refused", "accept its"),
         ("Permission 'datasets.create' is not satisfied", "refused", "may do this"),

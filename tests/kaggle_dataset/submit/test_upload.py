@@ -1,5 +1,6 @@
 """Sending a dataset with the real client to the stand-in: what arrives, and what is left behind by every fault."""
 
+import dataclasses
 import fcntl
 import hashlib
 import json
@@ -15,6 +16,7 @@ from common.errors import DfdcError
 from kaggle_dataset.submit.faults import Refused
 from kaggle_dataset.submit.kaggle_client import NotSignedIn
 from kaggle_dataset.submit.upload import Uploaded, UploadTiming, upload
+from kaggle_dataset.submit.upload_state import UploadState
 from tests.kaggle_dataset.staging import REF, files_of
 from tests.waiting import LIMIT, StoppedClock, wait_until
 
@@ -87,6 +89,17 @@ def test_created_once_and_then_recognised(desk):
     assert len(desk.fake_kaggle.asked("StartBlobUpload")) == 5
     # Nothing of the upload is left: the record, its lock.
     assert sorted(path.suffix for path in desk.fake_kaggle.kaggle.state.iterdir()) == [".json", ".lock"]
+
+
+def test_a_dataset_that_was_removed_after_the_yes_names_a_way_out(desk):
+    desk()
+    state = UploadState(desk.fake_kaggle.kaggle.state, REF)
+    state.write(dataclasses.replace(state.read(), step="sent"))  # as it is until the version shows
+    del desk.fake_kaggle.service.datasets[REF]
+    with pytest.raises(DfdcError):
+        desk(deadline=1.0)
+    [told] = [line for line in desk.said if "removed" in line]
+    assert f"delete {state.path}" in told
 
 
 def test_a_version_of_what_is_there(second):

@@ -72,3 +72,13 @@ def test_the_order_is_a_function_of_seed_and_epoch_and_can_be_resumed(table):
 def test_a_sampler_that_cannot_balance_says_so(table, batch, keep, message):
     with pytest.raises(ValueError, match=message):
         PairedSampler(table.iloc[keep], batch, 0)
+
+
+@pytest.mark.parametrize("world", [1, 3])
+def test_too_few_faces_name_the_batch_that_they_fill(table, world):
+    with pytest.raises(ValueError, match=r"16 pairs do not fill one batch of 64") as told:
+        PairedSampler(table, batch=64, seed=0, world=world)
+    most = int(str(told.value).rpartition("--set batch=")[2])
+    assert len(PairedSampler(table, batch=most, seed=0, world=world)) == 1
+    with pytest.raises(ValueError, match="more faces are needed"):
+        PairedSampler(table, batch=64, seed=0, world=17)
