@@ -111,7 +111,7 @@ def test_people_are_listed_the_most_seen_first_and_faces_keep_their_order():
     assert verdict.faces == pytest.approx(sigmoid(logit))
 
 
-def test_one_video_is_judged_as_a_table_of_them():
+def test_one_video_is_predicted_as_a_table_of_them():
     faces = noisy(20, (1.0, 2.0), per_video=5)
     together = BLEND.predict_all(faces.logit, faces.layout)
     for v in range(20):

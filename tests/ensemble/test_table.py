@@ -50,7 +50,7 @@ def test_tables_of_members_are_joined_and_what_is_lost_is_told(tmp_path):
     assert "2 of 4 faces scored by a were not scored by all members" in text
 
 
-def test_a_video_that_only_one_member_judged_is_named(tmp_path):
+def test_a_video_that_only_one_member_scored_is_named(tmp_path):
     first = write(tmp_path / "1.csv", rows("a"))
     faces = read_faces([first, write(tmp_path / "2.csv", rows("b", videos=("y.mp4",)))], most_lost=0.5)
     assert "1 of 2 videos have no face that all members scored, the first is 'x.mp4'" in faces.lost

@@ -28,7 +28,7 @@ PARAMETERS = {
 
 
 @pytest.mark.parametrize("member", SHIPPED, ids=lambda member: member.name)
-def test_every_shipped_member_judges_bytes(member):
+def test_every_shipped_member_scores_bytes(member):
     scorer = Scorer(build_member(member), member.crop).eval()
     crops = torch.zeros(2, member.crop.size, member.crop.size, 3, dtype=torch.uint8)
     with torch.inference_mode():
