@@ -95,7 +95,7 @@ def main() -> None:
         columns = {name: sigmoid(values[:, i]) for i, name in enumerate(faces.members)}
         for path in options.blend:
             blend = Blend.read(path)
-            columns[f"{path.stem}"] = blend.predict_all(faces.of(blend.members).logit, faces.layout)
+            columns[f"{path.stem}"] = blend.predict_all(faces.of(blend.members).logit, faces.layout, faces.face_pixels)
         print(f"\n{source}: {faces}\n")
         print(markdown(score_rows(faces, columns, method)))
         correlation = np.corrcoef(values.T)
