@@ -48,7 +48,7 @@ STARTS = [
     ("dry-run b --videos v", "kaggle_dataset.dry_run.run", "nothing is kept", "begin again"),
     ("upload b", "kaggle_dataset.submit.kaggle_client", "nothing is kept", "begin again"),
     ("push build/b", "kaggle_dataset.submit.push", "what was done is noted in build/state", "go on"),
-    ("submit build/b", "kaggle_dataset.submit.push",
+    ("submit --yes build/b", "kaggle_dataset.submit.push",
      "what was done is noted in build/state and submissions.csv", "go on"),
     ("ship --owner alice --videos .", "kaggle_dataset.submit.account", "the steps that are done are in build", "go on"),
     ("serve", "serve.run", "nothing is kept", "begin again"),
