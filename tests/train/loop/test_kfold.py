@@ -22,7 +22,7 @@ def test_every_fold_is_trained_once_and_scored_by_the_run_that_left_it_out(tmp_p
     request = TrainRequest(
         "tiny", (tmp_path / "crops",), tmp_path / "folds.csv", tmp_path / "out", torch.device("cpu"), workers=0
     )
-    with pytest.raises(StoppedError, match="stopped in fold 0: paused after epoch 1"):
+    with pytest.raises(StoppedError, match="fold 0: paused after epoch 1; run the same command to go on"):
         run_kfold(dataclasses.replace(request, until=1))
     runs = tuple(tmp_path / f"out/{fold}" for fold in (0, 1))
     # Scoring has tests of its own; on the CPU it runs OpenVINO, which must not share a process with training.
