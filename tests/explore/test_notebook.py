@@ -28,7 +28,9 @@ def test_it_runs_from_top_to_bottom(notebook, tmp_path, monkeypatch):
     )
     done = client.execute()
     shown = [output for cell in done.cells if cell.cell_type == "code" for output in cell.outputs]
-    pictures = [output for output in shown if {"image/jpeg", "image/png", "image/svg+xml"} & set(output.get("data", {}))]
+    pictures = [
+        output for output in shown if {"image/jpeg", "image/png", "image/svg+xml"} & set(output.get("data", {}))
+    ]
     assert len(pictures) == 4
     text = "".join(output.get("text", "") for output in shown)
     assert "faces by the vote" in text
