@@ -17,6 +17,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from ensemble.clip import choose_clip
 from ensemble.convex import Mix, mix_logit, optimum
 from ensemble.decide import choose, tune_blend
 from ensemble.folds import OUTER, best_of, choose_ridge, cross_fitted, group_folds
-from ensemble.metrics import losses_of, sigmoid
+from ensemble.metrics import Floats, losses_of, sigmoid
 from ensemble.problem import Aggregates, Problem
 from ensemble.rules import FRAME_RULES, PEOPLE_RULES
 from ensemble.table import Faces
@@ -116,15 +117,21 @@ def rules(repeats: int) -> None:
     its own, and equal weights are the best.
     """
     print(f"{'groups':>7} {'spread':>7} {'gain':>8}  {'equal':>8} {'cautious':>9} {'lowest':>8} {'tuned':>8}  ships it")
-    for groups in (50, 200, 500, 2000):
-        for spread in (0.0, 1.0, 1.5, 2.0, 3.0):
-            kept = np.array([_ship(groups, spread, seed) for seed in range(repeats)])
-            mean = kept.mean(axis=0)
-            print(
-                f"{groups:>7} {spread:>7} {mean[0]:>8.4f}  {mean[1]:>8.4f} {mean[2]:>9.4f} {mean[3]:>8.4f} "
-                f"{mean[4]:>8.4f}   {mean[5]:.0%}",
-                flush=True,
-            )
+    for groups, spread, mean in _means(_ship, (50, 200, 500, 2000), (0.0, 1.0, 1.5, 2.0, 3.0), repeats):
+        print(
+            f"{groups:>7} {spread:>7} {mean[0]:>8.4f}  {mean[1]:>8.4f} {mean[2]:>9.4f} {mean[3]:>8.4f} "
+            f"{mean[4]:>8.4f}   {mean[5]:.0%}",
+            flush=True,
+        )
+
+
+def _means(
+    measure: Callable[[int, float, int], list[float]], sizes: Sequence[int], strengths: Sequence[float], repeats: int
+) -> Iterator[tuple[int, float, Floats]]:
+    """Groups, strength, and the mean over seeds of what is measured there."""
+    for groups in sizes:
+        for strength in strengths:
+            yield groups, strength, np.mean([measure(groups, strength, seed) for seed in range(repeats)], axis=0)
 
 
 def _ship(groups: int, spread: float, seed: int) -> list[float]:
@@ -164,15 +171,12 @@ def _unlike(videos: int, spread: float, seed: int) -> Faces:
 def width(repeats: int) -> None:
     """What a calibration by face width gains and costs on 20,000 fresh videos; nested folds choose, as tuning does."""
     print(f"{'groups':>7} {'dependence':>10}  {'common':>8} {'by width':>9} {'shipped':>8}  difference  ships it")
-    for groups in (100, 300, 600):
-        for dependence in (0.0, 0.5, 1.0):
-            kept = np.array([_by_width(groups, dependence, seed) for seed in range(repeats)])
-            mean = kept.mean(axis=0)
-            print(
-                f"{groups:>7} {dependence:>10}  {mean[0]:>8.4f} {mean[1]:>9.4f} {mean[2]:>8.4f}  "
-                f"{mean[2] - mean[0]:>+10.5f}   {mean[3]:.0%}",
-                flush=True,
-            )
+    for groups, dependence, mean in _means(_by_width, (100, 300, 600), (0.0, 0.5, 1.0), repeats):
+        print(
+            f"{groups:>7} {dependence:>10}  {mean[0]:>8.4f} {mean[1]:>9.4f} {mean[2]:>8.4f}  "
+            f"{mean[2] - mean[0]:>+10.5f}   {mean[3]:.0%}",
+            flush=True,
+        )
 
 
 def _by_width(groups: int, dependence: float, seed: int) -> list[float]:
