@@ -13,7 +13,7 @@ from cli.stopping import EXIT_STOPPED, command_again, when_stopped
 from common.device import pick_device
 
 if TYPE_CHECKING:
-    from train.oof import ScoredTable
+    from train.scored_table import ScoredTable
 
 
 def extract(
@@ -235,7 +235,7 @@ def holdout(
     equal-weight mean, and how alike they are.
     """
     when_stopped(f"the logits that are finished are beside {output}")
-    from train.oof import HoldoutRequest, write_holdout
+    from train.holdout import HoldoutRequest, write_holdout
 
     request = HoldoutRequest(members, tuple(crops), labels, output, pick_device(device), fold, flip, degraded)
     _print_scored(output, write_holdout(request))
