@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -271,4 +272,6 @@ def _print_scored(output: Path, scored: ScoredTable) -> None:
 
 
 # In the order in which they are used and `dfdc --help` lists them.
-COMMANDS = (extract, folds, train, runs, kfold, holdout, oof)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "extract": extract, "folds": folds, "train": train, "runs": runs, "kfold": kfold, "holdout": holdout, "oof": oof,
+}  # fmt: skip
