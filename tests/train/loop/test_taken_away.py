@@ -117,7 +117,7 @@ def train_together(base, folder, stop_after):
 
 @pytest.mark.slow
 def test_a_team_that_is_told_to_stop_at_any_moment_goes_on_to_the_same_member(data, tmp_path):
-    """SIGTERM to the group of two processes at random moments: each time a checkpoint, and no step twice or left out."""
+    """SIGTERM to the group of two processes, at random moments: no step is done twice or left out."""
     _, whole, undisturbed = train_together(tmp_path, tmp_path / "whole", None)
     rng = random.Random(0)
     stopped = run = 0
