@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from collections.abc import Callable
+from typing import Any, TypeVar, get_args
 
 import timm
 import torch
@@ -11,10 +12,23 @@ from torch import nn
 from faces.crop import CropSpec
 from models.registry import Head, Member
 
+Made = TypeVar("Made")
+
 
 def build_member(member: Member) -> nn.Module:
-    """Build a member's untrained network, with its dropout and drop path; as `build_backbone`."""
-    return build_backbone(member.backbone, member.dropout, member.drop_path, member.head, member.crop.size)
+    """Build a member's untrained network, with its dropout and drop path; as `build_backbone`.
+
+    Raises:
+        ValueError: also, the backbone cannot look at pictures of the member's size.
+    """
+    options = member.backbone, member.dropout, member.drop_path, member.head, member.crop.size
+    size = member.crop.size
+    # On the meta device nothing is computed: hours later it would be too late.
+    with torch.device("meta"), torch.inference_mode():
+        found = _tried(lambda: build_backbone(*options).eval()(torch.zeros(2, 3, size, size)), member.backbone, size)
+    if not isinstance(found, torch.Tensor) or found.shape != (2, 1):
+        raise ValueError(f"{member.backbone} does not give one number for each picture, so it cannot be a member")
+    return build_backbone(*options)
 
 
 def build_backbone(
@@ -25,30 +39,81 @@ def build_backbone(
     Args:
         backbone: a timm model name.
         dropout: before the classifier, from 0 to 1.
-        drop_path: stochastic depth over the blocks, from 0 to 1; 0 for backbones without it.
+        drop_path: stochastic depth over the blocks, from 0 to 1; backbones without it are built without it.
         head: how features become one logit.
-        size: S in pixels; only the head mlp256 depends on it.
+        size: S in pixels; transformers and the head mlp256 depend on it.
 
     Returns:
-        The network; its `get_classifier()` is the last linear layer, whose weights are 0.
+        The network; the weights of its `classifier_layers` are 0.
 
     Raises:
-        ValueError: the head is unknown, or the backbone does not fit it.
+        ValueError: the head is unknown, the backbone does not fit it, cannot be built for this size, or does not end in
+            linear layers.
     """
     if head not in get_args(Head):
         raise ValueError(f"head is {head!r}, not one of {get_args(Head)}")
     if head == "mlp256":
         model: nn.Module = FlatMlp(backbone, size, dropout)
     else:
-        # Some backbones (Xception, VGG) know no drop path and refuse the option, even at 0.
-        options: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
-        model = timm.create_model(backbone, pretrained=False, num_classes=1, drop_rate=dropout, **options)
+        model = _tried(lambda: _timm_model(backbone, dropout, drop_path, size), backbone, size)
     # timm draws the classifier's weights for many classes; with one they are so large that the first loss is 3 to 5.
     # From zero every face starts at P(fake) = 0.5, a loss of 0.69.
-    classifier: nn.Module = model.get_classifier()  # type: ignore[operator]
-    for parameter in classifier.parameters():
-        nn.init.zeros_(parameter)
+    for layer in classifier_layers(model):
+        for parameter in layer.parameters():
+            nn.init.zeros_(parameter)
     return model
+
+
+def classifier_layers(model: nn.Module) -> list[nn.Linear | nn.Conv2d]:
+    """Find the layers that give the logit.
+
+    There are several where it is the mean of several heads, as in distilled transformers.
+
+    Args:
+        model: of timm, or a FlatMlp.
+
+    Returns:
+        The last layers, each with one output and a bias.
+
+    Raises:
+        ValueError: there is none.
+    """
+    head = model.get_classifier()  # type: ignore[operator]
+    layers = [layer for part in (head if isinstance(head, tuple) else (head,)) for layer in part.modules()]
+    found = [layer for layer in layers if _outputs(layer) == 1 and layer.bias is not None]
+    if not found:
+        raise ValueError(f"{type(model).__name__} does not end in a linear layer, so it cannot be a member")
+    return found
+
+
+def _outputs(layer: nn.Module) -> int:
+    if isinstance(layer, nn.Linear):
+        return layer.out_features
+    return layer.out_channels if isinstance(layer, nn.Conv2d) else 0
+
+
+def _timm_model(backbone: str, dropout: float, drop_path: float, size: int) -> nn.Module:
+    """Timm's model with the options that it takes."""
+    about = timm.get_pretrained_cfg(backbone)
+    options: dict[str, Any] = {"img_size": size} if about is not None and about.fixed_input_size else {}
+    if drop_path:
+        try:
+            return timm.create_model(backbone, num_classes=1, drop_rate=dropout, drop_path_rate=drop_path, **options)
+        except TypeError as error:  # Xception, VGG and others know no drop path, and refuse the option
+            if "drop_path_rate" not in str(error):
+                raise
+    return timm.create_model(backbone, num_classes=1, drop_rate=dropout, **options)
+
+
+def _tried(make: Callable[[], Made], backbone: str, size: int) -> Made:
+    """What a backbone gives; ValueError with the reason where timm's code refuses the size, however it says so."""
+    try:
+        return make()
+    except (AssertionError, RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"{backbone} cannot be a member that looks at {size} x {size} pixels: {error}. Some backbones take only "
+            "certain sizes: give the member's CropSpec another one"
+        ) from error
 
 
 class FlatMlp(nn.Module):

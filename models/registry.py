@@ -31,7 +31,7 @@ class Member:
     backbone: str  # a timm model name
     crop: CropSpec  # cut from the frame, and its mean and std
     dropout: float = 0.2  # before the classifier
-    drop_path: float = 0.1  # stochastic depth over the blocks; 0 for backbones without it
+    drop_path: float = 0.1  # stochastic depth over the blocks; backbones without it do without
     head: Head = "linear"
 
 

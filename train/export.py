@@ -21,6 +21,7 @@ from common.files import write_text
 from ensemble.calibrate import Calibration, cross_fit, fit_calibration
 from ensemble.metrics import auc, log_loss, log_loss_balanced, sigmoid
 from models.checkpoint import DRIFT_LIMIT, Card, load_member, save_member
+from models.network import classifier_layers
 from models.registry import get_member
 from train.checkpoint import BEST
 from train.data.dataset import FaceDataset
@@ -139,10 +140,10 @@ def _calibrate(run: Trainer) -> tuple[NDArray[np.float64], Calibration]:
     """Fit the calibration on the validation faces and build it into the classifier; returns the logits before it."""
     logits, val = run.validate(), run.data.val
     calibration = fit_calibration(logits, val["target"].to_numpy())
-    classifier: torch.nn.Linear = run.ema.module.backbone.get_classifier()
     with torch.no_grad():
-        classifier.weight.mul_(calibration.scale)
-        classifier.bias.mul_(calibration.scale).add_(calibration.shift)
+        for layer in classifier_layers(run.ema.module.backbone):
+            layer.weight.mul_(calibration.scale)
+            layer.bias.mul_(calibration.scale).add_(calibration.shift)  # type: ignore[union-attr]
     return logits, calibration
 
 
