@@ -38,6 +38,9 @@ def tune(
     ] = None,
     trials: Annotated[int, typer.Option(help="of each study: one on all, one without each of 5 folds", min=2)] = 1000,
     timeout: Annotated[float | None, typer.Option(help="seconds at most for each half of a study")] = None,
+    section_seconds: Annotated[
+        float, typer.Option(help="at most for each section of the work; what does not fit is cut, and the report says so")
+    ] = 300.0,
     seed: Annotated[int, typer.Option(help="same seed, same file", min=0)] = 0,
     storage: Annotated[str | None, typer.Option(help="keep the trials here: sqlite:///study.db, or any RDB")] = None,
     study: Annotated[
@@ -93,6 +96,7 @@ def tune(
         invert=tuple(invert),
         probabilities=tuple(probabilities),
         most_lost=most_lost,
+        section_seconds=section_seconds,
     )
     with tqdm(total=trials * (OUTER + 1), unit="trial", desc="tuning") as bar:
         outcome = tune_tables(request, bar.update, bar.set_description, lambda line: bar.write(line, file=sys.stderr))

@@ -15,13 +15,17 @@ from ensemble.select import Candidate
 from ensemble.validate import TUNED
 
 FRONTIER = 6  # subsets of the frontier that a terminal shows
+WIDE = 30  # members that a terminal lists, and that have a column in the tables of the report
 
 
 def render(outcome: Outcome) -> str:
     """The verdict, blends, differences, members, limits and notes: about 30 lines, the most important ones first."""
     blends = _columns(("blend", "log loss", "95 % interval", *outcome.losses.by_source), loss_rows(outcome))
     gains = _columns(("difference", "log loss", "95 % interval", "the first is"), gain_rows(outcome))
-    members = _columns(MEMBER_COLUMNS, [[printable(name), *cells] for name, *cells in member_rows(outcome)])
+    every = member_rows(outcome)
+    rows = [row for row in every if len(every) <= WIDE or row[0] in heaviest(outcome)]
+    members = _columns(MEMBER_COLUMNS, [[printable(name), *cells] for name, *cells in rows])
+    members += [f"and {len(every) - len(rows)} members of less weight"] * (len(every) > len(rows))
     parts = (_verdict(outcome), blends, gains, members, _limits(outcome))
     notes = [f"note: {printable(note)}" for note in outcome.notes]
     return "\n\n".join("\n".join(part) for part in (*parts, notes) if part) + "\n"
@@ -133,6 +137,13 @@ def member_rows(outcome: Outcome) -> list[list[str]]:
     return rows
 
 
+def heaviest(outcome: Outcome) -> tuple[str, ...]:
+    """The WIDE members of the blend with the most weight, in its order: all of them, where there are no more."""
+    blend = outcome.blend
+    heavy = np.sort(np.argsort(-blend.mix.weights, kind="stable")[:WIDE])
+    return tuple(blend.members[i] for i in heavy)
+
+
 def chosen_subset(outcome: Outcome) -> Candidate:
     """What ships, as the selection scored it if it did: its shrinkage can differ from the first one's."""
     mine = outcome.fitted.best_subset
@@ -151,9 +162,10 @@ def how_searched(outcome: Outcome) -> str:
     )
     if outcome.selection.exact:
         return f"{use} All {count} subsets were tried."
+    how = "Not all subsets were tried" if outcome.selection.cut else "Members were added one by one"
     return (
-        f"{use} Members were added one by one, {count} subsets; where it was fitted, no subset is lower than the "
-        f"best of them by more than {number(outcome.selection.gap, 5)} nats."
+        f"{use} {how}, but {count}; where it was fitted, no subset is lower than the best of them by more than "
+        f"{number(outcome.selection.gap, 5)} nats."
     )
 
 
