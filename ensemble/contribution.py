@@ -230,6 +230,7 @@ def fallback_ensembles(
         costs: member -> cost; without one every member takes as long as any other.
         fit: how the blend that ships is fitted; each subset gets numbers of its own.
         seed: of the folds.
+        section: what time there is; without one, all that is needed.
 
     Returns:
         M - 1 subsets, fewer of many members, the largest first.

@@ -180,9 +180,7 @@ def choose(losses: Losses, rule: ShipRule) -> tuple[str, str]:
     return chosen, f"{WORDS[chosen]} the lowest log loss on videos that were held out{where}; tuned: {interval}"
 
 
-def _outcome(
-    task: Task, fitted: Fitted, inside: Nested, decision: Decision, sha256: dict[str, str]
-) -> Outcome:
+def _outcome(task: Task, fitted: Fitted, inside: Nested, decision: Decision, sha256: dict[str, str]) -> Outcome:
     """Measure what the report shows of a decision that is made; the notes are still missing."""
     truth = task.faces.known()
     everybody = np.arange(len(truth))

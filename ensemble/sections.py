@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 
-# Seconds for each section. Six members on 2,000 videos need 5 at most; two hundred members are cut (docs/how-to/tune.md).
+# Seconds for each section: six members on 2,000 videos need a tenth of it, two hundred members more than there is.
 SECONDS = 300.0
 
 

@@ -12,8 +12,8 @@ from ensemble.convex import SHIFTS, TEMPERATURES, Mix, Space, mix_logit, objecti
 from ensemble.folds import OUTER, choose_ridge, group_folds
 from ensemble.metrics import Estimate, Floats, estimate_from, losses_of
 from ensemble.problem import Aggregates, Problem, Structure
-from ensemble.select import COMPETITION, Candidate, Cost, Limits, Search, best_subset
 from ensemble.sections import SECONDS, Section
+from ensemble.select import COMPETITION, Candidate, Cost, Limits, Search, best_subset
 from ensemble.table import Faces
 from ensemble.truth import Rows, Truth
 from ensemble.tune import Progress, StudyOptions, Tuned, run_study

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -42,7 +43,8 @@ def section(seconds=4.5):
 
 
 def test_a_section_says_once_what_was_cut_and_a_part_of_it_ends_earlier(clock):
-    long, cuts = Section("a section", 100.0, cuts := []), cuts
+    cuts = []
+    long = Section("a section", 100.0, cuts)
     part = long.part(0.1)
     assert not long.over("x")
     assert not part.over("x")
@@ -108,7 +110,7 @@ def test_fallbacks_of_many_members_or_in_no_time_halve(clock):
         costs = {name: Cost(1, 0.01) for name in faces.members}
         args = (faces.members, faces.logit, faces.known(), costs, best_of(1.0), 0)
         found = fallback_ensembles(*args, limit)
-        for larger, smaller in zip(found, found[1:], strict=False):
+        for larger, smaller in pairwise(found):
             assert set(smaller.members) < set(larger.members)
         assert all(math.isfinite(fallback.log_loss) for fallback in found)
         return [len(fallback.members) for fallback in found]
