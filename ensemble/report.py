@@ -180,7 +180,10 @@ def _calibration(outcome: Outcome) -> Section:
         "The share of fakes among the videos with a given prob_fake, the classes weighted half each; on the dashed "
         f"line the two agree. Expected calibration error (15 bins): {number(before.error, 4)} before, "
         f"{number(after.error, 4)} after. The table describes what ships.",
-        (_beside(picture, _table(("prob_fake", "share of fakes", "videos"), rows)),),
+        (
+            _beside(picture, _table(("prob_fake", "share of fakes", "videos"), rows)),
+            Block(facts=tuple(summary.width_facts(outcome))),
+        ),
     )
 
 

@@ -12,7 +12,7 @@ from ensemble.blend import TEST_PRIOR
 from ensemble.decide import Outcome
 from ensemble.metrics import Estimate, sigmoid
 from ensemble.select import Candidate
-from ensemble.validate import TUNED
+from ensemble.validate import EQUAL, EQUAL_BY_WIDTH, TUNED, TUNED_BY_WIDTH
 
 FRONTIER = 6  # subsets of the frontier that a terminal shows
 WIDE = 30  # members that a terminal lists, and that have a column in the tables of the report
@@ -75,6 +75,18 @@ def width_words(outcome: Outcome) -> str:
     parts = zip(width.knots, width.scale, width.shift, strict=True)
     told = "; ".join(f"{k:g} pixels x {number(s, 3)} {number(c, 3, '+')}" for k, s, c in parts)
     return f"then by the width of the faces: {told}"
+
+
+def width_facts(outcome: Outcome) -> list[tuple[str, str]]:
+    """Whether the calibration follows the width of the faces, how, and what that is worth: name and value."""
+    name, of = "face width", outcome.losses.difference
+    pairs = {TUNED_BY_WIDTH: TUNED, EQUAL_BY_WIDTH: EQUAL}
+    gains = [(pair, of[pair]) for pair in pairs.items() if pair in of]
+    if not gains:
+        return [(name, "the tables do not tell how wide the faces are, so the calibration cannot follow it")]
+    ships = width_words(outcome) or "what ships does not follow it"
+    told = [(f"{a} - {b}", f"{number(g.value, 4, '+')} {interval(g, 4, '+')} nats") for (a, b), g in gains]
+    return [(name, ships), *told]
 
 
 def printable(text: str) -> str:
