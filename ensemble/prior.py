@@ -12,7 +12,8 @@ from ensemble.metrics import Floats, sigmoid
 MOST = (0.001, 0.999)  # a share of exactly 0 or 1 would make every answer certain
 HALF = 0.5  # of DFDC's test set, and what a blend assumes unless it is told otherwise
 EM = "em"  # stands for a share that is to be estimated
-SPREADS = 1.96  # standard errors on either side of a 95 % interval
+REFUSED = 3.841  # the 95 % point of chi-square with one degree of freedom
+GRID = np.linspace(*MOST, 999)  # of shares, among which an interval ends
 STEPS = 1000
 STILL = 1e-7  # a step of the share that is smaller ends the search
 
@@ -23,6 +24,7 @@ class Prior:
 
     share: float = HALF
     how: Literal["assumed", "given", "estimated"] = "assumed"  # by the blend, by the user, from the videos
+    estimate: float | None = None  # that was found; the share is half where it does not differ clearly from that
     low: float | None = None  # of the 95 % interval of an estimate
     high: float | None = None
 
@@ -35,23 +37,29 @@ class Prior:
     def of(cls, asked: str | float | None, prob_fake: Floats) -> Prior:
         """What a user asked for, as `read_prior` gives it, for (V,) P(fake) that assume half, not clipped.
 
-        An estimate comes with the interval that the videos' number allows. It knows nothing of probabilities that are
+        An estimate is followed where a likelihood ratio test says that it differs from half (Saerens et al. 2002,
+        section 3), at 5 %. Few videos say little, and half stays. Its interval knows nothing of probabilities that are
         not calibrated for these videos.
         """
         if asked is None:
             return cls()
         if not isinstance(asked, str):
             return cls.given(asked)
-        share = estimate_prior(prob_fake)
-        return cls(share, "estimated", *_interval(prob_fake, share))
+        estimate = estimate_prior(prob_fake)
+        low, high = _interval(prob_fake, estimate)
+        return cls(HALF if low <= HALF <= high else estimate, "estimated", estimate, low, high)
 
     def sentence(self) -> str:
         """For people; empty where nothing was asked for."""
         if self.how == "assumed":
             return ""
-        known = "" if self.low is None or self.high is None else f" [{self.low:.3f}, {self.high:.3f}]"
-        where = "estimated from these videos" if self.how == "estimated" else "as given"
-        return f"probabilities assume a share of fakes of {self.share:.3f}{known}, {where}"
+        told = f"probabilities assume a share of fakes of {self.share:.3f}"
+        if self.estimate is None:
+            return f"{told}, as given"
+        interval = f"[{self.low:.3f}, {self.high:.3f}]"
+        if self.share == HALF:
+            return f"{told}, since {self.estimate:.3f} {interval} of these videos does not differ clearly from half"
+        return f"{told} {interval}, estimated from these videos"
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; an interval only where there is one."""
@@ -82,12 +90,14 @@ def read_prior(text: str | None) -> str | float | None:
 
 
 def _interval(prob_fake: Floats, share: float) -> tuple[float, float]:
-    """95 % by the curvature of the likelihood of a share, on the scale of its logit."""
-    score = (2 * prob_fake - 1) / (share * prob_fake + (1 - share) * (1 - prob_fake))
-    centre = np.log(share) - np.log1p(-share)
-    wide = SPREADS / (np.sqrt(score @ score) * share * (1 - share)) if (score != 0).any() else np.inf
-    low, high = sigmoid(np.array([centre - wide, centre + wide]))
-    return float(low), float(high)
+    """95 %: the shares that a likelihood ratio test does not refuse."""
+
+    def likelihood(of: float) -> float:
+        return float(np.log(of * prob_fake + (1 - of) * (1 - prob_fake)).sum())
+
+    least = likelihood(share) - REFUSED / 2
+    kept = [of for of in GRID.tolist() if likelihood(of) >= least] or [share]
+    return min(kept), max(kept)
 
 
 def estimate_prior(prob_fake: Floats, assumed: float = HALF) -> float:

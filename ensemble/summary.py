@@ -68,13 +68,13 @@ def doubt(outcome: Outcome) -> str:
 
 
 def width_words(outcome: Outcome) -> str:
-    """How the calibration follows the width of the faces; empty where it does not."""
+    """How the logit follows the width of the faces; empty where it does not."""
     width = outcome.blend.mix.width
     if width is None:
         return ""
     parts = zip(width.knots, width.scale, width.shift, strict=True)
     told = "; ".join(f"{k:g} pixels x {number(s, 3)} {number(c, 3, '+')}" for k, s, c in parts)
-    return f"then by the width of the faces: {told}"
+    return f"the logit by face width: {told}"
 
 
 def width_facts(outcome: Outcome) -> list[tuple[str, str]]:

@@ -32,7 +32,7 @@ def test_a_folder_that_is_not_half_and_half(share, low, high):
         prior = Prior.of("em", prob)
         moved = log_loss(label, with_prior(prob, prior.share))
         held = prior.low <= share <= prior.high
-        found.append((prior.share, held, log_loss(label, prob) - moved))
+        found.append((prior.estimate, held, log_loss(label, prob) - moved))
     mean, coverage, saved = np.mean(found, axis=0)
     assert low < mean < high
     assert coverage >= 0.85
@@ -40,11 +40,17 @@ def test_a_folder_that_is_not_half_and_half(share, low, high):
 
 
 def test_few_videos_tell_little_and_the_interval_says_so():
-    few, many = (Prior.of("em", videos(0.2, count, 1)[1]) for count in (8, 2000))
+    few, many = (Prior.of("em", videos(0.2, count, 1)[1]) for count in (5, 2000))
     assert few.high - few.low > 0.3
     assert many.high - many.low < 0.06
+    assert few.share == 0.5, "so little that half stays"
+    assert "of these videos does not differ clearly from half" in few.sentence()
+    assert many.share == many.estimate
     nothing = Prior.of("em", np.full(10, 0.5))
-    assert (nothing.low, nothing.high) == (0, 1), "members that know nothing tell nothing of the share"
+    assert (nothing.low, nothing.high) == pytest.approx((0.001, 0.999)), "members that know nothing tell nothing"
+    real = Prior.of("em", np.full(6, 0.05))
+    assert (real.low, real.share) == pytest.approx((0.001, 0.001))
+    assert 0.2 < real.high < 0.5, "six sure videos do not make it certain"
 
 
 def test_what_a_user_may_ask_for():

@@ -79,19 +79,22 @@ def test_a_given_share_of_fakes_counts_from_the_first_video_on(members, videos, 
     assert json.loads(to_json(run, moved))["prior"] == {"share": 0.2, "how": "given"}
 
 
-def test_an_estimated_share_is_followed_when_all_videos_are_known(pipeline, videos, blend, undisturbed, tmp_path):
+def test_an_estimated_share_is_followed_when_all_videos_are_known(members, videos, blend, tmp_path):
     told = []
+    blend = dataclasses.replace(blend, mix=Mix(np.array([0.5, 0.5]), shift=-4.0), clip=(0.0, 1.0))  # says: all real
+    pipeline = make_pipeline(OPTIONS, torch.device("cpu"), members, blend=blend)
     journal = open_journal(pipeline, tmp_path / "s.csv")
     run = predict_videos(pipeline, videos, tmp_path / "s.csv", journal=journal, on_result=told.append, estimate=True)
     plain = list(pipeline.run(videos))
     free = np.array([result.people[0].prob_fake for result in plain if result.faces])  # one person each: the video's
     share = estimate_prior(free)
     assert run.prior.share == pytest.approx(share, abs=1e-6)
-    assert run.prior.low < share < run.prior.high
+    assert run.prior.low <= share < run.prior.high < 0.5
     moved = dataclasses.replace(blend, prior=run.prior.share)
     found = pd.read_csv(tmp_path / "s.csv")["label"].to_numpy()
     assert found[2] == pytest.approx(moved.unseen, abs=1e-6)
-    expected = np.clip(with_prior(free, run.prior.share), *blend.clip)
+    expected = with_prior(free, run.prior.share)
+    assert expected.max() < 0.1 * free.max()
     assert found[[i for i, result in enumerate(plain) if result.faces]] == pytest.approx(expected, abs=2e-6)
     assert sorted(result.prob_fake for result in told) == sorted(result.prob_fake for result in run.results)
     assert run.results[0].faces[0].prob_fake == pytest.approx(
@@ -99,7 +102,7 @@ def test_an_estimated_share_is_followed_when_all_videos_are_known(pipeline, vide
     )
     values = json.loads(to_json(run, moved))["prior"]
     assert values["how"] == "estimated"
-    assert set(values) == {"share", "how", "low", "high"}
+    assert set(values) == {"share", "how", "estimate", "low", "high"}
     assert not journal_of(tmp_path / "s.csv").exists()
 
 
@@ -108,6 +111,13 @@ def test_half_and_half_is_what_is_assumed_unless_it_is_asked_otherwise(pipeline,
     assert run.prior == Prior()
     assert run.prior.sentence() == ""
     assert (tmp_path / "s.csv").read_bytes().splitlines() == undisturbed.splitlines()[:2]
+
+
+def test_what_few_videos_say_of_the_share_is_told_and_not_followed(pipeline, videos, undisturbed, tmp_path):
+    run = predict_videos(pipeline, videos, tmp_path / "s.csv", estimate=True)
+    assert (tmp_path / "s.csv").read_bytes() == undisturbed
+    assert (run.prior.share, run.prior.how) == (0.5, "estimated")
+    assert "does not differ clearly from half" in run.prior.sentence()
 
 
 def test_where_no_video_was_scored_no_share_is_estimated(pipeline, media, tmp_path):
