@@ -244,7 +244,13 @@ def _without_floor(truth: Truth, prob: np.ndarray, fold: np.ndarray) -> tuple[fl
 
 
 def prior(table: Path, blend: Blend, repeats: int) -> None:
-    """Folders of 500 held-out videos with another share of fakes, drawn anew: what is estimated, and what that saves."""
+    """Draw folders of 500 held-out videos with another share of fakes: what is estimated, and what that saves.
+
+    Args:
+        table: held-out probabilities with labels.
+        blend: assumes half.
+        repeats: how many folders of each share.
+    """
     faces = read_faces([table], members=blend.members)
     label = faces.known().label
     prob = blend.free(aggregate(faces.logit, faces.layout, blend.aggregation), faces.face_pixels)

@@ -157,6 +157,19 @@ def test_the_share_of_fakes_is_kept_in_the_file(tmp_path):
     assert Blend.read(SHIPPED).prior == Blend.read(SHIPPED.with_name(ANY_FILE)).prior == 0.5
 
 
+@pytest.mark.parametrize(
+    ("temperature", "shift", "expects"), [(1.0, 0.0, 0.5), (0.5, 2.0, 0.2689), (2.0, -0.8292, 0.84)]
+)
+def test_the_file_tells_the_shift_as_the_share_that_members_expect(temperature, shift, expects):
+    """A member that is right for a share p says logits that are higher by its log odds, and is divided by T after."""
+    prior = json.loads(replace(BLEND, mix=Mix(np.array([0.5, 0.5]), temperature, shift)).to_json())["prior"]
+    assert prior["from"] == pytest.approx(expects, abs=1e-4)
+    at_the_share = np.log(expects / (1 - expects)) * np.ones((1, 2))
+    assert replace(BLEND, mix=Mix(np.array([0.5, 0.5]), temperature, shift)).free(at_the_share)[0] == pytest.approx(
+        0.5, abs=1e-3
+    )
+
+
 def test_a_member_of_weight_zero_need_not_run():
     blend = Blend(("a", "b"), Mix(np.array([0.0, 1.0])))
     assert blend.needed().members == ("b",)
