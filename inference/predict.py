@@ -49,7 +49,8 @@ class PredictRequest:
     device: str = "auto"  # cuda, cpu or auto
     recursive: bool = False  # search folders inside the folders
     video_seconds: float | None = None  # of CPU, for decoding one video; by its length without it
-    on_result: Callable[[VideoResult, Verdict], None] | None = None  # is called as each video is finished
+    # Is called as each video is finished; where the share of fakes is estimated, when all are.
+    on_result: Callable[[VideoResult, Verdict], None] | None = None
     started: float = field(default_factory=time.time)  # of time.time(): when the budget began to run
     command: Sequence[str] = ()  # the arguments of the command, which the report shows
 
@@ -128,15 +129,18 @@ def predict(request: PredictRequest) -> PredictResult:
         scheduler = make_scheduler(pipeline, len(paths), request.budget, request.reserve, request.started)
     journal = open_journal(pipeline, request.output, request.restart)
     told = request.on_result
-    each = None if told is None else lambda result: told(result, verdict_of(result, blend))
+    each = None if told is None or asked == EM else lambda result: told(result, verdict_of(result, blend))
     run = predict_videos(pipeline, paths, request.output, request.sample, journal, scheduler, each, asked == EM)
-    blend = replace(blend, prior=run.prior.share)
+    final = replace(blend, prior=run.prior.share)
+    if told is not None and asked == EM:  # only now is the share of fakes known
+        for result in run.results:
+            told(result, verdict_of(result, final))
     if request.probabilities:
         write_probabilities(request.probabilities, run.results)
     if request.report:
         from inference.report.facts import facts_of
         from inference.report.page import write_report
 
-        facts = facts_of(pipeline, run, blend, device, request.command)
+        facts = facts_of(pipeline, run, final, device, request.command)
         write_report(request.report, run.results, facts, videos=paths)
-    return PredictResult(request, run, blend, len(paths))
+    return PredictResult(request, run, final, len(paths))

@@ -83,7 +83,7 @@ def predict_videos(
         scheduler: may end the run early; videos that it leaves get the prior. All videos alike without one.
         on_result: is called with each video's result as soon as it is known, those of the journal first.
         estimate: the share of fakes is estimated when all videos are scored, and the probabilities follow it; until
-            then those in the file assume half, and `on_result` waits.
+            then those in the file, and those that `on_result` is told, assume half.
 
     Returns:
         The run, one result per row.
@@ -104,7 +104,7 @@ def predict_videos(
     todo = [path for name, path in named.items() if name not in done]
     if journal is not None:
         todo.sort(key=lambda path: journal.begun[path.name])  # those that were begun, and not finished, come last
-    tell = on_result if on_result and not estimate else (lambda _: None)
+    tell = on_result or (lambda _: None)
     for result in done.values():
         tell(result)
     results = pipeline.run_as_finished(todo, scheduler, journal.begin if journal else None)
@@ -123,9 +123,6 @@ def predict_videos(
         blend = replace(blend, prior=prior.share)
         done = {name: answer_again(result, blend) for name, result in done.items()}
         _Saver(output, order, blend, done)
-        if on_result is not None:
-            for result in done.values():
-                on_result(result)
     if journal is not None:
         journal.close(remove=True)
     seconds, plans = time.perf_counter() - began, tuple(scheduler.history) if scheduler else ()

@@ -23,6 +23,7 @@ from ensemble.prior import Prior, estimate_prior, with_prior
 from inference import submission
 from inference.outputs import to_json, to_json_line
 from inference.pipeline import Pipeline, PredictOptions, make_pipeline
+from inference.predict import PredictRequest, predict
 from inference.result import VideoResult
 from inference.run import DEATHS, open_journal, predict_videos
 from inference.schedule.budget import make_scheduler
@@ -80,11 +81,10 @@ def test_a_given_share_of_fakes_counts_from_the_first_video_on(members, videos, 
 
 
 def test_an_estimated_share_is_followed_when_all_videos_are_known(members, videos, blend, tmp_path):
-    told = []
     blend = dataclasses.replace(blend, mix=Mix(np.array([0.5, 0.5]), shift=-4.0), clip=(0.0, 1.0))  # says: all real
     pipeline = make_pipeline(OPTIONS, torch.device("cpu"), members, blend=blend)
     journal = open_journal(pipeline, tmp_path / "s.csv")
-    run = predict_videos(pipeline, videos, tmp_path / "s.csv", journal=journal, on_result=told.append, estimate=True)
+    run = predict_videos(pipeline, videos, tmp_path / "s.csv", journal=journal, estimate=True)
     plain = list(pipeline.run(videos))
     free = np.array([result.people[0].prob_fake for result in plain if result.faces])  # one person each: the video's
     share = estimate_prior(free)
@@ -96,7 +96,6 @@ def test_an_estimated_share_is_followed_when_all_videos_are_known(members, video
     expected = with_prior(free, run.prior.share)
     assert expected.max() < 0.1 * free.max()
     assert found[[i for i, result in enumerate(plain) if result.faces]] == pytest.approx(expected, abs=2e-6)
-    assert sorted(result.prob_fake for result in told) == sorted(result.prob_fake for result in run.results)
     assert run.results[0].faces[0].prob_fake == pytest.approx(
         with_prior(np.array([plain[0].faces[0].prob_fake]), run.prior.share)[0]
     )
@@ -111,6 +110,25 @@ def test_half_and_half_is_what_is_assumed_unless_it_is_asked_otherwise(pipeline,
     assert run.prior == Prior()
     assert run.prior.sentence() == ""
     assert (tmp_path / "s.csv").read_bytes().splitlines() == undisturbed.splitlines()[:2]
+
+
+def test_whoever_asks_for_an_estimate_is_told_results_that_follow_it(members, videos, blend, tmp_path):
+    dataclasses.replace(blend, mix=Mix(np.array([0.5, 0.5]), shift=-4.0)).write(tmp_path / "blend.json")
+    told = []
+    asked = PredictRequest(
+        videos, tmp_path / "s.csv", frames=3, members=members, blend=tmp_path / "blend.json", device="cpu",
+        report=tmp_path / "r.html", prior="em", on_result=lambda *both: told.append(both),
+    )  # fmt: skip
+    result = predict(asked)
+    assert result.blend.prior == result.run.prior.share < 0.1
+    assert [each.prob_fake for each, _ in told] == [each.prob_fake for each in result.run.results]
+    assert [verdict.kind for _, verdict in told] == ["no sign found", "no sign found", "cannot say"] * 2
+    assert all("if half of the videos were fake" in verdict.grounds for _, verdict in told[:2])
+    sentence = result.run.prior.sentence()
+    assert sentence in result.summary()
+    assert sentence in (tmp_path / "r.html").read_text()
+    with pytest.raises(ValueError, match="--prior is 20; a share of fakes lies between 0 and 1"):
+        predict(dataclasses.replace(asked, prior="20"))
 
 
 def test_what_few_videos_say_of_the_share_is_told_and_not_followed(pipeline, videos, undisturbed, tmp_path):
