@@ -51,12 +51,19 @@ def ridge_of(values: Floats, truth: Truth) -> float:
 
 
 def ships(values: Floats, truth: Truth, held: Floats, pixels: Widths) -> Floats:
-    """Of the candidates of `dfdc tune` the one with the lowest loss on inner folds, which saw no held video."""
+    """Of the candidates of `dfdc tune` the one with the lowest loss on inner folds, which saw no held video.
+
+    As there, none is taken that is worse than equal votes on the source where those are worst.
+    """
     best = best_of(ridge_of(values, truth))
     fits: list[Fit] = [best, equal_mix, plain_mix, by_width_of(best), by_width_of(equal_mix)]
     folds = group_folds(truth, INNER, 0)
-    losses = [truth.loss(sigmoid(cross_fitted(values, truth, fit, folds))) for fit in fits]
-    return sigmoid(mix_logit(held, fits[int(np.argmin(losses))](values, truth), "logit", pixels))
+    prob = [sigmoid(cross_fitted(values, truth, fit, folds)) for fit in fits]
+    sources = [truth.rows_of(source) for source in truth.sources]
+    worst = [max(truth[rows].loss(own[rows]) for rows in sources) for own in prob]
+    allowed = [i for i in range(len(fits)) if worst[i] <= worst[fits.index(equal_mix)]]
+    chosen = min(allowed, key=lambda i: truth.loss(prob[i]))
+    return sigmoid(mix_logit(held, fits[chosen](values, truth), "logit", pixels))
 
 
 def plain_mix(values: Floats, truth: Truth) -> Mix:

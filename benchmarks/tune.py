@@ -7,6 +7,8 @@ python benchmarks/tune.py storage           two processes on one study
 python benchmarks/tune.py rules             loss on fresh videos by which rule decides what ships, table size and gain
 python benchmarks/tune.py width             what a calibration by face width gains, and costs where nothing follows it
 python benchmarks/tune.py clip              what the floor of the clip costs, and what it saves
+python benchmarks/tune.py prior --table holdout.csv      a share of fakes other than half, estimated and followed
+python benchmarks/tune.py members --videos 2000          two hundred members: the seconds of the whole of tuning
 """
 
 from __future__ import annotations
@@ -27,17 +29,22 @@ import numpy as np
 
 import ensemble.clip
 from ensemble.aggregate import Aggregation, Layout, aggregate
+from ensemble.blend import FILE, Blend
 from ensemble.clip import choose_clip
 from ensemble.convex import Mix, mix_logit, optimum
 from ensemble.decide import choose, tune_blend
 from ensemble.folds import OUTER, best_of, choose_ridge, cross_fitted, group_folds
 from ensemble.metrics import Floats, losses_of, sigmoid
+from ensemble.prior import EM, Prior, with_prior
 from ensemble.problem import Aggregates, Problem
 from ensemble.rules import FRAME_RULES, PEOPLE_RULES
-from ensemble.table import Faces
+from ensemble.sections import SECONDS
+from ensemble.table import Faces, read_faces
 from ensemble.truth import Truth
 from ensemble.tune import StudyOptions, run_study
 from ensemble.validate import EQUAL, EQUAL_BY_WIDTH, PLAIN, TUNED, compare, equal_mix, with_width
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
 
 
 def make_faces(
@@ -236,6 +243,46 @@ def _without_floor(truth: Truth, prob: np.ndarray, fold: np.ndarray) -> tuple[fl
         ensemble.clip.FLOOR = floor
 
 
+def prior(table: Path, blend: Blend, repeats: int) -> None:
+    """Draw folders of 500 held-out videos with another share of fakes: what is estimated, and what that saves.
+
+    Args:
+        table: held-out probabilities with labels.
+        blend: assumes half.
+        repeats: how many folders of each share.
+    """
+    faces = read_faces([table], members=blend.members)
+    label = faces.known().label
+    prob = blend.free(aggregate(faces.logit, faces.layout, blend.aggregation), faces.face_pixels)
+    rng = np.random.default_rng(0)
+    print("true share: mean estimate, in the interval, followed; log loss at half, after following")
+    for share in (0.05, 0.2, 0.4, 0.5, 0.84):
+        rows = []
+        for _ in range(repeats):
+            fakes = rng.binomial(500, share)
+            kinds = ((1, fakes), (0, 500 - fakes))
+            drawn = np.concatenate([rng.choice(np.flatnonzero(label == kind), count) for kind, count in kinds])
+            found = Prior.of(EM, prob[drawn])
+            said = [np.clip(with_prior(prob[drawn], own), *blend.clip) for own in (0.5, found.share)]
+            losses = [float(losses_of(label[drawn], each).mean()) for each in said]
+            rows.append([found.estimate, found.low <= share <= found.high, found.share != 0.5, *losses])
+        mean = np.mean(rows, axis=0)
+        print(f"  {share}: {mean[0]:.3f}, {mean[1]:.0%}, {mean[2]:.0%}; {mean[3]:.4f}, {mean[4]:.4f}", flush=True)
+
+
+def many(videos: int, trials: int, seconds: float) -> None:
+    """Tune two hundred members, and print what was cut and when each stage began."""
+    faces, began = make_faces(200, videos, 1, 0), time.perf_counter()
+    found = tune_blend(
+        faces,
+        StudyOptions(trials=trials),
+        stage=lambda name: print(f"{time.perf_counter() - began:7.1f} s  {name}", flush=True),
+        seconds=seconds,
+    )
+    print(f"{time.perf_counter() - began:7.1f} s  done: {found.chosen}, log loss {found.expected.value:.4f}")
+    print("\n".join(note for note in found.notes if "cut after" in note))
+
+
 def _loss(faces: Faces, mix: Mix, space) -> float:  # type: ignore[no-untyped-def]
     truth = faces.known()
     return float(losses_of(truth.label, sigmoid(mix_logit(faces.logit.astype(np.float64), mix, space))).mean())
@@ -271,10 +318,13 @@ def storage(trials: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("large", "trap", "storage", "rules", "width", "clip"))
+    parser.add_argument("what", choices=("large", "trap", "storage", "rules", "width", "clip", "prior", "members"))
     parser.add_argument("--videos", type=int, default=120_000)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--table", type=Path, default=Path("holdout.csv"), help="of dfdc holdout, with labels")
+    parser.add_argument("--blend", type=Path, default=WEIGHTS / FILE)
+    parser.add_argument("--section-seconds", type=float, default=SECONDS)
     options = parser.parse_args()
     if options.what == "large":
         large(options.videos, options.trials)
@@ -286,5 +336,9 @@ if __name__ == "__main__":
         width(options.seeds)
     elif options.what == "clip":
         clip(options.seeds)
+    elif options.what == "prior":
+        prior(options.table, Blend.read(options.blend), options.seeds)
+    elif options.what == "members":
+        many(options.videos, options.trials, options.section_seconds)
     else:
         storage(options.trials)

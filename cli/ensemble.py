@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import MEMBERS_FOLDER, Members
+from cli.options import MEMBERS_FOLDER, Members, Prior
 from cli.stopping import when_stopped
 
 Invert = Annotated[
@@ -39,6 +39,10 @@ def tune(
     ] = None,
     trials: Annotated[int, typer.Option(help="of each study: one on all, one without each of 5 folds", min=2)] = 1000,
     timeout: Annotated[float | None, typer.Option(help="seconds at most for each half of a study")] = None,
+    section_seconds: Annotated[
+        float,
+        typer.Option(help="at most for each section of the work; what does not fit is cut, and the report says so"),
+    ] = 300.0,
     seed: Annotated[int, typer.Option(help="same seed, same file", min=0)] = 0,
     storage: Annotated[str | None, typer.Option(help="keep the trials here: sqlite:///study.db, or any RDB")] = None,
     study: Annotated[
@@ -94,6 +98,7 @@ def tune(
         invert=tuple(invert),
         probabilities=tuple(probabilities),
         most_lost=most_lost,
+        section_seconds=section_seconds,
     )
     with tqdm(total=trials * (OUTER + 1), unit="trial", desc="tuning") as bar:
         outcome = tune_tables(request, bar.update, bar.set_description, lambda line: bar.write(line, file=sys.stderr))
@@ -112,10 +117,7 @@ def blend(
     labels: Annotated[Path | None, typer.Option(help="CSV filename,label,group for tables without labels")] = None,
     invert: Invert = [],  # noqa: B006
     probabilities: Probabilities = [],  # noqa: B006
-    prior: Annotated[
-        str | None,
-        typer.Option(help="share of fakes to assume, 0 to 1, or 'em' to estimate it; DFDC's test set is half and half"),
-    ] = None,
+    prior: Prior = None,
 ) -> None:
     """Apply a blend to tables of probabilities: a submission in seconds, without videos.
 
@@ -130,8 +132,8 @@ def blend(
         words = f"{len(found.outside)} videos are not named in {sample} and were left out: {found.outside[0]!r}"
         typer.echo(words, err=True)
     typer.echo(f"{output}: {found.rows} videos, {found.unscored} of them without a scored face: 0.5")
-    if found.prior is not None:
-        typer.echo(f"probabilities assume a share of fakes of {found.prior:.3f}")
+    if told := found.prior.sentence():
+        typer.echo(told)
     for line in found.lost:
         typer.echo(f"note: {line}", err=True)
     if found.scores:

@@ -21,6 +21,7 @@ from cli.options import (
     FramesPerVideo,
     Json,
     Members,
+    Prior,
     VideoSeconds,
 )
 from cli.stopping import when_stopped
@@ -53,6 +54,7 @@ def predict(
     members: Members = MEMBERS_FOLDER,
     blend: BlendFile = None,
     competition: Competition = False,
+    prior: Prior = None,
     device: Device = "auto",
     video_seconds: VideoSeconds = None,
     json: Json = False,
@@ -93,6 +95,7 @@ def predict(
             members=members,
             blend=blend,
             competition=competition,
+            prior=prior,
             device=device,
             recursive=recursive,
             video_seconds=video_seconds,

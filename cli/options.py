@@ -24,6 +24,13 @@ Competition = Annotated[
         "--competition", help="the videos are DFDC's: blend.json, tuned on DFDC alone, and not blend_any.json"
     ),
 ]
+Prior = Annotated[
+    str | None,
+    typer.Option(
+        help="share of fakes among the videos, 0 to 1, or 'em' to estimate it (default: half, as in DFDC's test set)",
+        show_default=False,
+    ),
+]
 FramesPerVideo = Annotated[
     int | None, typer.Option(help="frames per video, evenly spread (default: what the blend says)", min=1)
 ]

@@ -18,12 +18,13 @@ from ensemble.aggregate import PLAIN, Aggregation, Layout, aggregate, person_log
 from ensemble.convex import Mix, Space, mix_logit
 from ensemble.facts import Facts
 from ensemble.metrics import Floats, sigmoid
+from ensemble.prior import HALF
 from ensemble.width import WidthCalibration
 
 FILE = "blend.json"  # for the competition
 ANY_FILE = "blend_any.json"  # for videos from anywhere: tuned on several data sets, none of which outvotes another
 CLIP = (0.01, 0.99)  # of a blend that nobody tuned: one confident error then costs 4.6, at the scorer's bound 34.5
-TEST_PRIOR = 0.5  # share of fakes in the test set
+TEST_PRIOR = HALF  # share of fakes in the test set
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class VideoVerdict:
     """What the faces of one video come to."""
 
     prob_fake: float  # inside the clip
+    free: float  # the same, not clipped
     people: tuple[tuple[int, int, float], ...]  # (person, faces seen, prob_fake), the most seen first
     faces: Floats  # (N,) prob_fake of each face by itself, not clipped
 
@@ -58,6 +60,7 @@ class Blend:
     sha256: dict[str, str] = field(default_factory=dict)  # member -> hash of the weights that were scored, if known
     fallbacks: tuple[FallbackEnsemble, ...] = ()  # smaller subsets, the least contribution per second left out
     facts: Facts = field(default_factory=Facts)  # expected log loss with its interval, table, what was refused
+    prior: float = TEST_PRIOR  # share of fakes that probabilities assume; the odds move by its odds, before the clip
 
     def __post_init__(self) -> None:
         weights, (low, high) = self.mix.weights, self.clip
@@ -73,6 +76,13 @@ class Blend:
             raise ValueError(f"frames is {self.frames}; it starts at 1")
         if not 0 <= low <= TEST_PRIOR <= high <= 1:
             raise ValueError(f"clip {self.clip} must be 0 <= low <= {TEST_PRIOR} <= high <= 1")
+        if not 0 < self.prior < 1:
+            raise ValueError(f"prior is {self.prior}; a share of fakes lies between 0 and 1")
+
+    @property
+    def unseen(self) -> float:
+        """P(fake) of a video that has no face, or cannot be read: the prior, inside the clip."""
+        return float(np.clip(self.prior, *self.clip))
 
     @property
     def expected_log_loss(self) -> float | None:
@@ -87,7 +97,7 @@ class Blend:
 
     def free(self, values: Floats, face_pixels: Floats | None = None) -> Floats:
         """(V, M) logits of videos, (V,) widths of their faces or NaN, where known -> (V,) P(fake), not clipped."""
-        return sigmoid(mix_logit(values, self.mix, self.space, face_pixels))
+        return sigmoid(mix_logit(values, self.mix, self.space, face_pixels) + math.log(self.prior / (1 - self.prior)))
 
     def prob_fake(self, values: Floats, face_pixels: Floats | None = None) -> Floats:
         """(V, M) logits of videos, (V,) widths of their faces or NaN, where known -> (V,) P(fake) inside the clip."""
@@ -131,8 +141,10 @@ class Blend:
         seen, who = np.diff(layout.person_starts), ids[layout.person_starts[:-1]]
         by_face = np.empty(len(ids))
         by_face[order] = self.free(faces, np.full(len(ids), face_pixels))
+        free = self.free(aggregate(faces, layout, self.aggregation), np.array([face_pixels]))
         return VideoVerdict(
-            float(self.predict_all(faces, layout, np.array([face_pixels]))[0]),
+            float(np.clip(free, *self.clip)[0]),
+            float(free[0]),
             tuple((int(who[i]), int(seen[i]), float(people[i])) for i in np.lexsort((who, -seen))),
             by_face,
         )
@@ -182,7 +194,7 @@ class Blend:
             "space": self.space + (BY_WIDTH if self.mix.width else ""),
             "aggregation": asdict(self.aggregation),
             "temperature": round(self.mix.temperature, 9),
-            "prior": {"shift": round(self.mix.shift, 9), "from": round(expects, 4), "to": TEST_PRIOR},
+            "prior": {"shift": round(self.mix.shift, 9), "from": round(expects, 4), "to": self.prior},
             **_width(self.mix),
             "clip": [round(bound, 9) for bound in self.clip],
             "frames": self.frames,
@@ -234,6 +246,7 @@ def _from_values(values: dict[str, Any]) -> Blend:
         sha256={name: entry["sha256"] for name, entry in members.items() if "sha256" in entry},
         fallbacks=tuple(_to_fallback(fallback) for fallback in values.get("ladder", [])),
         facts=Facts.from_dict({key: value for key, value in values.items() if key not in KNOWN}),
+        prior=float(values["prior"].get("to", TEST_PRIOR)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,7 +21,8 @@ from ensemble.metrics import (
     log_loss_balanced,
     sigmoid,
 )
-from ensemble.select import Cost
+from ensemble.sections import Section
+from ensemble.select import EXACT, Cost
 from ensemble.truth import Rows, Truth
 from ensemble.validate import compare
 
@@ -92,6 +94,7 @@ def measure_contributions(
     seed: int,
     before: Floats,
     after: Floats,
+    section: Section | None = None,
 ) -> Contributions:
     """Measure members one by one, and what the blend loses without each.
 
@@ -104,10 +107,12 @@ def measure_contributions(
         seed: of the folds.
         before: (V,) P(fake) of equal weights that are not calibrated.
         after: (V,) P(fake) of the blend that ships.
+        section: where its time is up, what the blend loses without a member is known of the first members only: those
+            of the most weight come first.
     """
     folds = group_folds(truth, OUTER, seed)
     alone = {m: cross_fitted(values[:, [i]], truth, best_of(0.0), folds) for i, m in enumerate(members)}
-    missed = _missed(members, values, truth, fit, folds)
+    missed = _missed(members, values, truth, fit, folds, section or Section())
     singles = {
         m: Single(
             auc(truth.label, values[:, i], truth.weight),
@@ -133,8 +138,9 @@ def _missed(
     truth: Truth,
     fit: Fit,
     folds: list[tuple[Rows, Rows]],
+    section: Section,
 ) -> dict[str, Estimate]:
-    """Leave one out: the loss without a member minus the loss with all, paired, with its interval."""
+    """Leave one out: the loss without a member minus the loss with all, paired, with its interval; heavy ones first."""
     if len(members) < 2:
         return {}
 
@@ -142,10 +148,13 @@ def _missed(
         return sigmoid(cross_fitted(values[:, columns], truth, fit, folds))
 
     every = range(len(members))
-    prob = {name: blended([i for i in every if i != own]) for own, name in enumerate(members)}
-    pairs = [(name, "") for name in members]
-    losses = compare(truth, {**prob, "": blended([*every])}, pairs)
-    return {name: losses.difference[name, ""] for name in members}
+    prob: dict[str, Floats] = {}
+    for own in np.argsort(-fit(values, truth).weights, kind="stable"):
+        if section.over(f"what the blend loses without a member is known of {len(prob)} of {len(members)}"):
+            break
+        prob[members[own]] = blended([i for i in every if i != own])
+    losses = compare(truth, {**prob, "": blended([*every])}, [(name, "") for name in prob])
+    return {name: losses.difference[name, ""] for name in prob}
 
 
 def _disagreements(
@@ -207,10 +216,12 @@ def fallback_ensembles(
     costs: Mapping[str, Cost],
     fit: Fit,
     seed: int,
+    section: Section | None = None,
 ) -> tuple[FallbackEnsemble, ...]:
     """Subsets for a run that is short of time: each leaves out the member that contributes least per second.
 
-    A member contributes what the validated loss rises by without it.
+    A member contributes what the validated loss rises by without it. Of more than EXACT members, and where the time
+    of `section` is up, the half with the least weight per second goes at once.
 
     Args:
         members: M names.
@@ -219,23 +230,35 @@ def fallback_ensembles(
         costs: member -> cost; without one every member takes as long as any other.
         fit: how the blend that ships is fitted; each subset gets numbers of its own.
         seed: of the folds.
+        section: what time there is; without one, all that is needed.
 
     Returns:
-        M - 1 subsets, the largest first.
+        M - 1 subsets, fewer of many members, the largest first.
     """
-    folds = group_folds(truth, OUTER, seed)
+    section, folds = section or Section(), group_folds(truth, OUTER, seed)
+    seconds = np.array([costs[name].seconds if name in costs else 1.0 for name in members])
 
     def loss(columns: list[int]) -> float:
         return truth.loss(sigmoid(cross_fitted(values[:, columns], truth, fit, folds)))
 
-    fallbacks: list[FallbackEnsemble] = []
-    left, now = list(range(len(members))), loss(list(range(len(members))))
-    while len(left) > 1:
+    def drop_one(left: list[int], now: float) -> tuple[list[int], float]:
         without = {out: loss([i for i in left if i != out]) for out in left}
-        seconds = {out: costs[members[out]].seconds if members[out] in costs else 1.0 for out in left}
-        contributions = {i: (without[i] - now) / seconds[i] for i in left}
-        out = min(left, key=lambda i: contributions[i])
-        left, now = [i for i in left if i != out], without[out]
-        mine = values[:, left]
-        fallbacks.append(FallbackEnsemble(tuple(members[i] for i in left), fit(mine, truth), now))
+        out = min(left, key=lambda i: (without[i] - now) / seconds[i])
+        return [i for i in left if i != out], without[out]
+
+    def drop_half(left: list[int], weights: Floats) -> tuple[list[int], float]:
+        keep = max(EXACT if len(left) > EXACT else 1, len(left) // 2)
+        kept = sorted(left[i] for i in np.argsort(-weights / seconds[left], kind="stable")[:keep])
+        return kept, loss(kept)
+
+    fallbacks: list[FallbackEnsemble] = []
+    left, now = list(range(len(members))), math.nan
+    mix = fit(values, truth)
+    while len(left) > 1:
+        if len(left) > EXACT or section.over("of few members half, and not one, are left out at a time"):
+            left, now = drop_half(left, mix.weights)
+        else:
+            left, now = drop_one(left, now if math.isfinite(now) else loss(left))
+        mix = fit(values[:, left], truth)
+        fallbacks.append(FallbackEnsemble(tuple(members[i] for i in left), mix, now))
     return tuple(fallbacks)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
 
@@ -18,6 +18,7 @@ from ensemble.folds import Fit, best_of
 from ensemble.metrics import Estimate, Floats, sigmoid
 from ensemble.problem import Aggregates, Problem
 from ensemble.record import Decision, facts_of, notes_of
+from ensemble.sections import SECONDS
 from ensemble.select import COMPETITION, Cost, Limits, Selection, frame_counts
 from ensemble.table import Faces
 from ensemble.tune import StudyOptions
@@ -92,6 +93,7 @@ def tune_blend(
     notes: Sequence[str] = (),
     progress: Callable[[int], None] | None = None,
     stage: Stage = lambda _: None,
+    seconds: float = SECONDS,
 ) -> Outcome:
     """Tune a blend on labelled faces and decide between it and equal weights.
 
@@ -105,6 +107,8 @@ def tune_blend(
         notes: what a reader should know beside what is found here.
         progress: told how many trials have ended; there are options.trials times OUTER + 1.
         stage: told what begins.
+        seconds: for each section: tuning without a fold, tuning on all, subsets, contributions, fallbacks. What does
+            not fit is cut short or left out, and the notes say so.
 
     Returns:
         The blend that ships and all that the report shows.
@@ -114,15 +118,16 @@ def tune_blend(
     """
     most = int(np.diff(faces.layout.person_starts).max())
     views = {n: Aggregates(faces.with_frames(n) if n < most else faces) for n in frame_counts(most, limits.frames)}
-    task = Task(views, options, limits, costs or {})
+    task = Task(views, options, limits, costs or {}, seconds)
     stage("tuning without each fold")
     inside = nested(task, progress)
     stage("tuning on all")
-    fitted = fit(task, np.arange(len(faces.filename)), progress)
+    fitted = fit(task, np.arange(len(faces.filename)), progress, section=task.section("tuning on all"))
     clip, losses = _after_clip(faces, inside)
     decision = Decision(*choose(losses, rule), clip, losses)
     stage("subsets, contributions")
-    return _outcome(task, fitted, inside, decision, dict(sha256 or {}), (*notes, *notes_of(task, fitted)))
+    found = _outcome(task, fitted, inside, decision, dict(sha256 or {}))
+    return replace(found, notes=(*task.cuts, *notes, *notes_of(task, fitted)))
 
 
 def _after_clip(faces: Faces, inside: Nested) -> tuple[dict[str, tuple[float, float]], Losses]:
@@ -175,13 +180,11 @@ def choose(losses: Losses, rule: ShipRule) -> tuple[str, str]:
     return chosen, f"{WORDS[chosen]} the lowest log loss on videos that were held out{where}; tuned: {interval}"
 
 
-def _outcome(
-    task: Task, fitted: Fitted, inside: Nested, decision: Decision, sha256: dict[str, str], notes: tuple[str, ...]
-) -> Outcome:
-    """Measure what the report shows of a decision that is made."""
+def _outcome(task: Task, fitted: Fitted, inside: Nested, decision: Decision, sha256: dict[str, str]) -> Outcome:
+    """Measure what the report shows of a decision that is made; the notes are still missing."""
     truth = task.faces.known()
     everybody = np.arange(len(truth))
-    selection = task.search(everybody, fitted.ridge).run() if task.costs else None
+    selection = task.search(everybody, fitted.ridge).run(task.section("subsets")) if task.costs else None
     return Outcome(
         blend=_blend(task, fitted, inside, decision, sha256),
         chosen=decision.chosen,
@@ -196,7 +199,7 @@ def _outcome(
         limits=task.limits,
         costs=task.costs,
         contributions=_contributions(task, fitted, inside, decision),
-        notes=notes,
+        notes=(),
     )
 
 
@@ -214,7 +217,13 @@ def _blend(task: Task, fitted: Fitted, inside: Nested, decision: Decision, sha25
     # A member of weight 0 does not run, so no fallback may ask for it.
     used = tuple(name for name, weight in zip(members, mix.weights, strict=True) if weight > 0)
     fallbacks = fallback_ensembles(
-        used, values[:, mix.weights > 0], task.faces.known(), task.costs, _fit(fitted, decision), task.options.seed
+        used,
+        values[:, mix.weights > 0],
+        task.faces.known(),
+        task.costs,
+        _fit(fitted, decision),
+        task.options.seed,
+        task.section("fallback ensembles"),
     )
     return Blend(
         members=members,
@@ -257,6 +266,7 @@ def _contributions(task: Task, fitted: Fitted, inside: Nested, decision: Decisio
         task.options.seed,
         before=sigmoid(inside.logit[PLAIN]),
         after=np.clip(sigmoid(inside.logit[chosen]), *decision.clip[chosen]),
+        section=task.section("contributions"),
     )
 
 

@@ -18,7 +18,7 @@ from ensemble.contribution import BINS
 from ensemble.convex import Mix
 from ensemble.decide import Outcome
 from ensemble.select import Candidate
-from ensemble.summary import interval, number, verdict_of
+from ensemble.summary import WIDE, heaviest, interval, number, verdict_of
 from ensemble.tune import GAP
 from ensemble.validate import EQUAL, TUNED, Fitted
 
@@ -150,12 +150,21 @@ def _members(outcome: Outcome) -> Section:
     )
 
 
+def _columns(outcome: Outcome) -> tuple[tuple[str, ...], str]:
+    """The members that have a column in a table, and a sentence where these are not all."""
+    shown, count = heaviest(outcome), len(outcome.blend.members)
+    return shown, f" Of {count} members the {len(shown)} with the most weight are shown." if len(shown) < count else ""
+
+
 def _alike(outcome: Outcome) -> Section:
+    shown, some = _columns(outcome)
+    places = [outcome.blend.members.index(name) for name in shown]
+    correlation = outcome.contributions.correlation[np.ix_(places, places)]
     rows = [
         (Cell(f"{at} ", names=(name,)), *(pictures.shade(r, number(r, 2)) for r in line))
-        for at, (name, line) in enumerate(zip(outcome.blend.members, outcome.contributions.correlation, strict=True), 1)
+        for at, (name, line) in enumerate(zip(shown, correlation, strict=True), 1)
     ]
-    lead = "The correlation of their logits: the darker a cell, the less the second member adds."
+    lead = f"The correlation of their logits: the darker a cell, the less the second member adds.{some}"
     head = ("member", *map(str, range(1, len(rows) + 1)))
     table = _table(head, rows if len(rows) > 1 else [], "heat")
     return Section("How alike members are", lead, (Block(table=table),))
@@ -171,7 +180,10 @@ def _calibration(outcome: Outcome) -> Section:
         "The share of fakes among the videos with a given prob_fake, the classes weighted half each; on the dashed "
         f"line the two agree. Expected calibration error (15 bins): {number(before.error, 4)} before, "
         f"{number(after.error, 4)} after. The table describes what ships.",
-        (_beside(picture, _table(("prob_fake", "share of fakes", "videos"), rows)),),
+        (
+            _beside(picture, _table(("prob_fake", "share of fakes", "videos"), rows)),
+            Block(facts=tuple(summary.width_facts(outcome))),
+        ),
     )
 
 
@@ -219,7 +231,7 @@ def _subset(candidate: Candidate) -> tuple[object, ...]:
 
 
 def _disagreements(outcome: Outcome) -> Section:
-    members = outcome.blend.members
+    members, some = _columns(outcome)
     rows = [
         (
             *(Cell(names=(video.filename,)), video.label, number(video.prob_fake, 3)),
@@ -229,7 +241,7 @@ def _disagreements(outcome: Outcome) -> Section:
     ]
     return Section(
         "Videos on which members disagree most",
-        "prob_fake of the blend, clipped, and of each member, calibrated; blue is real, vermilion is fake.",
+        f"prob_fake of the blend, clipped, and of each member, calibrated; blue is real, vermilion is fake.{some}",
         (Block(table=_table(("video", "label", "blend", *members), rows, "heat")),),
     )
 
@@ -245,7 +257,8 @@ def _slices(outcome: Outcome) -> Section:
 
 
 def _study(outcome: Outcome) -> Section:
-    tuned, members = outcome.fitted.tuned, outcome.faces.members
+    tuned, (shown, some) = outcome.fitted.tuned, _columns(outcome)
+    members = outcome.faces.members if not some else shown
     how = "weights, temperature and shift" if tuned.structure.space == "logit" else "weights at its temperature, shift"
     taken = "further than that, so the optimum was taken over" if tuned.polished else "close enough, so it was kept"
     facts = (
@@ -259,7 +272,7 @@ def _study(outcome: Outcome) -> Section:
     head = ("tuned on", "ridge", "space", "temperature", "shift", *members, "rules")
     return Section(
         "The study",
-        "The tuned blend, whether it ships or not. Weights that differ from fold to fold rest on little.",
+        f"The tuned blend, whether it ships or not. Weights that differ from fold to fold rest on little.{some}",
         (Block(facts=facts), Block(table=_table(head, [(name, *_fit(fitted, members)) for name, fitted in fits]))),
     )
 
@@ -277,15 +290,16 @@ def _mix(have: Sequence[str], mix: Mix, members: Sequence[str]) -> list[str]:
 
 
 def _fallbacks(outcome: Outcome) -> Section:
-    members, left, rows = outcome.blend.members, outcome.blend.members, []
+    (members, some), left, rows = _columns(outcome), outcome.blend.members, []
     for fallback in outcome.blend.fallbacks:
-        gone = Cell(names=tuple(name for name in left if name not in fallback.members))
+        lost = tuple(name for name in left if name not in fallback.members)
+        gone = Cell(names=lost) if len(lost) <= WIDE else f"{len(lost)} members"
         rows.append([gone, number(fallback.log_loss, 4), *_mix(fallback.members, fallback.mix, members)])
         left = fallback.members
     return Section(
         "When time is short",
         "Members are dropped in this order: the one whose contribution per second is the least goes first, and the "
-        "rest get these weights. The log loss is that of tuned weights on other folds, not clipped.",
+        f"rest get these weights. The log loss is that of tuned weights on other folds, not clipped.{some}",
         (Block(table=_table(("drop", "log loss", "temperature", "shift", *members), rows)),),
     )
 

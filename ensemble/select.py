@@ -11,6 +11,7 @@ import numpy as np
 from ensemble.convex import objective, optimum
 from ensemble.folds import INNER, best_of, cross_fitted, group_folds
 from ensemble.metrics import Floats, sigmoid
+from ensemble.sections import Section
 from ensemble.truth import Truth
 
 EXACT = 12  # members: up to 4,095 subsets are all tried; of more members they are added one by one
@@ -61,6 +62,7 @@ class Selection:
     candidates: tuple[Candidate, ...]  # best first
     exact: bool  # all subsets were tried
     gap: float | None  # nats, where not all were: no subset's loss is lower by more than this where it was fitted
+    cut: bool = False  # the time was up before all subsets were tried, though they were few enough
 
     @property
     def best(self) -> Candidate:
@@ -120,27 +122,35 @@ class Search:
             self.truth.loss(sigmoid(logit)),
         )
 
-    def run(self, progress: Callable[[int], None] | None = None) -> Selection:
-        """Try all subsets, or with more than EXACT members those on the greedy way."""
-        found = []
-        exact = len(self.members) <= EXACT
-        for frames in self.values:
-            for candidate in self._all(frames) if exact else self._greedy(frames):
-                found.append(candidate)
-                if progress is not None:
-                    progress(1)
+    def run(self, section: Section | None = None) -> Selection:
+        """Try all subsets, or with more than EXACT members those on the greedy way, until the time is up."""
+        section, found, few = section or Section(), [], len(self.members) <= EXACT
+        for frames in sorted(self.values, reverse=True):
+            found += (self._all if few else self._greedy)(frames, section)
+        exact = few and len(found) == len(self.values) * (2 ** len(self.members) - 1)
         ranked = tuple(sorted(found, key=lambda c: (not np.isfinite(c.log_loss), c.log_loss, c.seconds, c.members)))
-        return Selection(ranked, exact, None if exact else self._gap(Selection(ranked, exact, None).best))
+        gap = None if exact else self._gap(Selection(ranked, exact, None).best)
+        return Selection(ranked, exact, gap, few and not exact)
 
-    def _all(self, frames: int) -> list[Candidate]:
+    def _all(self, frames: int, section: Section) -> list[Candidate]:
+        """Every subset, small ones first; the single members are tried whatever the time."""
         every = range(len(self.members))
-        return [self.score(chosen, frames) for size in range(1, len(every) + 1) for chosen in combinations(every, size)]
+        subsets = [chosen for size in range(1, len(every) + 1) for chosen in combinations(every, size)]
+        tried: list[Candidate] = []
+        for chosen in subsets:
+            told = f"{len(tried)} of {len(subsets)} subsets were tried at {frames} frames"
+            if len(chosen) > 1 and section.over(told):
+                break
+            tried.append(self.score(chosen, frames))
+        return tried
 
-    def _greedy(self, frames: int) -> list[Candidate]:
+    def _greedy(self, frames: int, section: Section) -> list[Candidate]:
         """Add the member that helps most as long as one fits and helps."""
         chosen: list[int] = []
         way: list[Candidate] = []
         while True:
+            if way and section.over(f"members were added up to {len(chosen)} at {frames} frames"):
+                return way
             rest = [i for i in range(len(self.members)) if i not in chosen]
             tried = [
                 self.score(sorted([*chosen, i]), frames) for i in rest if self.fits([*chosen, i], frames) or not way
@@ -176,7 +186,7 @@ def frame_counts(most: int, limit: int) -> list[int]:
     return [limit] if most == 1 else sorted({max(1, top // part) for part in (1, 2, 4, 8)})
 
 
-def best_subset(search: Search, progress: Callable[[int], None] | None = None) -> Candidate:
+def best_subset(search: Search, section: Section | None = None) -> Candidate:
     """All members on the most frames where the limits allow that, and else the best of what they allow.
 
     Members that fit are not picked over here: weights do that, and shrink.
@@ -184,4 +194,4 @@ def best_subset(search: Search, progress: Callable[[int], None] | None = None) -
     everybody, frames = tuple(range(len(search.members))), max(search.values)
     if search.fits(everybody, frames):
         return search.score(everybody, frames)
-    return search.run(progress).best
+    return search.run(section).best

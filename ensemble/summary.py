@@ -12,16 +12,20 @@ from ensemble.blend import TEST_PRIOR
 from ensemble.decide import Outcome
 from ensemble.metrics import Estimate, sigmoid
 from ensemble.select import Candidate
-from ensemble.validate import TUNED
+from ensemble.validate import EQUAL, EQUAL_BY_WIDTH, TUNED, TUNED_BY_WIDTH
 
 FRONTIER = 6  # subsets of the frontier that a terminal shows
+WIDE = 30  # members that a terminal lists, and that have a column in the tables of the report
 
 
 def render(outcome: Outcome) -> str:
     """The verdict, blends, differences, members, limits and notes: about 30 lines, the most important ones first."""
     blends = _columns(("blend", "log loss", "95 % interval", *outcome.losses.by_source), loss_rows(outcome))
     gains = _columns(("difference", "log loss", "95 % interval", "the first is"), gain_rows(outcome))
-    members = _columns(MEMBER_COLUMNS, [[printable(name), *cells] for name, *cells in member_rows(outcome)])
+    every = member_rows(outcome)
+    rows = [row for row in every if len(every) <= WIDE or row[0] in heaviest(outcome)]
+    members = _columns(MEMBER_COLUMNS, [[printable(name), *cells] for name, *cells in rows])
+    members += [f"and {len(every) - len(rows)} members of less weight"] * (len(every) > len(rows))
     parts = (_verdict(outcome), blends, gains, members, _limits(outcome))
     notes = [f"note: {printable(note)}" for note in outcome.notes]
     return "\n\n".join("\n".join(part) for part in (*parts, notes) if part) + "\n"
@@ -64,13 +68,25 @@ def doubt(outcome: Outcome) -> str:
 
 
 def width_words(outcome: Outcome) -> str:
-    """How the calibration follows the width of the faces; empty where it does not."""
+    """How the logit follows the width of the faces; empty where it does not."""
     width = outcome.blend.mix.width
     if width is None:
         return ""
     parts = zip(width.knots, width.scale, width.shift, strict=True)
     told = "; ".join(f"{k:g} pixels x {number(s, 3)} {number(c, 3, '+')}" for k, s, c in parts)
-    return f"then by the width of the faces: {told}"
+    return f"the logit by face width: {told}"
+
+
+def width_facts(outcome: Outcome) -> list[tuple[str, str]]:
+    """Whether the calibration follows the width of the faces, how, and what that is worth: name and value."""
+    name, of = "face width", outcome.losses.difference
+    pairs = {TUNED_BY_WIDTH: TUNED, EQUAL_BY_WIDTH: EQUAL}
+    gains = [(pair, of[pair]) for pair in pairs.items() if pair in of]
+    if not gains:
+        return [(name, "the tables do not tell how wide the faces are, so the calibration cannot follow it")]
+    ships = width_words(outcome) or "what ships does not follow it"
+    told = [(f"{a} - {b}", f"{number(g.value, 4, '+')} {interval(g, 4, '+')} nats") for (a, b), g in gains]
+    return [(name, ships), *told]
 
 
 def printable(text: str) -> str:
@@ -133,6 +149,13 @@ def member_rows(outcome: Outcome) -> list[list[str]]:
     return rows
 
 
+def heaviest(outcome: Outcome) -> tuple[str, ...]:
+    """The WIDE members of the blend with the most weight, in its order: all of them, where there are no more."""
+    blend = outcome.blend
+    heavy = np.sort(np.argsort(-blend.mix.weights, kind="stable")[:WIDE])
+    return tuple(blend.members[i] for i in heavy)
+
+
 def chosen_subset(outcome: Outcome) -> Candidate:
     """What ships, as the selection scored it if it did: its shrinkage can differ from the first one's."""
     mine = outcome.fitted.best_subset
@@ -151,9 +174,10 @@ def how_searched(outcome: Outcome) -> str:
     )
     if outcome.selection.exact:
         return f"{use} All {count} subsets were tried."
+    how = "Not all subsets were tried" if outcome.selection.cut else "Members were added one by one"
     return (
-        f"{use} Members were added one by one, {count} subsets; where it was fitted, no subset is lower than the "
-        f"best of them by more than {number(outcome.selection.gap, 5)} nats."
+        f"{use} {how}, but {count}; where it was fitted, no subset is lower than the best of them by more than "
+        f"{number(outcome.selection.gap, 5)} nats."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -13,10 +14,11 @@ import optuna
 from optuna.trial import TrialState
 from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError
 
-from ensemble.aggregate import Aggregation
+from ensemble.aggregate import PLAIN, Aggregation
 from ensemble.convex import SHIFTS, TEMPERATURES, Mix, Space
 from ensemble.problem import Problem, Structure
 from ensemble.rules import FRAME_RULES, PEOPLE_RULES
+from ensemble.sections import Section
 
 Progress = Callable[[int], None]  # called with the number of trials that have ended since the last call
 
@@ -55,18 +57,26 @@ class Tuned:
     pruned: int  # ended early
 
 
-def run_study(problem: Problem, options: StudyOptions, progress: Progress | None = None) -> Tuned:
+def run_study(
+    problem: Problem, options: StudyOptions, progress: Progress | None = None, section: Section | None = None
+) -> Tuned:
     """Search, then certify. The same seed gives the same answer, in memory or in a fresh storage of one process.
 
     First the structure: each is scored with its own best numbers, since by chance ones a worse space or rule can look
     better. All are tried where there are few, else TPE chooses. Then CMA-ES finds the weights, the temperature and the
-    shift of the best, which the solver's optimum certifies. Raises ValueError when the storage holds a study of that
-    name about something else.
+    shift of the best, which the solver's optimum certifies. Where the time of `section` is up the studies end early;
+    each has one trial at least, and the optimum is taken all the same. Raises ValueError when the storage holds a
+    study of that name about something else.
     """
+    section = section or Section()
     count = min(problem.aggregates.structures, max(1, round(options.trials * options.explore)))
     first = _open(problem, replace(options, name=f"{options.name}, structure"))
     first.sampler = _structures(problem, count, options)
-    _search(first, lambda trial: _try_structure(trial, problem), count, options.timeout, progress)
+    if not first.trials:
+        # A study that is cut has compared the others with the plain structure.
+        first.enqueue_trial(_plain_params(problem), skip_if_exists=True)
+    timed = _Timed(options.timeout, section.part(0.5), "structures were compared")
+    _search(first, lambda trial: _try_structure(trial, problem), count, timed, progress)
     _wait(first)
     structure = _suggest_structure(optuna.trial.FixedTrial(first.best_params), problem)
     second = _open(problem, replace(options, name=f"{options.name}, {structure.space}, {structure.aggregation}"))
@@ -74,9 +84,25 @@ def run_study(problem: Problem, options: StudyOptions, progress: Progress | None
     if not second.trials:
         second.enqueue_trial(_equal_params(problem.members), skip_if_exists=True)
     left = max(2, options.trials - count)
-    _search(second, lambda trial: _try_mix(trial, problem, structure), left, options.timeout, progress)
+    timed = _Timed(options.timeout, section, "trials for weights were made, and the solver's optimum is taken")
+    _search(second, lambda trial: _try_mix(trial, problem, structure), left, timed, progress)
     _wait(second)
     return _certify(problem, structure, first, second)
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """When a search ends early."""
+
+    timeout: float | None  # seconds, as the user asked
+    section: Section
+    lost: str  # what is said where its time is up, after "n of m"
+
+
+def _plain_params(problem: Problem) -> dict[str, Any]:
+    """Logits, the mean over faces, the most fake person, as far as these are searched."""
+    differ = {"frames": problem.aggregates.frames_differ, "people": problem.aggregates.people_differ}
+    return {"space": "logit", **{name: getattr(PLAIN, name) for name, told in differ.items() if told}}
 
 
 def _structures(problem: Problem, count: int, options: StudyOptions) -> optuna.samplers.BaseSampler:
@@ -97,17 +123,25 @@ def _search(
     study: optuna.Study,
     objective: Callable[[optuna.Trial], float],
     until: int,
-    timeout: float | None,
+    timed: _Timed,
     progress: Progress | None,
 ) -> None:
     """Run trials until the study has `until` finished ones, other processes' and an earlier run's among them."""
     left = until - len(study.get_trials(deepcopy=False, states=FINISHED))
     if left <= 0:
         return
-    callbacks: list[Callable[..., None]] = [optuna.study.MaxTrialsCallback(until, states=FINISHED)]
+    ends = time.monotonic() + (math.inf if timed.timeout is None else timed.timeout)
+
+    def stop_in_time(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        # After a trial, never before the first: a study without any has no answer.
+        done = trial.number + 1
+        if time.monotonic() >= ends or (done < until and timed.section.over(f"{done} of {until} {timed.lost}")):
+            study.stop()
+
+    callbacks: list[Callable[..., None]] = [optuna.study.MaxTrialsCallback(until, states=FINISHED), stop_in_time]
     if progress is not None:
         callbacks.append(lambda *_: progress(1))
-    study.optimize(objective, n_trials=left, timeout=timeout, callbacks=callbacks)
+    study.optimize(objective, n_trials=left, callbacks=callbacks)
 
 
 def _wait(study: optuna.Study) -> None:

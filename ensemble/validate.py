@@ -12,6 +12,7 @@ from ensemble.convex import SHIFTS, TEMPERATURES, Mix, Space, mix_logit, objecti
 from ensemble.folds import OUTER, choose_ridge, group_folds
 from ensemble.metrics import Estimate, Floats, estimate_from, losses_of
 from ensemble.problem import Aggregates, Problem, Structure
+from ensemble.sections import SECONDS, Section
 from ensemble.select import COMPETITION, Candidate, Cost, Limits, Search, best_subset
 from ensemble.table import Faces
 from ensemble.truth import Rows, Truth
@@ -19,11 +20,18 @@ from ensemble.tune import Progress, StudyOptions, Tuned, run_study
 from ensemble.width import fit_width, knots_of
 
 TUNED, EQUAL, SINGLE, PLAIN = "tuned", "equal weights", "best single member", "equal weights, not calibrated"
+# Shares of what is left of a section's time; the study has the rest, at whose end the optimum is taken anyway.
+RIDGE_SHARE, SUBSET_SHARE = 0.3, 0.5
 # The same two, with a calibration that follows the width of the faces, where the tables tell it.
 TUNED_BY_WIDTH, EQUAL_BY_WIDTH = "tuned, by face width", "equal weights, by face width"
 
 
-def equal_mix(values: Floats, truth: Truth) -> Mix:
+def alone(values: Floats, truth: Truth) -> list[Mix]:
+    """Each of the M members calibrated by itself; arguments as `equal_mix`."""
+    return [optimum(values[:, [m]], truth, 0.0) for m in range(values.shape[1])]
+
+
+def equal_mix(values: Floats, truth: Truth, singles: Sequence[Mix] | None = None) -> Mix:
     """Equal votes: each member is calibrated by itself, and their mean once more. A tuned blend has to beat this.
 
     As they are, a member whose logits are eight times too large would have eight votes.
@@ -31,13 +39,14 @@ def equal_mix(values: Floats, truth: Truth) -> Mix:
     Args:
         values: (V, M) logits of videos.
         truth: of the V videos.
+        singles: what `alone` gives for them, where that is known already.
 
     Returns:
         Weights in proportion to each member's own scale, and the temperature and shift of the whole.
     """
-    alone = [optimum(values[:, [m]], truth, 0.0) for m in range(values.shape[1])]
-    scale = np.array([1 / fitted.temperature for fitted in alone])
-    shift = float(np.mean([fitted.shift for fitted in alone]))
+    singles = singles or alone(values, truth)
+    scale = np.array([1 / fitted.temperature for fitted in singles])
+    shift = float(np.mean([fitted.shift for fitted in singles]))
     whole = optimum((values @ scale / len(scale) + shift)[:, None], truth, 0.0)
     parts = scale / len(scale) / whole.temperature
     temperature = float(np.clip(1 / parts.sum(), *TEMPERATURES))
@@ -45,9 +54,9 @@ def equal_mix(values: Floats, truth: Truth) -> Mix:
     return Mix(parts / parts.sum(), temperature, moved)
 
 
-def single_mix(values: Floats, truth: Truth) -> Mix:
+def single_mix(values: Floats, truth: Truth, singles: Sequence[Mix] | None = None) -> Mix:
     """The best member by itself, with its best temperature and shift; arguments as `equal_mix`."""
-    fits = [optimum(values[:, [m]], truth, 0.0) for m in range(values.shape[1])]
+    fits = singles or alone(values, truth)
     losses = [objective(values[:, [m]], truth, fit, "logit", 0.0) for m, fit in enumerate(fits)]
     best = int(np.argmin(losses))
     return replace(fits[best], weights=np.eye(values.shape[1])[best])
@@ -97,11 +106,17 @@ class Task:
     options: StudyOptions
     limits: Limits = COMPETITION
     costs: Mapping[str, Cost] = field(default_factory=dict)  # member -> cost; without any there are no limits
+    seconds: float = SECONDS  # for each section
+    cuts: list[str] = field(default_factory=list)  # sentences about sections whose time was up
 
     @property
     def faces(self) -> Faces:
         """The table, all of its frames."""
         return self.views[max(self.views)].faces
+
+    def section(self, name: str) -> Section:
+        """Begin a section of the work; what is cut there is told in `cuts`."""
+        return Section(name, self.seconds, self.cuts)
 
     def search(self, rows: Rows, ridge: float) -> Search:
         """Subsets of the members, to be scored on some of the videos."""
@@ -111,17 +126,26 @@ class Task:
         return Search(values, truth, self.faces.members, self.limits, costs, ridge, self.options.seed)
 
 
-def fit(task: Task, rows: Rows, progress: Progress | None = None, options: StudyOptions | None = None) -> Fitted:
-    """The whole of tuning, from choosing the subset on, on `rows` alone."""
-    truth, options = task.faces.known()[rows], options or task.options
+def fit(
+    task: Task,
+    rows: Rows,
+    progress: Progress | None = None,
+    options: StudyOptions | None = None,
+    section: Section | None = None,
+) -> Fitted:
+    """The whole of tuning, from choosing the subset on, on `rows` alone, in the time of `section`."""
+    truth, options, section = task.faces.known()[rows], options or task.options, section or Section()
     how = Structure().aggregation
     everything = task.views[max(task.views)].values(how)[rows]
-    found = best_subset(task.search(rows, choose_ridge(everything, truth, options.seed)))
+    ridge = choose_ridge(everything, truth, options.seed, section.part(RIDGE_SHARE))
+    found = best_subset(task.search(rows, ridge), section.part(SUBSET_SHARE))
     aggregates = task.views[found.frames]
     values = Problem(aggregates, 0.0, rows, found.members).values(how)
-    ridge = choose_ridge(values, truth, options.seed)
+    if found.members != task.faces.members or found.frames != max(task.views):
+        ridge = choose_ridge(values, truth, options.seed, section.part(RIDGE_SHARE))
     problem = Problem(aggregates, ridge, rows, found.members)
-    tuned, equal = run_study(problem, options, progress), equal_mix(values, truth)
+    tuned, singles = run_study(problem, options, progress, section), alone(values, truth)
+    equal = equal_mix(values, truth, singles)
     of_tuned = problem.values(tuned.structure.aggregation)
     widths = {
         TUNED_BY_WIDTH: with_width(tuned.mix, of_tuned, truth, tuned.structure.space),
@@ -129,7 +153,7 @@ def fit(task: Task, rows: Rows, progress: Progress | None = None, options: Study
     }
     # Where the widths of all rows are known, so are those of a fold; no fold may lack a blend that others have.
     known = knots_of(task.faces.known()) is not None
-    return Fitted(found, ridge, tuned, equal, single_mix(values, truth), widths if known else {})
+    return Fitted(found, ridge, tuned, equal, single_mix(values, truth, singles), widths if known else {})
 
 
 @dataclass(frozen=True)
@@ -151,7 +175,8 @@ def nested(task: Task, progress: Progress | None = None) -> Nested:
     logit: dict[str, Floats] = {}
     fits = []
     for number, (train, held) in enumerate(group_folds(truth, OUTER, options.seed)):
-        fitted = fit(task, train, progress, replace(options, name=f"{options.name}, without fold {number}"))
+        section, name = task.section("tuning without a fold"), f"{options.name}, without fold {number}"
+        fitted = fit(task, train, progress, replace(options, name=name), section)
         fits.append(fitted)
         fold[held] = number
         problem = Problem(task.views[fitted.best_subset.frames], 0.0, held, fitted.best_subset.members)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from common.labels import read_labels
 from ensemble.aggregate import aggregate
-from ensemble.blend import TEST_PRIOR, Blend
+from ensemble.blend import Blend
 from ensemble.inputs import convert
-from ensemble.metrics import Estimate, Floats, bootstrap
-from ensemble.prior import estimate_prior, with_prior
+from ensemble.metrics import Estimate, bootstrap
+from ensemble.prior import Prior, read_prior
 from ensemble.table import read_faces
 from inference.submission import read_sample, write_submission
 
@@ -41,7 +41,7 @@ class Blended:
     outside: tuple[str, ...]  # scored videos that the sample does not name
     lost: tuple[str, ...]  # what the tables had and the blend did not use, for people
     labelled: int  # videos whose truth is known
-    prior: float | None  # the share of fakes that the probabilities assume; None is half
+    prior: Prior  # the share of fakes that the probabilities assume
     scores: dict[str, Estimate]  # metric -> estimate on these; empty without labels
 
 
@@ -60,27 +60,17 @@ def blend_tables(request: BlendRequest) -> Blended:
     faces = convert(faces, request.invert, request.probabilities)
     values = aggregate(faces.logit, faces.layout, chosen.aggregation)
     free = chosen.free(values, faces.face_pixels)
-    prior = _prior(request.prior, free)
-    moved = free if prior is None else with_prior(free, prior)
+    prior = Prior.of(read_prior(request.prior), free)
+    chosen = replace(chosen, prior=prior.share)
+    moved = chosen.free(values, faces.face_pixels)
     prob = dict(zip(faces.filename.tolist(), np.clip(moved, *chosen.clip).tolist(), strict=True))
     order = read_sample(request.sample) if request.sample else sorted({*prob, *faces.unscored})
-    rows = {name: prob.get(name, prior or TEST_PRIOR) for name in order}
+    rows = {name: prob.get(name, chosen.unseen) for name in order}
     write_submission(request.output, rows, order, chosen.clip)
     labelled, scores = _scores(request, chosen, prob)
     outside = tuple(sorted(prob.keys() - set(order)))
     unscored = sum(name not in prob for name in rows)
     return Blended(len(rows), unscored, outside, faces.lost, labelled, prior, scores)
-
-
-def _prior(asked: str | None, prob_fake: Floats) -> float | None:
-    if asked is None:
-        return None
-    if asked == "em":
-        return estimate_prior(prob_fake)
-    try:
-        return float(asked)
-    except ValueError as error:
-        raise ValueError(f"--prior is {asked!r}; give a share of fakes between 0 and 1, or em") from error
 
 
 def _scores(request: BlendRequest, chosen: Blend, prob: Mapping[str, float]) -> tuple[int, dict[str, Estimate]]:

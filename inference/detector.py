@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import overload
 
@@ -101,6 +101,7 @@ def load(
     blend: Blend | VideoPath | None = None,
     frames: int | None = None,
     competition: bool = False,
+    prior: float | None = None,
 ) -> FakeDetector:
     """Load the ensemble that `dfdc predict` uses.
 
@@ -111,18 +112,22 @@ def load(
             where there is none.
         frames: How many frames of a video are looked at, evenly spread; by default what the blend says.
         competition: The videos are DFDC's: take blend.json, tuned on DFDC alone, and not blend_any.json.
+        prior: The share of fakes among the videos, between 0 and 1; by default what the blend assumes, which is half.
+            Probabilities follow it, and verdicts do not.
 
     Returns:
         The detector. It takes seconds to load and can be used any number of times.
 
     Raises:
-        ValueError: The device is unknown or not there, or frames is below 1.
+        ValueError: The device is unknown or not there, frames is below 1, or prior is no share.
         DfdcError: Weights are missing or damaged, or are others than those that the blend was tuned with.
     """
     folder = Path(members)
     chosen = (
         blend if isinstance(blend, Blend) else load_blend(folder, None if blend is None else Path(blend), competition)
     )
+    if prior is not None:
+        chosen = replace(chosen, prior=prior)
     options = PredictOptions(frames=chosen.frames if frames is None else frames)
     return FakeDetector(make_pipeline(options, find_device(device), folder, blend=chosen))
 

@@ -64,10 +64,11 @@ def to_json(run: Run, blend: Blend) -> str:
         }
         for r in run.results
     ]
-    share = round(run.fallback_share, 4)
+    share, prior = round(run.fallback_share, 4), run.prior.to_dict()
     facts: dict[str, Any] = {
         "seconds": round(run.seconds, 3),
         "fallback_share": share,
+        "prior": {name: round(v, 6) if isinstance(v, float) else v for name, v in prior.items()},
         "profile": run.profile.to_dict(),
     }
     facts["plans"] = [

@@ -237,11 +237,12 @@ class Pipeline:
     def _finish(self, work: _Work, logits: dict[str, NDArray[np.float64]]) -> VideoResult:
         info = work.info
         if info is None:
-            return VideoResult(work.name, work.outcome, PRIOR, work.reason, seconds=work.seconds, cpu=work.cpu)
+            unseen = self.blend.unseen
+            return VideoResult(work.name, work.outcome, unseen, work.reason, seconds=work.seconds, cpu=work.cpu)
         known = VideoResult(
             work.name,
             "no_face",
-            PRIOR,
+            self.blend.unseen,
             "; ".join(part for part in (f"no face in {work.looked} frames", work.note) if part),
             looked=work.looked,
             width=info.width,

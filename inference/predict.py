@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from common.device import find_device
 from ensemble.blend import Blend
+from ensemble.prior import EM, read_prior
 from faces.decode.watchdog import VideoLimits
 from inference.blends import load_blend
 from inference.outputs import to_json, write_probabilities
@@ -44,10 +45,12 @@ class PredictRequest:
     members: Path = WEIGHTS_DIR  # folder of members
     blend: Path | None = None  # a blend.json; one of those beside the members without it
     competition: bool = False  # take the blend that is tuned for DFDC alone, not the one for videos from anywhere
+    prior: str | None = None  # the share of fakes among the videos, or "em" to estimate it; None is half
     device: str = "auto"  # cuda, cpu or auto
     recursive: bool = False  # search folders inside the folders
     video_seconds: float | None = None  # of CPU, for decoding one video; by its length without it
-    on_result: Callable[[VideoResult, Verdict], None] | None = None  # is called as each video is finished
+    # Is called as each video is finished; where the share of fakes is estimated, when all are.
+    on_result: Callable[[VideoResult, Verdict], None] | None = None
     started: float = field(default_factory=time.time)  # of time.time(): when the budget began to run
     command: Sequence[str] = ()  # the arguments of the command, which the report shows
 
@@ -58,7 +61,7 @@ class PredictResult:
 
     request: PredictRequest
     run: Run
-    blend: Blend  # that gave the probabilities
+    blend: Blend  # that gave the probabilities, with the share of fakes that they assume
     videos: int  # that were found
 
     @property
@@ -88,6 +91,8 @@ class PredictResult:
         lines += [f"plan at {c.seconds:.0f} s, {c.left} videos to start: {c}" for c in run.plans]
         if run.fallbacks:
             lines.append(f"not predicted: {run.reasons()}")
+        if told := run.prior.sentence():
+            lines.append(told)
         if self.too_many_fallbacks:
             share = f"{run.fallback_share:.0%} of the rows are the prior"
             lines.append(f"{share}, more than --max-fallback {asked.max_fallback:.0%}")
@@ -100,14 +105,17 @@ def predict(request: PredictRequest) -> PredictResult:
     Stopped or killed, the same request goes on where it was.
 
     Raises:
-        ValueError: an input does not exist, is named twice, or an option is out of its range.
+        ValueError: an input does not exist, is named twice, or an option is out of its range, such as the prior.
         DfdcError: members, blend or journal do not fit, or a file cannot be written.
     """
+    asked = read_prior(request.prior)
     gathered = gather_videos(request.videos, request.recursive)
     paths = gathered.videos
     for line in gathered.sentences():
         print(line, file=sys.stderr)
     blend, device = load_blend(request.members, request.blend, request.competition), find_device(request.device)
+    if isinstance(asked, float):
+        blend = replace(blend, prior=asked)
     limits = VideoLimits.of(request.video_seconds)
     thumbnails = REPORT_THUMBNAILS if request.report else 0
     # Whoever is short of time gets no heat maps: each takes about as long as the members take for its video.
@@ -121,14 +129,18 @@ def predict(request: PredictRequest) -> PredictResult:
         scheduler = make_scheduler(pipeline, len(paths), request.budget, request.reserve, request.started)
     journal = open_journal(pipeline, request.output, request.restart)
     told = request.on_result
-    each = None if told is None else lambda result: told(result, verdict_of(result, blend))
-    run = predict_videos(pipeline, paths, request.output, request.sample, journal, scheduler, each)
+    each = None if told is None or asked == EM else lambda result: told(result, verdict_of(result, blend))
+    run = predict_videos(pipeline, paths, request.output, request.sample, journal, scheduler, each, asked == EM)
+    final = replace(blend, prior=run.prior.share)
+    if told is not None and asked == EM:  # only now is the share of fakes known
+        for result in run.results:
+            told(result, verdict_of(result, final))
     if request.probabilities:
         write_probabilities(request.probabilities, run.results)
     if request.report:
         from inference.report.facts import facts_of
         from inference.report.page import write_report
 
-        facts = facts_of(pipeline, run, device, request.command)
+        facts = facts_of(pipeline, run, final, device, request.command)
         write_report(request.report, run.results, facts, videos=paths)
-    return PredictResult(request, run, blend, len(paths))
+    return PredictResult(request, run, final, len(paths))

@@ -7,11 +7,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tqdm import tqdm
 
+from ensemble.blend import Blend
+from ensemble.prior import Prior
+from inference.answer import answer_again, share_of_fakes
 from inference.journal import Journal
 from inference.pipeline import Pipeline
 from inference.result import PRIOR, VideoResult
@@ -37,6 +40,7 @@ class Run:
     seconds: float  # wall clock, networks already loaded
     profile: Profile  # of the videos of this run, without those that an earlier one had finished
     plans: tuple[Change, ...] = ()  # the changes of plan, of a run with a budget
+    prior: Prior = field(default_factory=Prior)  # the share of fakes that the probabilities assume
 
     @property
     def fallbacks(self) -> list[VideoResult]:
@@ -63,6 +67,7 @@ def predict_videos(
     journal: Journal | None = None,
     scheduler: Scheduler | None = None,
     on_result: Callable[[VideoResult], None] | None = None,
+    estimate: bool = False,
 ) -> Run:
     """Predict `videos` and write the submission; progress goes to stderr.
 
@@ -77,6 +82,8 @@ def predict_videos(
         journal: what it knows is not predicted again. It is removed when the run is over.
         scheduler: may end the run early; videos that it leaves get the prior. All videos alike without one.
         on_result: is called with each video's result as soon as it is known, those of the journal first.
+        estimate: the share of fakes is estimated when all videos are scored, and the probabilities follow it; until
+            then those in the file, and those that `on_result` is told, assume half.
 
     Returns:
         The run, one result per row.
@@ -91,8 +98,9 @@ def predict_videos(
         print(f"{len(ignored)} videos are not named in {sample} and were left out: {ignored[:3]} ...", file=sys.stderr)
     began = time.perf_counter()
     named = {name: by_name[name] for name in order if name in by_name}
-    done = {} if journal is None else finished_before(journal, named)
-    save = _Saver(output, order, pipeline.blend.clip, done)
+    done = {} if journal is None else finished_before(journal, named, pipeline.blend.unseen)
+    blend = pipeline.blend
+    save = _Saver(output, order, blend, done)
     todo = [path for name, path in named.items() if name not in done]
     if journal is not None:
         todo.sort(key=lambda path: journal.begun[path.name])  # those that were begun, and not finished, come last
@@ -110,11 +118,17 @@ def predict_videos(
     finally:
         # Also where the user stops the run: what is finished is in the file.
         save.now()
+    prior = share_of_fakes(done.values(), blend) if estimate else Prior.given(blend.prior)
+    if estimate:
+        blend = replace(blend, prior=prior.share)
+        done = {name: answer_again(result, blend) for name, result in done.items()}
+        _Saver(output, order, blend, done)
     if journal is not None:
         journal.close(remove=True)
     seconds, plans = time.perf_counter() - began, tuple(scheduler.history) if scheduler else ()
     scored = profile([done[path.name] for path in todo if path.name in done], seconds, pipeline.decoders)
-    return Run([done.get(name) or _lacking(name, name in named) for name in order], seconds, scored, plans)
+    rows = [done.get(name) or _lacking(name, name in named, blend.unseen) for name in order]
+    return Run(rows, seconds, scored, plans, prior)
 
 
 def open_journal(pipeline: Pipeline, output: Path, restart: bool = False) -> Journal:
@@ -147,15 +161,14 @@ def size_of(path: Path) -> int:
 class _Saver:
     """Keeps the submission on the disk, as far as it is known, at every moment."""
 
-    def __init__(
-        self, output: Path, order: list[str], clip: tuple[float, float], done: Mapping[str, VideoResult]
-    ) -> None:
-        self.output, self.order, self.clip, self.done = output, order, clip, done
+    def __init__(self, output: Path, order: list[str], blend: Blend, done: Mapping[str, VideoResult]) -> None:
+        self.output, self.order, self.blend, self.done = output, order, blend, done
         self.now()
 
     def now(self) -> None:
-        prob = {name: self.done[name].prob_fake if name in self.done else PRIOR for name in self.order}
-        write_submission(self.output, prob, self.order, self.clip)
+        known, unseen = self.done, self.blend.unseen
+        prob = {name: known[name].prob_fake if name in known else unseen for name in self.order}
+        write_submission(self.output, prob, self.order, self.blend.clip)
         self.last = time.monotonic()
 
     def now_and_then(self) -> None:
@@ -163,12 +176,13 @@ class _Saver:
             self.now()
 
 
-def finished_before(journal: Journal, named: Mapping[str, Path]) -> dict[str, VideoResult]:
+def finished_before(journal: Journal, named: Mapping[str, Path], unseen: float = PRIOR) -> dict[str, VideoResult]:
     """Say what needs no further work: what an earlier run has finished, and videos on which too many processes died.
 
     Args:
         journal: of that run.
         named: the videos that are wanted, by the names that the journal has for them.
+        unseen: P(fake) of a video that is given up.
 
     Returns:
         Their results by name; how many there are is said on stderr.
@@ -178,7 +192,7 @@ def finished_before(journal: Journal, named: Mapping[str, Path]) -> dict[str, Vi
         if result := journal.known(name, size_of(path)):
             done[name] = result
         elif journal.begun[name] >= DEATHS:
-            done[name] = VideoResult(name, "crashed", PRIOR, f"the process died {DEATHS} times while it worked on it")
+            done[name] = VideoResult(name, "crashed", unseen, f"the process died {DEATHS} times while it worked on it")
     if done:
         print(f"{len(done)} of {len(named)} videos were finished before; going on with the others", file=sys.stderr)
     return done
@@ -195,7 +209,7 @@ def _with_progress(
             yield result
 
 
-def _lacking(name: str, given: bool) -> VideoResult:
+def _lacking(name: str, given: bool, unseen: float) -> VideoResult:
     if given:
-        return VideoResult(name, "skipped_by_budget", PRIOR, "the budget was used up before its turn came")
-    return VideoResult(name, "unreadable", PRIOR, "the sample submission names it, and no such video was given")
+        return VideoResult(name, "skipped_by_budget", unseen, "the budget was used up before its turn came")
+    return VideoResult(name, "unreadable", unseen, "the sample submission names it, and no such video was given")

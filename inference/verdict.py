@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from ensemble.blend import Blend
+from ensemble.blend import TEST_PRIOR, Blend
 from ensemble.rates import Rates, Share
+from inference.answer import answer_again
 from inference.result import PersonResult, ScoredFace, VideoResult
 
 Kind = Literal["likely fake", "no sign found", "cannot say"]
@@ -45,7 +46,8 @@ def verdict_of(result: VideoResult, blend: Blend) -> Verdict:
 
     Returns:
         The verdict. "likely fake" starts where few real videos of any data set lie; "no sign found" is below 0.5;
-        between them, and for a video without a probability of its own, nothing can be said.
+        between them, and for a video without a probability of its own, nothing can be said. It does not depend on the
+        share of fakes that the blend assumes: the error rates are of half and half.
     """
     if result.status != "ok":
         return Verdict("cannot say", result.reason or result.status, "", "")
@@ -53,15 +55,23 @@ def verdict_of(result: VideoResult, blend: Blend) -> Verdict:
         return Verdict("cannot say", "its probability is no number", "", "")
     rates, fake_from = blend.facts.rates, fake_from_of(blend)
     unlike = _unlike(result, blend)
-    if result.prob_fake >= fake_from:
-        return Verdict("likely fake", f"P(fake) {result.prob_fake:.2f}, {_telling(result)}", _of_alarms(rates), unlike)
-    number = f"P(fake) {result.prob_fake:.2f}"
-    if result.prob_fake < 0.5:
+    prob, number = _at_half(result, blend)
+    if prob >= fake_from:
+        return Verdict("likely fake", f"{number}, {_telling(result)}", _of_alarms(rates), unlike)
+    if prob < TEST_PRIOR:
         seen = f"in {len({face.frame for face in result.faces})} of {result.looked} frames" if result.looked else ""
         grounds = ", ".join(part for part in (number, f"a face {seen}" if seen else "") if part)
         return Verdict("no sign found", f"{grounds}, which is no proof", _of_misses(rates), unlike)
     between = f"{number} lies between 0.50 and {fake_from:.2f}, where real videos and fakes are both found"
     return Verdict("cannot say", between, "", unlike)
+
+
+def _at_half(result: VideoResult, blend: Blend) -> tuple[float, str]:
+    """P(fake) where half of the videos are fake, and its words: the error rates are of such numbers."""
+    if blend.prior == TEST_PRIOR:
+        return result.prob_fake, f"P(fake) {result.prob_fake:.2f}"
+    prob = answer_again(result, replace(blend, prior=TEST_PRIOR)).prob_fake
+    return prob, f"P(fake) {prob:.2f} if half of the videos were fake"
 
 
 def fake_from_of(blend: Blend) -> float:

@@ -13,6 +13,7 @@ from common.labels import read_labels
 from ensemble.decide import Outcome, ShipRule, Stage, tune_blend
 from ensemble.inputs import check, convert
 from ensemble.mirror import mirror_gain
+from ensemble.sections import SECONDS
 from ensemble.select import Cost, Limits
 from ensemble.sources import merge
 from ensemble.table import MOST_LOST, Faces, read_faces, refuse_leaks
@@ -41,6 +42,7 @@ class TuneRequest:
     invert: tuple[str, ...] = ()
     probabilities: tuple[str, ...] = ()
     most_lost: float = MOST_LOST
+    section_seconds: float = SECONDS  # for each section of the work
 
 
 def tune_tables(request: TuneRequest, progress: Callable[[int], None], stage: Stage, tell: Told) -> Outcome:
@@ -80,6 +82,7 @@ def tune_tables(request: TuneRequest, progress: Callable[[int], None], stage: St
         tuple(dict.fromkeys((*mirroring.notes, *leaks))),
         progress,
         stage,
+        request.section_seconds,
     )
     return replace(outcome, blend=replace(outcome.blend, mirror=mirroring.on))
 

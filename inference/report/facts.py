@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Sequence
 
 from common.device import Device
+from ensemble.blend import Blend
 from inference.pipeline import Pipeline
 from inference.report.run_section import RunFacts
 from inference.run import Run
@@ -16,7 +17,7 @@ from models.backend import words_of
 STATED = ("torch", "openvino", "timm", "av", "opencv-python-headless", "numpy")
 
 
-def facts_of(pipeline: Pipeline, run: Run, device: Device, arguments: Sequence[str]) -> RunFacts:
+def facts_of(pipeline: Pipeline, run: Run, blend: Blend, device: Device, arguments: Sequence[str]) -> RunFacts:
     """What a reader needs to understand or repeat the run."""
     versions = {"python": platform.python_version()}
     for name in STATED:
@@ -33,7 +34,8 @@ def facts_of(pipeline: Pipeline, run: Run, device: Device, arguments: Sequence[s
         plans=run.plans,
         device=words_of(device),
         versions=versions,
-        clip=pipeline.blend.clip,
-        blend=pipeline.blend,
+        clip=blend.clip,
+        blend=blend,
+        prior=run.prior.sentence(),
         command=shlex.join(["dfdc", *arguments]),
     )

@@ -22,7 +22,7 @@ from inference.report.drawing import (
     telling_pictures,
 )
 from inference.report.run_section import RunFacts, plan_table, run_facts, time_table
-from inference.result import PRIOR, PersonResult, VideoResult
+from inference.result import PersonResult, VideoResult
 from inference.stages import COLUMNS
 from inference.verdict import legend_of, person_name, verdict_of
 
@@ -61,7 +61,7 @@ def write_report(
         videos=[_video(result, run.members, run.blend, links.get(result.filename, "")) for result in ordered],
         legend=legend_of(run.blend),
         sections=min(max_sections, len(ordered)),
-        prior=PRIOR,
+        prior=f"{run.blend.unseen:g}",
         time=time_table(run.profile),
         bound=run.profile.bound(),
         plans=plan_table(run.plans),
@@ -82,7 +82,9 @@ def render_section(result: VideoResult, members: Sequence[str], blend: Blend) ->
         The page's HTML; its only <article> is the section.
     """
     video = _video(result, members, blend)
-    return render("inference/report/one.html.j2", title=result.filename, video=video, index=0, prior=PRIOR)
+    return render(
+        "inference/report/one.html.j2", title=result.filename, video=video, index=0, prior=f"{blend.unseen:g}"
+    )
 
 
 def _links(page: Path, videos: Sequence[Path]) -> dict[str, str]:
@@ -110,7 +112,7 @@ def _headline(results: Sequence[VideoResult], run: RunFacts) -> list[tuple[str, 
     return [
         ("Videos", str(len(results)), f"{number(run.wall_seconds, 1, ' s')} wall clock"),
         ("Scored", str(counts["ok"]), "status ok"),
-        ("Not scored", str(len(results) - counts["ok"]), f"{why or 'none'}; prior {PRIOR}"),
+        ("Not scored", str(len(results) - counts["ok"]), f"{why or 'none'}; prior {run.blend.unseen:g}"),
         ("Seconds per video", number(each, 2), "wall clock"),
         ("Cores at work", cores, f"bound by {run.profile.bound()}"),
     ]

@@ -26,6 +26,7 @@ class RunFacts:
     profile: Profile  # where the time went
     blend: Blend  # which says what a probability is worth
     plans: tuple[Change, ...] = ()  # of a run with a budget
+    prior: str = ""  # a sentence on the share of fakes, where it is not half
 
 
 def time_table(profile: Profile) -> Table:
@@ -56,6 +57,7 @@ def run_facts(run: RunFacts) -> list[tuple[str, str]]:
         ("members", ", ".join(run.members)),
         ("frames asked per video", str(run.frames_per_video)),
         ("P(fake) is clipped to", f"{run.clip[0]:g} to {run.clip[1]:g}"),
+        *([("share of fakes", run.prior)] if run.prior else []),
         ("device", run.device),
         ("versions", versions),
         ("command", run.command),

@@ -11,6 +11,7 @@ from ensemble.blend import ANY_FILE, FILE, Blend, FallbackEnsemble
 from ensemble.convex import Mix
 from ensemble.facts import ExpectedLoss, Facts
 from ensemble.metrics import sigmoid
+from ensemble.prior import with_prior
 from ensemble.width import WidthCalibration
 from tests.ensemble.tables import noisy
 
@@ -122,6 +123,51 @@ def test_one_video_is_predicted_as_a_table_of_them():
 
 def test_probabilities_stay_inside_the_clip():
     assert BLEND.prob_fake(np.array([[-50.0, -50.0], [50.0, 50.0]])).tolist() == [0.02, 0.97]
+
+
+def test_another_share_of_fakes_moves_the_odds_before_the_clip():
+    moved = replace(BLEND, prior=0.84)
+    values = np.array([[-1.0, 0.5], [1.0, 2.0], [5.0, 5.0]])
+    free = BLEND.free(values)
+    assert moved.free(values) == pytest.approx(with_prior(free, 0.84))
+    assert moved.prob_fake(values) == pytest.approx(np.clip(with_prior(free, 0.84), 0.02, 0.97))
+    # Moved after the clip, this one would end at 0.1.
+    low = np.array([[-8.0, -8.0]])
+    assert moved.prob_fake(low)[0] == 0.02
+    assert with_prior(BLEND.prob_fake(low), 0.84)[0] > 0.09
+    by_width = replace(BY_WIDTH, prior=0.84)
+    pixels = np.full(3, 50.0)
+    assert by_width.free(values, pixels) == pytest.approx(with_prior(BY_WIDTH.free(values, pixels), 0.84))
+    in_probability = replace(BLEND, space="probability")
+    expected = with_prior(in_probability.free(values), 0.84)
+    assert replace(in_probability, prior=0.84).free(values) == pytest.approx(expected)
+    assert moved.fallback(1).prior == moved.needed().prior == 0.84
+
+
+def test_what_cannot_be_scored_has_the_prior_inside_the_clip():
+    assert [replace(BLEND, prior=p).unseen for p in (0.001, 0.3, 0.5, 0.999)] == [0.02, 0.3, 0.5, 0.97]
+    with pytest.raises(ValueError, match=r"prior is 1\.0; a share of fakes lies between 0 and 1"):
+        replace(BLEND, prior=1.0)
+
+
+def test_the_share_of_fakes_is_kept_in_the_file(tmp_path):
+    replace(BLEND, prior=0.84).write(tmp_path / "blend.json")
+    assert json.loads((tmp_path / "blend.json").read_text())["prior"]["to"] == 0.84
+    assert Blend.read(tmp_path / "blend.json").prior == 0.84
+    assert Blend.read(SHIPPED).prior == Blend.read(SHIPPED.with_name(ANY_FILE)).prior == 0.5
+
+
+@pytest.mark.parametrize(
+    ("temperature", "shift", "expects"), [(1.0, 0.0, 0.5), (0.5, 2.0, 0.2689), (2.0, -0.8292, 0.84)]
+)
+def test_the_file_tells_the_shift_as_the_share_that_members_expect(temperature, shift, expects):
+    """A member that is right for a share p says logits that are higher by its log odds, and is divided by T after."""
+    prior = json.loads(replace(BLEND, mix=Mix(np.array([0.5, 0.5]), temperature, shift)).to_json())["prior"]
+    assert prior["from"] == pytest.approx(expects, abs=1e-4)
+    at_the_share = np.log(expects / (1 - expects)) * np.ones((1, 2))
+    assert replace(BLEND, mix=Mix(np.array([0.5, 0.5]), temperature, shift)).free(at_the_share)[0] == pytest.approx(
+        0.5, abs=1e-3
+    )
 
 
 def test_a_member_of_weight_zero_need_not_run():

@@ -79,6 +79,17 @@ def test_force_ships_what_is_no_better():
     assert found.why.startswith("--force")
 
 
+def test_a_parameter_at_its_bound_is_named():
+    """Members that are hundred times too loud, or all moved by ten logits: something is wrong with the table."""
+    faces = noisy(400, (0.5, 0.7))
+    few = dataclasses.replace(OPTIONS, trials=10)
+    loud, moved = (dataclasses.replace(faces, logit=logit) for logit in (faces.logit * 100, faces.logit + 10))
+    for table, says in ((loud, "the temperature 10 of "), (moved, "the shift -4 of ")):
+        notes = [note for note in tune_blend(table, few, rule="tuned").notes if "lies at its bound" in note]
+        assert any(note.startswith(says) for note in notes), notes
+    assert not any("at its bound" in note for note in tune_blend(faces, few).notes)
+
+
 def test_the_same_seed_gives_the_same_file(unlike):
     few = dataclasses.replace(OPTIONS, trials=30)
     assert tune_blend(unlike, few).blend.to_json() == tune_blend(unlike, few).blend.to_json()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ensemble.metrics import log_loss, sigmoid
-from ensemble.prior import estimate_prior, with_prior
+from ensemble.prior import Prior, estimate_prior, read_prior, with_prior
 
 
 def videos(share, count=4000, seed=0):
@@ -21,6 +21,52 @@ def test_the_share_is_found_and_following_it_lowers_the_loss(share):
     assert moved <= log_loss(label, prob) + 1e-3
     if share != 0.5:
         assert moved < log_loss(label, prob) - 0.01
+
+
+@pytest.mark.parametrize(("share", "low", "high"), [(0.2, 0.15, 0.23), (0.5, 0.46, 0.54), (0.84, 0.80, 0.88)])
+def test_a_folder_that_is_not_half_and_half(share, low, high):
+    """Over twenty folders of 500 videos: the mean of the estimates, how often intervals hold, what following saves."""
+    found = []
+    for seed in range(20):
+        label, prob = videos(share, 500, seed)
+        prior = Prior.of("em", prob)
+        moved = log_loss(label, with_prior(prob, prior.share))
+        held = prior.low <= share <= prior.high
+        found.append((prior.estimate, held, log_loss(label, prob) - moved))
+    mean, coverage, saved = np.mean(found, axis=0)
+    assert low < mean < high
+    assert coverage >= 0.85
+    assert saved > 0.04 if share != 0.5 else saved > -0.002
+
+
+def test_few_videos_tell_little_and_the_interval_says_so():
+    few, many = (Prior.of("em", videos(0.2, count, 1)[1]) for count in (5, 2000))
+    assert few.high - few.low > 0.3
+    assert many.high - many.low < 0.06
+    assert few.share == 0.5, "so little that half stays"
+    assert "of these videos does not differ clearly from half" in few.sentence()
+    assert many.share == many.estimate
+    nothing = Prior.of("em", np.full(10, 0.5))
+    assert (nothing.low, nothing.high) == pytest.approx((0.001, 0.999)), "members that know nothing tell nothing"
+    real = Prior.of("em", np.full(6, 0.05))
+    assert (real.low, real.share) == pytest.approx((0.001, 0.001))
+    assert 0.2 < real.high < 0.5, "six sure videos do not make it certain"
+
+
+def test_what_a_user_may_ask_for():
+    assert read_prior(None) is None
+    assert read_prior("em") == "em"
+    assert read_prior("0.2") == 0.2
+    assert Prior.of(None, np.array([])).sentence() == ""
+    assert Prior.of(0.2, np.array([])).sentence() == "probabilities assume a share of fakes of 0.200, as given"
+    assert "[0." in Prior.of("em", videos(0.2)[1]).sentence()
+    assert Prior.of(0.5, np.array([])) == Prior()
+    assert Prior.of(0.2, np.array([])).to_dict() == {"share": 0.2, "how": "given"}
+    with pytest.raises(ValueError, match="--prior is 'lots'; give a share of fakes between 0 and 1, or em"):
+        read_prior("lots")
+    for text in ("0", "1", "20", "-1", "nan"):
+        with pytest.raises(ValueError, match=f"--prior is {text}; a share of fakes lies between 0 and 1"):
+            read_prior(text)
 
 
 def test_moving_there_and_back_changes_nothing():

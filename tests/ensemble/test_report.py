@@ -20,7 +20,8 @@ from ensemble.report import write_report
 from ensemble.select import Candidate, Cost, Limits, Selection
 from ensemble.summary import render, shares_of
 from ensemble.tune import StudyOptions
-from ensemble.validate import EQUAL, PLAIN, TUNED
+from ensemble.validate import EQUAL, EQUAL_BY_WIDTH, PLAIN, TUNED
+from ensemble.width import WidthCalibration
 from tests.ensemble.tables import noisy
 from tests.pages import Page
 
@@ -147,6 +148,23 @@ def test_chosen_bounds_and_certain_errors_are_in_the_table(outcome, page):
     low, high = outcome.blend.clip
     assert chosen == pytest.approx(sorted({low, round(1 - high, 6)}))
     assert all(float(row[3]) == pytest.approx(-np.log(float(row[0].split()[0])), abs=0.06) for row in rows)
+
+
+def test_the_calibration_says_whether_it_follows_the_width_of_the_faces(outcome, page, tmp_path):
+    def facts(text):
+        section = text.split("<h2>Calibration</h2>")[1].partition("</section>")[0]
+        return " ".join(html.unescape(re.sub("<.*?>", " ", section)).split())
+
+    assert "face width the tables do not tell how wide the faces are" in facts(page)
+    gains = {(EQUAL_BY_WIDTH, EQUAL): Estimate(-0.0162, -0.0229, -0.0096)}
+    losses = replace(outcome.losses, difference={**outcome.losses.difference, **gains})
+    known = replace(outcome, losses=losses)
+    assert "face width what ships does not follow it" in facts(page_of(known, tmp_path))
+    width = WidthCalibration((36.2, 208.4), (1.081, 1.09), (-0.762, 0.517))
+    mix = replace(outcome.blend.mix, width=width)
+    told = facts(page_of(replace(known, blend=replace(outcome.blend, mix=mix)), tmp_path))
+    assert "36.2 pixels x 1.081 -0.762; 208.4 pixels x 1.090 +0.517" in told
+    assert "equal weights, by face width - equal weights -0.0162 [-0.0229, -0.0096] nats" in told
 
 
 def test_names_are_escaped(page):

@@ -58,6 +58,7 @@ def test_a_foreign_dataset_changes_nothing(tmp_path, mount, place):
     options = ["--input", str(tmp_path / "input"), "--output", str(output), "--tree", str(tree), "--budget", "1h"]
     assert main(options) == 0
     before = json.loads(output.read_text())
+    assert "--prior" not in before, "DFDC's test set is half and half"
     foreign(tmp_path / "input" / place)
     assert main(options) == 0
     after = json.loads(output.read_text())

@@ -1,6 +1,8 @@
 """A run that is stopped, resumed, short of time, or short of disk."""
 
+import dataclasses
 import errno
+import io
 import json
 import shutil
 import subprocess
@@ -8,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -16,9 +19,11 @@ from common.errors import DfdcError
 from ensemble.blend import Blend, FallbackEnsemble
 from ensemble.convex import Mix
 from ensemble.facts import ExpectedLoss, Facts
+from ensemble.prior import Prior, estimate_prior, with_prior
 from inference import submission
-from inference.outputs import to_json_line
+from inference.outputs import to_json, to_json_line
 from inference.pipeline import Pipeline, PredictOptions, make_pipeline
+from inference.predict import PredictRequest, predict
 from inference.result import VideoResult
 from inference.run import DEATHS, open_journal, predict_videos
 from inference.schedule.budget import make_scheduler
@@ -27,6 +32,7 @@ from inference.schedule.plans import Plan, make_plans
 from inference.schedule.scheduler import BudgetScheduler
 from inference.submission import write_submission
 from inference.verdict import verdict_of
+from inference.videos import journal_of
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,6 +65,83 @@ def undisturbed(pipeline, videos, tmp_path_factory):
     output = tmp_path_factory.mktemp("undisturbed") / "s.csv"
     predict_videos(pipeline, videos, output)
     return output.read_bytes()
+
+
+def test_a_given_share_of_fakes_counts_from_the_first_video_on(members, videos, blend, undisturbed, tmp_path):
+    moved = dataclasses.replace(blend, prior=0.2)
+    told = []
+    other = make_pipeline(OPTIONS, torch.device("cpu"), members, blend=moved)
+    run = predict_videos(other, videos, tmp_path / "s.csv", on_result=told.append)
+    half = pd.read_csv(io.BytesIO(undisturbed))["label"].to_numpy()
+    found = pd.read_csv(tmp_path / "s.csv")["label"].to_numpy()
+    assert found == pytest.approx(with_prior(half, 0.2), abs=2e-6), "none of these reaches the clip"
+    assert found[2] == 0.2, "a video without a face has the prior"
+    assert [result.prob_fake for result in told] == [result.prob_fake for result in run.results]
+    assert json.loads(to_json(run, moved))["prior"] == {"share": 0.2, "how": "given"}
+
+
+def test_an_estimated_share_is_followed_when_all_videos_are_known(members, videos, blend, tmp_path):
+    blend = dataclasses.replace(blend, mix=Mix(np.array([0.5, 0.5]), shift=-4.0), clip=(0.0, 1.0))  # says: all real
+    pipeline = make_pipeline(OPTIONS, torch.device("cpu"), members, blend=blend)
+    journal = open_journal(pipeline, tmp_path / "s.csv")
+    run = predict_videos(pipeline, videos, tmp_path / "s.csv", journal=journal, estimate=True)
+    plain = list(pipeline.run(videos))
+    free = np.array([result.people[0].prob_fake for result in plain if result.faces])  # one person each: the video's
+    share = estimate_prior(free)
+    assert run.prior.share == pytest.approx(share, abs=1e-6)
+    assert run.prior.low <= share < run.prior.high < 0.5
+    moved = dataclasses.replace(blend, prior=run.prior.share)
+    found = pd.read_csv(tmp_path / "s.csv")["label"].to_numpy()
+    assert found[2] == pytest.approx(moved.unseen, abs=1e-6)
+    expected = with_prior(free, run.prior.share)
+    assert expected.max() < 0.1 * free.max()
+    assert found[[i for i, result in enumerate(plain) if result.faces]] == pytest.approx(expected, abs=2e-6)
+    assert run.results[0].faces[0].prob_fake == pytest.approx(
+        with_prior(np.array([plain[0].faces[0].prob_fake]), run.prior.share)[0]
+    )
+    values = json.loads(to_json(run, moved))["prior"]
+    assert values["how"] == "estimated"
+    assert set(values) == {"share", "how", "estimate", "low", "high"}
+    assert not journal_of(tmp_path / "s.csv").exists()
+
+
+def test_half_and_half_is_what_is_assumed_unless_it_is_asked_otherwise(pipeline, videos, undisturbed, tmp_path):
+    run = predict_videos(pipeline, videos[:1], tmp_path / "s.csv")
+    assert run.prior == Prior()
+    assert run.prior.sentence() == ""
+    assert (tmp_path / "s.csv").read_bytes().splitlines() == undisturbed.splitlines()[:2]
+
+
+def test_whoever_asks_for_an_estimate_is_told_results_that_follow_it(members, videos, blend, tmp_path):
+    dataclasses.replace(blend, mix=Mix(np.array([0.5, 0.5]), shift=-4.0)).write(tmp_path / "blend.json")
+    told = []
+    asked = PredictRequest(
+        videos, tmp_path / "s.csv", frames=3, members=members, blend=tmp_path / "blend.json", device="cpu",
+        report=tmp_path / "r.html", prior="em", on_result=lambda *both: told.append(both),
+    )  # fmt: skip
+    result = predict(asked)
+    assert result.blend.prior == result.run.prior.share < 0.1
+    assert [each.prob_fake for each, _ in told] == [each.prob_fake for each in result.run.results]
+    assert [verdict.kind for _, verdict in told] == ["no sign found", "no sign found", "cannot say"] * 2
+    assert all("if half of the videos were fake" in verdict.grounds for _, verdict in told[:2])
+    sentence = result.run.prior.sentence()
+    assert sentence in result.summary()
+    assert sentence in (tmp_path / "r.html").read_text()
+    with pytest.raises(ValueError, match="--prior is 20; a share of fakes lies between 0 and 1"):
+        predict(dataclasses.replace(asked, prior="20"))
+
+
+def test_what_few_videos_say_of_the_share_is_told_and_not_followed(pipeline, videos, undisturbed, tmp_path):
+    run = predict_videos(pipeline, videos, tmp_path / "s.csv", estimate=True)
+    assert (tmp_path / "s.csv").read_bytes() == undisturbed
+    assert (run.prior.share, run.prior.how) == (0.5, "estimated")
+    assert "does not differ clearly from half" in run.prior.sentence()
+
+
+def test_where_no_video_was_scored_no_share_is_estimated(pipeline, media, tmp_path):
+    run = predict_videos(pipeline, [media / "no_face.mp4"], tmp_path / "s.csv", estimate=True)
+    assert run.prior == Prior()
+    assert run.results[0].prob_fake == 0.5
 
 
 class Killed(BaseException):

@@ -9,6 +9,7 @@ from ensemble.blend import Blend
 from ensemble.facts import Facts
 from ensemble.rates import Rates, Share, SourceRates
 from ensemble.usual import Usual
+from inference.answer import answer_again
 from inference.pictures import closeups_of
 from inference.result import PersonResult, ScoredFace, VideoResult
 from inference.verdict import clock, legend_of, telling_faces, verdict_of
@@ -86,6 +87,23 @@ def test_a_blend_that_nobody_measured_says_so():
     assert found.kind == "likely fake"
     assert "Nobody has measured how often" in found.sentence
     assert "not known" in legend_of(Blend.equal(["a"]))
+
+
+def test_the_share_of_fakes_changes_the_number_and_not_the_verdict():
+    """How often a verdict is wrong was measured at half and half."""
+    plain = dataclasses.replace(Blend.equal(["a", "b"]), facts=Facts(rates=RATES), clip=(0.05, 0.95))
+    for logit, kind in ((3.0, "likely fake"), (0.5, "cannot say"), (-1.0, "no sign found"), (9.0, "likely fake")):
+        made = video(0.0, {0: [0.5] * 4})
+        faces = tuple(dataclasses.replace(face, logits={"a": logit, "b": logit}) for face in made.faces)
+        result = answer_again(dataclasses.replace(made, faces=faces), plain)
+        assert verdict_of(result, plain).kind == kind
+        for share in (0.001, 0.2, 0.84, 0.999):
+            other = dataclasses.replace(plain, prior=share)
+            moved = answer_again(result, other)
+            assert moved.prob_fake == pytest.approx(other.prob_fake(np.full((1, 2), logit))[0])
+            assert verdict_of(moved, other).kind == kind
+            number = f"P(fake) {result.prob_fake:.2f} if half of the videos were fake"
+            assert verdict_of(moved, other).grounds.startswith(number)
 
 
 def test_moments_are_read_as_on_a_player():
