@@ -68,6 +68,17 @@ def test_a_text_that_nobody_knows_ends_it_after_three_tries(number):
     assert all(text in line for line in told), "the text is shown at once"
 
 
+@pytest.mark.parametrize("poll", [10.0, 30.0, 60.0])  # of an upload, a push and a submission
+@pytest.mark.parametrize("number", range(10))
+def test_a_text_that_nobody_knows_is_final_within_a_minute(monkeypatch, number, poll):
+    slept = []
+    monkeypatch.setattr("kaggle_dataset.submit.polling.time.sleep", slept.append)
+    client = Client(*[Answer(1, "", f"fault {number}: the frobnicator declined")] * 9)
+    with pytest.raises(Refused):
+        ask(client, Timer(3600, poll, lambda _: None, "it", "again"), "kernels", "status", "a/b")
+    assert sum(slept) <= 30, "what remains is for the calls"
+
+
 def test_what_passes_is_asked_until_it_has_passed():
     late = KaggleTimeout("kaggle x: was not done", Answer(-9, "", ""))
     bad = [Answer(1, "", "503 Service Unavailable"), late] * 3
