@@ -34,6 +34,39 @@ def test_every_known_text_has_a_meaning_and_a_next_step(text, kind, advice):
     assert advice in fault.advice
 
 
+NO_ACCESS = (
+    "You don't have access to this resource.\nIf this is a competition, you may need to accept its rules first at\n"
+    "  https://www.kaggle.com/competitions/<competition>/rules"
+)
+NOT_FOUND = (
+    "The resource was not found. Check the spelling of the reference you passed.\nReferences are usually "
+    "'<owner>/<slug>', which you can find in the resource's URL.\nTo search for one, try 'kaggle search <query>'."
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint", "kind"),
+    [
+        ("Permission 'datasets.get' was denied", NO_ACCESS, "not there"),
+        ("Dataset not found", NOT_FOUND, "not there"),
+        ("You must accept this competition's rules", NO_ACCESS, "refused"),
+        ("Something new", NO_ACCESS, "not there"),
+        ("Something new", "You have been rate limited. Wait a little while before retrying.", "passes"),
+        (
+            "Something new",
+            "This is a problem on Kaggle's side, not with your command. Please try again later.",
+            "passes",
+        ),
+    ],
+)
+def test_the_advice_of_client_2_2_5_is_not_taken_for_kaggles_answer(text, hint, kind):
+    """Its advice for 403 names a competition's rules for a dataset as well, and a first upload ended there."""
+    answer = Answer(1, "", f"{text}\n\n{hint}\n")
+    assert fault_of(answer).kind == kind
+    if kind != "passes":
+        assert text in str(refusal("x", answer)) and "<competition>" not in str(refusal("x", answer))
+
+
 def test_what_is_refused_is_told_apart():
     assert isinstance(refusal("x", Answer(1, "", "404 Not Found")), NotThere)
     assert isinstance(refusal("x", Answer(1, "", "401 Unauthorized")), NotSignedIn)
