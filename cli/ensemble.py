@@ -118,16 +118,23 @@ def blend(
     invert: Invert = [],  # noqa: B006
     probabilities: Probabilities = [],  # noqa: B006
     prior: Prior = None,
+    holdout: Annotated[
+        list[Path], typer.Option(help="labelled tables that the blend was tuned on: says how unlike them these are")
+    ] = [],  # noqa: B006
+    earlier: Annotated[list[Path], typer.Option(help="earlier submissions: says how alike this one is")] = [],  # noqa: B006
 ) -> None:
     """Apply a blend to tables of probabilities: a submission in seconds, without videos.
 
     Videos without a scored face get 0.5, as in `dfdc predict`. With labels, the scores are printed.
     """
+    from ensemble.drift import render
     from inference.blend_tables import BlendRequest, blend_tables
 
-    found = blend_tables(
-        BlendRequest(tuple(tables), blend_file, output, sample, labels, tuple(invert), tuple(probabilities), prior)
-    )
+    request = BlendRequest(
+        tuple(tables), blend_file, output, sample, labels, tuple(invert), tuple(probabilities),
+        held_out=tuple(holdout), earlier=tuple(earlier), prior=prior,
+    )  # fmt: skip
+    found = blend_tables(request)
     if found.outside:
         words = f"{len(found.outside)} videos are not named in {sample} and were left out: {found.outside[0]!r}"
         typer.echo(words, err=True)
@@ -140,6 +147,8 @@ def blend(
         typer.echo(f"on {found.labelled} labelled videos, 95 % intervals by group:")
     for metric, score in found.scores.items():
         typer.echo(f"  {metric:<18} {score.value:.5f} [{score.low:.5f}, {score.high:.5f}]")
+    for line in (*(render(list(found.drift)) if found.drift else ()), *map(str, found.earlier)):
+        typer.echo(line)
 
 
 # In the order in which they are used and `dfdc --help` lists them.

@@ -283,6 +283,8 @@ def _submit(
     folder: Path, kaggle: Kaggle, competition: str, ledger: Path, per_day: int, yes: bool, dry_run: bool
 ) -> None:
     when_stopped(f"what was done is noted in {folder.parent / STATE} and {ledger}")
+    from kaggle_dataset.submit.ladder import advice
+    from kaggle_dataset.submit.ledger import read_ledger
     from kaggle_dataset.submit.push import last_push
     from kaggle_dataset.submit.submit import submit as run_submit
 
@@ -301,6 +303,8 @@ def _submit(
     if not dry_run:
         scores = f"public {entry.public_score}, private {entry.private_score}, expected {entry.expected_log_loss}"
         typer.echo(f"{competition}: {entry.status}, {scores}; noted in {ledger}")
+        if said := advice(entry, read_ledger(ledger)):
+            typer.echo(said)
 
 
 def _kaggle(output: Path) -> Kaggle:

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from common.errors import DfdcError
 from common.files import write_text
+from faces.cascade import Cascade
 from faces.crop import Image
-from faces.detect import NO_FACES, BlazeDetector, Cascade, Detector, FrameFaces, MtcnnDetector
+from faces.detect import NO_FACES, BlazeDetector, Detector, FrameFaces, MtcnnDetector
 from faces.tiles import letterbox, short_side_tiles
 from faces.video import VideoError, decode
 

@@ -1,4 +1,4 @@
-"""Faces in the frames of a video: BlazeFace and MTCNN behind one call, and the cascade of both with its reasons."""
+"""Faces in the frames of a video: BlazeFace and MTCNN behind one call."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from common.files import sha256_of
 from common.graphs import code_of
 from faces.blazeface import VARIANTS, check_weights, decode_boxes, merge_groups, weighted_nms
 from faces.crop import ALIGNED_POINTS, Image
-from faces.tiles import Tile, focus, letterbox, look, short_side_tiles
+from faces.tiles import Tile, letterbox, look
 
 if TYPE_CHECKING:
     import torch
@@ -90,6 +90,12 @@ class BlazeDetector:
         """The same network over other tiles."""
         other = copy.copy(self)
         other.tiles, other.name = tiles, _detector_name(self._variant, tiles)
+        return other
+
+    def with_threshold(self, threshold: float) -> BlazeDetector:
+        """The same network, which tells of every face of more than this score."""
+        other = copy.copy(self)
+        other.threshold = threshold
         return other
 
     def __call__(self, images: Sequence[Image]) -> list[FrameFaces]:
@@ -194,77 +200,6 @@ class MtcnnDetector:
             points[kept].astype(np.float32) * grow,
             self.name,
         )
-
-
-class Cascade:
-    """The detector of the pipeline: cheap first, dearer steps only where the cheap ones found nothing sure.
-
-    1. BlazeFace back on the letterboxed frame, on all frames.
-    2. BlazeFace back on one square around the likely face (of the frame, or of the nearest frame that has one), on the
-       frames without a sure face, when they are more than `bearable` of the video; the surer answer stays.
-    3. BlazeFace back on tiles of the whole frame, on the frames without any face, or without a sure one while the
-       video has none, when they are more than `bearable`.
-    4. MTCNN, on a few frames of a video without any sure face, on the rest when that finds one; else what was found
-       so far is given up as chance.
-    """
-
-    def __init__(self, device: Device | torch.device, engine: Engine | None = None, threads: int = 0) -> None:
-        self._device = device
-        self._first = BlazeDetector("back", letterbox, device, engine=engine, threads=threads)
-        self._tiles = self._first.with_tiles(short_side_tiles)
-        self._mtcnn: MtcnnDetector | None = None
-        self.bearable = 0.1  # share of frames without a face that changes no verdict
-        self.probes = 4  # frames that MTCNN looks at before it is given the whole video
-
-    def __call__(self, images: Sequence[Image], thorough: bool = True) -> list[FrameFaces]:
-        """The frames of one video, (H, W, 3) uint8 RGB each, to one FrameFaces each; `step` tells what found it.
-
-        thorough: False stops after step 1, for a run that is short of time.
-        """
-        found = self._first(images)
-        if not thorough:
-            return found if images and max(faces.best for faces in found) >= SURE else [NO_FACES] * len(images)
-        if len(_unsure(found)) > self.bearable * len(images):
-            self._focus(found, images)
-        needed = 0.0 if found and max(faces.best for faces in found) >= SURE else SURE
-        missing = [i for i, faces in enumerate(found) if faces.best <= needed]
-        if len(missing) > self.bearable * len(images):
-            _improve(found, missing, self._tiles([images[i] for i in missing]))
-        if images and max(faces.best for faces in found) < SURE:
-            return self._last_resort(images)
-        return found
-
-    def _focus(self, found: list[FrameFaces], images: Sequence[Image]) -> None:
-        likely = np.array([i for i, faces in enumerate(found) if len(faces)])
-        if not len(likely):
-            return
-        frames = _unsure(found)
-        tiles = []
-        for i in frames:
-            nearest = found[likely[np.abs(likely - i).argmin()]]
-            tiles.append(focus(images[i].shape[1], images[i].shape[0], nearest.boxes_xyxy[0], self._first.size))
-        _improve(found, frames, self._first.look_at([images[i] for i in frames], tiles, "back_focus"))
-
-    def _last_resort(self, images: Sequence[Image]) -> list[FrameFaces]:
-        if self._mtcnn is None:
-            self._mtcnn = MtcnnDetector(self._device)
-        found = [NO_FACES] * len(images)
-        probes = sorted({round(i) for i in np.linspace(0, len(images) - 1, self.probes)})
-        _improve(found, probes, self._mtcnn([images[i] for i in probes]))
-        if any(len(faces) for faces in found):
-            rest = [i for i in range(len(images)) if i not in probes]
-            _improve(found, rest, self._mtcnn([images[i] for i in rest]))
-        return found
-
-
-def _unsure(found: list[FrameFaces]) -> list[int]:
-    return [i for i, faces in enumerate(found) if faces.best < SURE]
-
-
-def _improve(found: list[FrameFaces], frames: list[int], again: list[FrameFaces]) -> None:
-    """Put in what another look at some frames gave; the surer answer stays."""
-    for i, faces in zip(frames, again, strict=True):
-        found[i] = max(found[i], faces, key=lambda answer: answer.best)
 
 
 # SHA-256 of the weights inside the facenet-pytorch 2.5.3 wheel, which loads them by pickle.

@@ -35,6 +35,13 @@ def short_side_tiles(width: int, height: int) -> list[Tile]:
     return [Tile(float(s) * (width - side), float(s) * (height - side), side) for s in steps]
 
 
+def overlapping_tiles(width: int, height: int, parts: int) -> list[Tile]:
+    """Squares of the short side over `parts`, row by row, which overlap by a quarter of their side or more."""
+    side = min(width, height) / parts
+    across, down = (np.linspace(0, 1, math.ceil((size - side) / (0.75 * side)) + 1) for size in (width, height))
+    return [Tile(float(x) * (width - side), float(y) * (height - side), side) for y in down for x in across]
+
+
 def focus(width: int, height: int, box_xyxy: NDArray[np.float32], size: int) -> list[Tile]:
     """One square around a box where a face may be, four times its side and at least `size`, inside the frame."""
     x0, y0, x1, y1 = (float(v) for v in box_xyxy)

@@ -33,7 +33,7 @@ from faces.media import (
 )
 from faces.packets import Needs, PacketIndex
 
-__all__ = ["Frames", "VideoError", "VideoInfo", "choose_frames", "decode", "probe"]
+__all__ = ["Frames", "VideoError", "VideoInfo", "choose_frames", "decode", "length_of", "probe"]
 
 # Containers in which seeking to the first packet's time finds it; any other file is opened anew.
 REWINDING = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv"}
@@ -90,6 +90,19 @@ def probe(path: Path | str) -> VideoInfo:
     with open_video(Path(path)) as (container, stream):
         frames = decoded(stream, islice(packets_of(container, stream), SEEN_BY_PROBE))
         return _info(container, stream, next((orientation_of(frame) for frame in frames), Orientation()))
+
+
+def length_of(path: Path | str) -> float:
+    """Measure a video's length by its packets, where the header does not tell it, as after a browser's recorder.
+
+    Returns:
+        Seconds from the first frame to the last; 0 where no packet has a time.
+
+    Raises:
+        VideoError: it cannot be read.
+    """
+    with open_video(Path(path)) as (container, stream):
+        return _length(container, stream, PacketIndex.read(container, stream))
 
 
 def choose_frames(count: int, wanted: int) -> NDArray[np.int64]:

@@ -11,10 +11,12 @@ import numpy as np
 from common.labels import read_labels
 from ensemble.aggregate import aggregate
 from ensemble.blend import Blend
+from ensemble.drift import Drift, drift
 from ensemble.inputs import convert
 from ensemble.metrics import Estimate, bootstrap
 from ensemble.prior import Prior, read_prior
-from ensemble.table import read_faces
+from ensemble.table import Faces, read_faces
+from inference.earlier import Likeness, compare_submissions
 from inference.submission import read_sample, write_submission
 
 
@@ -29,6 +31,8 @@ class BlendRequest:
     labels: Path | None = None  # for scores
     invert: tuple[str, ...] = ()
     probabilities: tuple[str, ...] = ()
+    held_out: tuple[Path, ...] = ()  # labelled tables that the blend was tuned on, to see whether these are like them
+    earlier: tuple[Path, ...] = ()  # submissions to compare with
     prior: str | None = None  # share of fakes to assume, or "em" to estimate it; None is half
 
 
@@ -43,6 +47,8 @@ class Blended:
     labelled: int  # videos whose truth is known
     prior: Prior  # the share of fakes that the probabilities assume
     scores: dict[str, Estimate]  # metric -> estimate on these; empty without labels
+    drift: tuple[Drift, ...] = ()  # from the held-out tables; empty without them
+    earlier: tuple[Likeness, ...] = ()
 
 
 def blend_tables(request: BlendRequest) -> Blended:
@@ -70,7 +76,20 @@ def blend_tables(request: BlendRequest) -> Blended:
     labelled, scores = _scores(request, chosen, prob)
     outside = tuple(sorted(prob.keys() - set(order)))
     unscored = sum(name not in prob for name in rows)
-    return Blended(len(rows), unscored, outside, faces.lost, labelled, prior, scores)
+    known = _held_out(request, chosen)
+    return Blended(
+        *(len(rows), unscored, outside, faces.lost, labelled, prior, scores),
+        drift=() if known is None else tuple(drift(known, faces)),
+        earlier=tuple(compare_submissions(request.output, request.earlier)),
+    )
+
+
+def _held_out(request: BlendRequest, chosen: Blend) -> Faces | None:
+    if not request.held_out:
+        return None
+    labels = None if request.labels is None else read_labels(request.labels)
+    faces = read_faces(request.held_out, labels, members=chosen.members, most_lost=1.0)
+    return convert(faces, request.invert, request.probabilities)
 
 
 def _scores(request: BlendRequest, chosen: Blend, prob: Mapping[str, float]) -> tuple[int, dict[str, Estimate]]:

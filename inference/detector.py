@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from common.device import find_device
 from common.files import files_in
 from ensemble.blend import Blend
+from faces.cascade import Cascade
 from faces.crop import Boxes, CropSpec, Image, cut
-from faces.detect import Cascade
 from faces.track import STRAY, track
+from faces.turned import find_upright
 from faces.video import Frames, VideoInfo, decode
 from inference.blends import load_blend
 from inference.pipeline import Pipeline, PredictOptions, make_pipeline
@@ -161,8 +162,7 @@ def find_faces(video: VideoPath, frames: int = 32, device: str = "auto") -> list
         DfdcError: The file cannot be read as a video.
         ValueError: The device is unknown or not there, or frames is below 1.
     """
-    shown = decode(_path(video), frames)
-    found = Cascade(find_device(device))(shown.images)
+    shown, found, _ = find_upright(Cascade(find_device(device)), decode(_path(video), frames))
     people = track(found, [float(second) for second in shown.seconds])
     return [
         Face(

@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 from common.cores import cores
 from common.device import Device
 from ensemble.blend import Blend
+from faces.cascade import Cascade
 from faces.crop import Boxes, CropSpec, Image, cut
 from faces.decode.pool import Decoded, DecodeOutcome, decode_ahead
 from faces.decode.watchdog import DEFAULT_LIMITS, VideoLimits
-from faces.detect import Cascade, FrameFaces
+from faces.detect import FrameFaces
 from faces.shots import cuts
 from faces.track import STRAY, track
+from faces.turned import find_upright
 from faces.video import Frames, VideoInfo
 from inference.evidence import evidence_notes, use_lone_faces
 from inference.occlusion import occlusion_map
@@ -186,7 +188,7 @@ class Pipeline:
         return work
 
     def _detect(self, work: _Work, frames: Frames, plan: Plan) -> None:
-        found = self.detector(frames.images) if plan.thorough else self.detector(frames.images, thorough=False)
+        frames, found, _ = find_upright(self.detector, frames, plan.thorough)
         people = track(found, [float(s) for s in frames.seconds], cuts=cuts(frames.images))
         lone = use_lone_faces(found, people)
         for number, image in enumerate(frames.images):

@@ -88,6 +88,13 @@ def validate_submission(path: Path, order: list[str] | None = None) -> None:
         raise DfdcError(f"{path}: {bad['filename'].iloc[0]!r} has the probability {bad['label'].iloc[0]}")
 
 
+def read_submission(path: Path) -> dict[str, float]:
+    """Read the probability of each video from a submission; DfdcError where it is none."""
+    validate_submission(path)
+    table = _read(path)
+    return dict(zip(table["filename"], table["label"].astype(float), strict=True))
+
+
 def refuse_unscored(path: Path, most_prior: float) -> None:
     """DfdcError for a valid submission that says nothing.
 

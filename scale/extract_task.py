@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
+from faces.cascade import Cascade
 from faces.decode.decoder import Decoder
 from faces.decode.watchdog import VideoLimits
-from faces.detect import Cascade
 from scale.units import Unit
 from scale.worker import Aside, Made, Tick
 from train.data.extract import member_specs

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -113,8 +115,17 @@ def run_training(request: TrainRequest) -> TrainResult:
     if card is None:
         return TrainResult(None, "")
     drift = f"storing moves prob_fake of no face by more than {card.max_drift:.4f}"
-    told = f"{request.output / card.name}.safetensors: {card.bytes} bytes, {drift}, {card.metrics['val']}"
+    told = f"{request.output / card.name}.safetensors: {card.bytes} bytes, {drift}; {in_words(card.metrics['val'])}"
     return TrainResult(card, told)
+
+
+def in_words(metrics: Mapping[str, Any]) -> str:
+    """Write the figures of the validation faces, as `train.export` makes them, as a clause for people."""
+    balanced = (
+        f"{metrics['log_loss_balanced']:.4f} ({metrics['log_loss_balanced_uncalibrated']:.4f} before calibration)"
+    )
+    figures = f"AUC {metrics['auc']:.4f} and log loss {metrics['log_loss']:.4f}, with the classes balanced {balanced}"
+    return f"on {metrics['faces']} validation faces {figures}; {metrics['note']}"
 
 
 def _machine(request: TrainRequest, device: torch.device, team: Team) -> Machine:

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.parent import end_with_parent
-from faces.video import Frames, VideoError, VideoInfo, decode, probe
+from faces.video import Frames, VideoError, VideoInfo, decode, length_of, probe
 
 READY, JOB, DONE, LENGTH_IS = b"r", b"j", b"d", b"l"  # one byte each, so that a message is never there by half
 SECONDS = struct.Struct("<d")  # follows LENGTH_IS
@@ -137,7 +137,7 @@ def _wanted(job: Job) -> int:
     if job.fps is None:
         return job.frames
     info = probe(job.path)
-    seconds = info.frames / info.fps if info.fps else info.duration
+    seconds = (info.frames / info.fps if info.fps else info.duration) or length_of(job.path)
     if not seconds:
         raise VideoError(f"{job.path}: its length is unknown, so --fps cannot be kept; use --frames or --every-frame")
     return max(1, round(seconds * job.fps))

@@ -77,18 +77,33 @@ FAULTS = (
     _fault("refused", r"\b(400|409|413|422)\b|bad request|invalid|not valid", "correct what it names"),
     _fault("refused", r"traceback|modulenotfounderror|usage: kaggle", f"the client itself failed; is it {INSTALL}?"),
 )
+# Client 2.2.5 puts advice of its own under the message of some status codes; this is how each begins. The one for 403
+# speaks of a competition's rules whatever was asked for, so that a dataset that is not there yet looked refused.
+HINTS = {
+    "You don't have access to this resource.": "403",
+    "The resource was not found. Check the spelling": "404",
+    "You have been rate limited.": "429",
+    "This is a problem on Kaggle's side": "500",
+}
 UNKNOWN = Fault("unknown", re.compile(""), "nothing is known of this answer; see https://www.kaggle.com")
 
 
 def reason(answer: Answer) -> str:
     """The line that says why a command failed: the last of stderr (the others are a traceback), else of stdout."""
-    lines = (answer.err.strip() or answer.out.strip() or f"exit code {answer.code}").splitlines()
-    return lines[-1].strip()[:500]
+    said = _without_hints(answer.err) or _without_hints(answer.out) or f"exit code {answer.code}"
+    return said.splitlines()[-1].strip()[:500]
+
+
+def _without_hints(text: str) -> str:
+    """What the client passes on of Kaggle, without advice that is its own."""
+    return text[: min([len(text), *(text.index(hint) for hint in HINTS if hint in text)])].strip()
 
 
 def fault_of(answer: Answer) -> Fault:
     """Classify a failed command: by its last line, else by all that it said."""
-    for text in (reason(answer), f"{answer.out}\n{answer.err}"):
+    whole = f"{answer.out}\n{answer.err}"
+    codes = " ".join(code for hint, code in HINTS.items() if hint in whole)
+    for text in (reason(answer), _without_hints(answer.out), _without_hints(answer.err), codes):
         for fault in FAULTS:
             if fault.pattern.search(text):
                 return fault

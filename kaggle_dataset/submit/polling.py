@@ -18,8 +18,9 @@ Say = Callable[[str], None]
 
 CALL = 120.0  # seconds that one command of the CLI may take; it has no time limits of its own
 LONGEST = 300.0  # seconds between two questions when Kaggle has failed many times in a row
-# A failure of which nobody knows what it means is asked again so often. Each pause is longer than the one before.
+# A failure of which nobody knows what it means is asked again so often, and so soon that a user hears within a minute.
 UNKNOWN_TRIES = 3
+SOON = 15.0  # seconds
 
 
 class Timer:
@@ -34,12 +35,13 @@ class Timer:
         self._began = time.monotonic()
         self._end = self._began + seconds
 
-    def pause(self, news: str, failures: int = 0) -> None:
+    def pause(self, news: str, failures: int = 0, most: float = LONGEST) -> None:
         """Say what is known and sleep.
 
         Args:
             news: what is known.
             failures: in a row, until now.
+            most: seconds to sleep.
 
         Raises:
             DfdcError: the deadline has come.
@@ -49,7 +51,7 @@ class Timer:
         if now >= self._end:
             waited = clock(now - self._began)
             raise DfdcError(f"{self.what} is not there after {waited}, the last news: {news}; {self.goes_on}")
-        time.sleep(min(self.poll * 2**failures, max(LONGEST, self.poll), self._end - now))
+        time.sleep(min(self.poll * 2**failures, max(LONGEST, self.poll), most, self._end - now))
 
 
 def ask(kaggle: Kaggle, timer: Timer, *arguments: str) -> Answer:
@@ -84,9 +86,8 @@ def ask(kaggle: Kaggle, timer: Timer, *arguments: str) -> Answer:
             unknown += kind == "unknown"
             if stays(answer) or unknown >= UNKNOWN_TRIES:
                 raise refusal(f"kaggle {' '.join(arguments[:2])}", answer)
-        # A server that is down is given time; of an answer that nobody knows the user is to hear within a minute.
         failures += kind == "passes"
-        timer.pause(f"Kaggle does not answer: {problem}", failures)
+        timer.pause(f"Kaggle does not answer: {problem}", failures, LONGEST if kind == "passes" else SOON)
 
 
 @contextlib.contextmanager

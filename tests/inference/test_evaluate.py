@@ -10,7 +10,7 @@ import torch
 from ensemble.blend import Blend
 from ensemble.metrics import auc, log_loss_balanced
 from ensemble.width import WidthCalibration
-from faces.detect import Cascade
+from faces.cascade import Cascade
 from faces.video import decode
 from inference.evaluate import evaluate_faces, evaluate_videos, is_videos
 from inference.evaluation import BLEND_NAME, format_evaluation, write_evaluated

@@ -11,8 +11,10 @@ from ensemble.blend import Blend
 from ensemble.convex import Mix
 from ensemble.metrics import sigmoid
 from ensemble.width import WidthCalibration
-from faces.detect import NO_FACES, Cascade, FrameFaces
+from faces.cascade import Cascade
+from faces.detect import NO_FACES, FrameFaces
 from faces.track import STRAY
+from faces.turned import turn_frames
 from faces.video import decode
 from inference.blend_tables import BlendRequest, blend_tables
 from inference.blends import load_blend
@@ -278,6 +280,19 @@ def test_a_montage_keeps_its_people(media, pipeline, tmp_path):
     assert result.evidence["frames_with_face"] == 6
 
 
+class Told:
+    """A detector that has its answer, and sees nothing when a turned picture is tried."""
+
+    def __init__(self, found):
+        self.found = found
+
+    def __call__(self, images):
+        return list(self.found)
+
+    def first_look(self, images):
+        return [NO_FACES] * len(images)
+
+
 def test_a_face_in_a_single_frame_is_told(pipeline, media):
     """Where nobody else is there it is predicted, where somebody is it is left out: never without a word."""
 
@@ -292,7 +307,7 @@ def test_a_face_in_a_single_frame_is_told(pipeline, media):
         ([faces(1), faces(2), *[faces(1)] * 4], "ok", "1 faces seen in a single frame each are left out"),
         ([NO_FACES] * 6, "no_face", "no face in 6 frames"),
     ):
-        alone = Pipeline(lambda images, found=found: list(found), pipeline.loaded_members, OPTIONS)
+        alone = Pipeline(Told(found), pipeline.loaded_members, OPTIONS)
         result = alone.predict_frames(shown)
         assert (result.status, said in result.reason) == (status, True), result.reason
     assert result.evidence == {"frames": 6, "frames_with_face": 0, "face_pixels": 0.0}
@@ -308,3 +323,12 @@ def test_what_an_answer_stands_on_is_said(pipeline, media, tmp_path):
     assert result.reason == ""
     assert result.evidence["frames"] == result.evidence["frames_with_face"] == 6
     assert 20 < result.evidence["face_pixels"] < result.width
+
+
+def test_a_clip_on_its_side_gets_the_answer_of_the_upright_one(loaded_members, media):
+    clip = decode(media / "single_face.mp4", 4)
+    pipeline = Pipeline(Cascade(torch.device("cpu")), loaded_members, PredictOptions(frames=4))
+    upright, lying = (pipeline.predict_frames(frames) for frames in (clip, turn_frames(clip, 1)))
+    assert lying.prob_fake == upright.prob_fake
+    assert (lying.width, lying.height) == (upright.width, upright.height)
+    assert "lay on its side" in lying.reason

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from common.storage import Folder
-from faces.detect import Cascade
+from faces.cascade import Cascade
 from faces.video import decode
 from scale.merge import merge
 from scale.plan import PlanRequest, make_plan

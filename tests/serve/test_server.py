@@ -240,7 +240,7 @@ def test_a_dead_worker_loses_no_video(start_server, clip, tmp_path):
 POISON = """
 import os, sys
 if "serve.worker" in sys.orig_argv:
-    from faces.detect import Cascade
+    from faces.cascade import Cascade
     look = Cascade.__call__
     Cascade.__call__ = lambda self, images, **rest: (
         os.abort() if images[0].shape == (90, 160, 3) else look(self, images, **rest)

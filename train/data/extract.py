@@ -18,10 +18,10 @@ from tqdm import tqdm
 from common.cores import cores
 from common.errors import DfdcError
 from common.files import atomic_path, lock_file, write_text
+from faces.cascade import Cascade
 from faces.crop import CropSpec
 from faces.decode.decoder import Decoder
 from faces.decode.watchdog import VideoLimits
-from faces.detect import Cascade
 from models.registry import MEMBERS
 from train.data.extract_pool import make_shards
 from train.data.extract_shard import Shard, ShardSetup, write_shard

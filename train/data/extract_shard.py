@@ -21,10 +21,10 @@ import torch
 
 from common.errors import DfdcError
 from common.files import atomic_path
+from faces.cascade import Cascade
 from faces.decode.decoder import Decoder
 from faces.decode.watchdog import VideoLimits
 from faces.decode.worker import Decoded, Job
-from faces.detect import Cascade, Detector
 from train.data.extract_video import (
     EXTRACT_LIMITS,
     INDEX_COLUMNS,
@@ -90,7 +90,7 @@ def write_shard(
     shard: Shard,
     setup: ShardSetup,
     decoder: Decodes,
-    detector: Detector,
+    detector: Cascade,
     tick: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Make a shard's three files; each appears whole or not at all, the index last.
@@ -120,7 +120,7 @@ def write_shard(
 
 
 def _extract(
-    video: Video, setup: ShardSetup, decoder: Decodes, detector: Detector, seen: dict[str, FacesInVideo | None]
+    video: Video, setup: ShardSetup, decoder: Decodes, detector: Cascade, seen: dict[str, FacesInVideo | None]
 ) -> Extracted:
     if video.filename in setup.aside:
         return set_aside(video, *setup.aside[video.filename])
@@ -146,7 +146,7 @@ class Worker:
     """What a process needs for any shard: networks are loaded once, and one decoder serves all of its videos."""
 
     setup: ShardSetup
-    detector: Detector
+    detector: Cascade
     decoder: Decoder
     stop: Event
     count: Synchronized[int]  # videos begun by all workers

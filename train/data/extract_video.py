@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import DfdcError
+from faces.cascade import Cascade
 from faces.crop import Boxes, CropSpec, Image, Rect, inside, reach
 from faces.decode.watchdog import VideoLimits
 from faces.decode.worker import Decoded, Job
-from faces.detect import Detector, FrameFaces
+from faces.detect import FrameFaces
 from faces.track import STRAY, track
+from faces.turned import find_upright, turn_frames
 from faces.video import Frames
 from train.data.metadata import Video
 from train.data.table import BOX_COLUMNS, PLACE_COLUMNS, POINT_COLUMNS
@@ -76,10 +78,11 @@ class FacesInVideo:
     """Who is where in the frames of a video: what a fake takes over from its original."""
 
     indices: NDArray[np.int64]  # (N,) frame numbers
-    shapes: tuple[tuple[int, ...], ...]  # N of (H, W, 3)
+    shapes: tuple[tuple[int, ...], ...]  # N of (H, W, 3), as the file says that they are upright
     length: int  # frames of the video, as its header says
     faces: list[FrameFaces]  # N
     people: list[NDArray[np.intp]]  # N of (faces,), STRAY for nobody
+    turns: int = 0  # quarters clockwise that made the video upright, beyond what its file says
 
     @property
     def count(self) -> int:
@@ -105,7 +108,7 @@ class Extracted:
 
 
 def extract_video(
-    video: Video, options: ExtractOptions, decoder: Decodes, detector: Detector, original: FacesInVideo | None
+    video: Video, options: ExtractOptions, decoder: Decodes, detector: Cascade, original: FacesInVideo | None
 ) -> Extracted:
     """Decode, find the faces (or take the original's, where it fits and has any), cut and encode them.
 
@@ -126,7 +129,10 @@ def extract_video(
     if frames is None:
         return _ended(out, decoded.outcome, decoded.reason.removeprefix(f"{video.path}: "))
     borrowed = original if original is not None and original.count and original.fits(frames) else None
-    out.seen = borrowed or look(frames, detector)
+    if borrowed is None:
+        frames, out.seen = look(frames, detector)
+    else:
+        frames, out.seen = turn_frames(frames, borrowed.turns), borrowed
     out.row["boxes_from"] = "original" if borrowed else "own"
     return _cut_all(out, out.seen, frames, options)
 
@@ -146,12 +152,12 @@ def facts_of(video: Video) -> dict[str, str]:
     return dict(zip(VIDEO_FACTS, values, strict=True))
 
 
-def look(frames: Frames, detector: Detector) -> FacesInVideo:
-    """Detect and track, as inference does."""
-    faces = detector(frames.images)
-    people = track(faces, [float(s) for s in frames.seconds])
+def look(frames: Frames, detector: Cascade) -> tuple[Frames, FacesInVideo]:
+    """Detect and track, as inference does; the frames come back upright."""
     shapes = tuple(image.shape for image in frames.images)
-    return FacesInVideo(frames.indices, shapes, frames.info.frames, faces, people)
+    frames, faces, turns = find_upright(detector, frames)
+    people = track(faces, [float(s) for s in frames.seconds])
+    return frames, FacesInVideo(frames.indices, shapes, frames.info.frames, faces, people, turns)
 
 
 def window_around(box_xyxy: Boxes, points_xy: Boxes, options: ExtractOptions, width: int, height: int) -> Rect:

@@ -194,9 +194,10 @@ def _shuffled(name: str, options: FoldOptions) -> str:
 
 def describe(rows: pd.DataFrame, videos: pd.DataFrame) -> str:
     """Render the folds as a table of text; a fold with one class alone is a warning."""
-    lines = [
-        f"{'fold':>8} {'videos':>7} {'faces':>8} {'groups':>7} {'reals':>7} {'fakes':>7} {'fake share':>10}  parts"
-    ]
+    # The column of parts tells nothing where no part has a number.
+    numbered = any(map(is_numbered, videos["part"]))
+    head = f"{'fold':>8} {'videos':>7} {'faces':>8} {'groups':>7} {'reals':>7} {'fakes':>7} {'fake share':>10}"
+    lines = [head + ("  DFDC's parts" if numbered else "")]
     odd = []
     for number, mine in videos.groupby("fold"):
         name, reals, fakes = "holdout" if number == HOLDOUT else str(number), mine["real"].sum(), mine["fake"].sum()
@@ -205,13 +206,13 @@ def describe(rows: pd.DataFrame, videos: pd.DataFrame) -> str:
         share = f"{fakes / (reals + fakes):.3f}" if reals + fakes else "-"
         lines.append(
             f"{name:>8} {len(mine):>7} {mine['faces'].sum():>8} {mine['component'].nunique():>7} {reals:>7} "
-            f"{fakes:>7} {share:>10}  {_spans(mine['part'])}"
+            f"{fakes:>7} {share:>10}{'  ' + _spans(mine['part']) if numbered else ''}"
         )
     return "\n".join([*lines, *odd, f"{len(rows)} rows, {len(videos)} videos, {videos['component'].nunique()} groups"])
 
 
 def _spans(parts: pd.Series) -> str:
-    """0-2,7 for the numbered parts; others only counted."""
+    """0-2, 7 for the numbered parts; folders with other names are only counted."""
     numbers = sorted({int(part) for part in parts if is_numbered(part)})
     spans: list[list[int]] = []
     for number in numbers:
@@ -221,4 +222,5 @@ def _spans(parts: pd.Series) -> str:
             spans.append([number, number])
     named = {part for part in parts if part and not is_numbered(part)}
     told = [f"{first}-{last}" if last > first else str(first) for first, last in spans]
-    return ",".join(told) + (f" and {len(named)} named" if named else "") or "-"
+    folders = f"{len(named)} folder{'s' if len(named) > 1 else ''} without a number" if named else ""
+    return " and ".join(part for part in (", ".join(told), folders) if part) or "none"

@@ -11,10 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from faces.decode.decoder import Decoder
 from faces.decode.pool import VideoLimits, decode_ahead
-from faces.video import decode
+from faces.decode.worker import Job
+from faces.video import decode, probe
 from tests.faces.decode.processes import alive, state, workers
+from tests.faces.streams import FAST_VP
 from tests.inference.fuzz import make_fuzzed
+from tests.media import write_video
 from tests.waiting import in_time, wait_until
 
 SLOW = os.environ.get("DFDC_SLOW") == "1"
@@ -218,3 +222,14 @@ def test_damage_is_the_same_every_time(clip, tmp_path):
     )
     assert first[:6] == again != other
     assert len({clip.read_bytes(), *first}) == 13
+
+
+def test_frames_a_second_are_kept_where_the_header_tells_no_length(tmp_path):
+    """As browsers record: the file is written before anybody knows how long it will be."""
+    path = write_video(tmp_path / "recorder.webm", 50, codec="libvpx", options=FAST_VP, container_options={"live": "1"})
+    assert probe(path).duration == 0
+    decoder = Decoder(VideoLimits())
+    decoded = decoder.decode(Job(str(path), 1, fps=4.0))
+    decoder.close()
+    assert (decoded.outcome, decoded.reason) == ("ok", "")
+    assert len(decoded.frames.images) == 8  # of two seconds

@@ -34,6 +34,39 @@ def test_every_known_text_has_a_meaning_and_a_next_step(text, kind, advice):
     assert advice in fault.advice
 
 
+NO_ACCESS = (
+    "You don't have access to this resource.\nIf this is a competition, you may need to accept its rules first at\n"
+    "  https://www.kaggle.com/competitions/<competition>/rules"
+)
+NOT_FOUND = (
+    "The resource was not found. Check the spelling of the reference you passed.\nReferences are usually "
+    "'<owner>/<slug>', which you can find in the resource's URL.\nTo search for one, try 'kaggle search <query>'."
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint", "kind"),
+    [
+        ("Permission 'datasets.get' was denied", NO_ACCESS, "not there"),
+        ("Dataset not found", NOT_FOUND, "not there"),
+        ("You must accept this competition's rules", NO_ACCESS, "refused"),
+        ("Something new", NO_ACCESS, "not there"),
+        ("Something new", "You have been rate limited. Wait a little while before retrying.", "passes"),
+        (
+            "Something new",
+            "This is a problem on Kaggle's side, not with your command. Please try again later.",
+            "passes",
+        ),
+    ],
+)
+def test_the_advice_of_client_2_2_5_is_not_taken_for_kaggles_answer(text, hint, kind):
+    """Its advice for 403 names a competition's rules for a dataset as well, and a first upload ended there."""
+    answer = Answer(1, "", f"{text}\n\n{hint}\n")
+    assert fault_of(answer).kind == kind
+    if kind != "passes":
+        assert text in str(refusal("x", answer)) and "<competition>" not in str(refusal("x", answer))
+
+
 def test_what_is_refused_is_told_apart():
     assert isinstance(refusal("x", Answer(1, "", "404 Not Found")), NotThere)
     assert isinstance(refusal("x", Answer(1, "", "401 Unauthorized")), NotSignedIn)
@@ -66,6 +99,17 @@ def test_a_text_that_nobody_knows_ends_it_after_three_tries(number):
     assert not isinstance(caught.value, NotThere), "a dataset must not be taken for missing"
     assert len(told) == UNKNOWN_TRIES - 1
     assert all(text in line for line in told), "the text is shown at once"
+
+
+@pytest.mark.parametrize("poll", [10.0, 30.0, 60.0])  # of an upload, a push and a submission
+@pytest.mark.parametrize("number", range(10))
+def test_a_text_that_nobody_knows_is_final_within_a_minute(monkeypatch, number, poll):
+    slept = []
+    monkeypatch.setattr("kaggle_dataset.submit.polling.time.sleep", slept.append)
+    client = Client(*[Answer(1, "", f"fault {number}: the frobnicator declined")] * 9)
+    with pytest.raises(Refused):
+        ask(client, Timer(3600, poll, lambda _: None, "it", "again"), "kernels", "status", "a/b")
+    assert sum(slept) <= 30, "what remains is for the calls"
 
 
 def test_what_passes_is_asked_until_it_has_passed():

@@ -18,10 +18,11 @@ import pytest
 import torch
 
 from common.errors import DfdcError
+from faces.cascade import Cascade
 from faces.decode.watchdog import VideoLimits
 from faces.decode.worker import Decoded, md5_of
-from faces.detect import Cascade
 from faces.store import CropStore
+from faces.turned import turn_frames
 from faces.video import decode
 from tests.media import write_video
 from tests.waiting import wait_until
@@ -401,3 +402,15 @@ def test_ctrl_c_ends_in_one_line(part, tmp_path):
     assert code == 130 and b"Traceback" not in told
     assert b"dfdc: stopped; the shards that are whole are in" in told.splitlines()[-1]
     assert not list(output.glob(".*.tmp"))
+
+
+def test_a_fake_takes_the_turn_of_its_original_with_its_boxes(detector, media, tmp_path):
+    clip = turn_frames(decode(media / "single_face.mp4", 4), 1)
+    height, width = clip.images[0].shape[:2]
+    path = write_video(tmp_path / "lying.mp4", 4, (width, height), draw=lambda number, *_: clip.images[number])
+    video = Video("lying.mp4", path, "REAL")
+    original = extract_video(video, OPTIONS, InThisProcess(), detector, None)
+    assert "lay on its side" in original.row["reason"]
+    fake = extract_video(video, OPTIONS, InThisProcess(), detector, original.seen)
+    assert (original.row["boxes_from"], fake.row["boxes_from"]) == ("own", "original")
+    assert [crop for _, crop in fake.faces] == [crop for _, crop in original.faces] != []

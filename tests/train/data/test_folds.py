@@ -188,3 +188,14 @@ def test_labels_of_0_and_1_with_spaces_are_counted_as_reals_and_fakes(tmp_path):
     table.write_text("filename,label,part\na.mp4, 1,3\nb.mp4,real,4\n")
     videos = video_table(read_tables([table]))
     assert videos[["fake", "real"]].to_numpy().tolist() == [[True, False], [False, True]]
+
+
+def test_the_table_of_folds_names_parts_only_where_they_have_numbers(tmp_path):
+    table = dataset(parts=12)
+    table.loc[table["part"] == "11", "part"] = "own clips"
+    lines = deal(table, tmp_path, folds=3)[1].splitlines()
+    assert lines[0].endswith("fake share  DFDC's parts")
+    assert lines[1].endswith("0.750  0-2")
+    assert sum("1 folder without a number" in line for line in lines) == 1
+    plain = deal(table.assign(part="own clips"), tmp_path, folds=3)[1].splitlines()
+    assert plain[0].endswith("fake share") and plain[1].endswith("0.750")

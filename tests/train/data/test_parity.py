@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from common.labels import read_labels
-from faces.detect import Cascade
+from faces.cascade import Cascade
 from faces.store import CropStore
 from inference.pipeline import Pipeline, PredictOptions
 from models.registry import MEMBERS, TIGHT
