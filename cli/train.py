@@ -10,7 +10,7 @@ import typer
 
 from cli.options import MEMBERS_FOLDER, Device, VideoSeconds
 from cli.stopping import EXIT_STOPPED, command_again, when_stopped
-from common.device import pick_device
+from common.device import find_device, pick_device
 
 if TYPE_CHECKING:
     from train.oof import ScoredTable
@@ -52,7 +52,7 @@ def extract(
     )
     limits = replace(VideoLimits.of(video_seconds), memory=int(video_memory * (1 << 30)))
     aside = tuple(skip or ())
-    request = ExtractRequest(tuple(videos), output, options, pick_device(device), labels, workers, aside, limits)
+    request = ExtractRequest(tuple(videos), output, options, find_device(device), labels, workers, aside, limits)
     typer.echo(extract_for_members(request), err=True)
 
 

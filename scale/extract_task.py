@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from common.device import Device
 from faces.decode.decoder import Decoder
 from faces.decode.watchdog import VideoLimits
 from faces.detect import Cascade
+from models.registry import member_specs
 from scale.units import Unit
 from scale.worker import Aside, Made, Tick
-from train.data.extract import member_specs
 from train.data.extract_shard import Shard, ShardSetup, write_shard
 from train.data.extract_video import ExtractOptions
 from train.data.metadata import Video
@@ -27,7 +26,7 @@ TAR, VIDEOS, INDEX = "crops.tar", "videos.csv", "index.csv"
 class ExtractTask:
     """The detectors of `dfdc extract`, in one thread as there, with the options of a manifest."""
 
-    def __init__(self, options: Mapping[str, Any], device: str) -> None:
+    def __init__(self, options: Mapping[str, Any], device: Device) -> None:
         """Load the networks.
 
         Args:
@@ -35,7 +34,7 @@ class ExtractTask:
             device: where they run.
         """
         self.options = ExtractOptions(**options["extract"], specs=member_specs())
-        self.device = torch.device(device)
+        self.device = device
         memory = int(options["video_memory"])
         self.limits = dataclasses.replace(VideoLimits.of(options["video_seconds"]), memory=memory)
         self.detector = Cascade(self.device, threads=1)

@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from common.device import Device
 from faces.decode.watchdog import VideoLimits
 from inference.journal import to_values
 from inference.pipeline import Pipeline, PredictOptions, make_pipeline
@@ -25,7 +24,7 @@ from scale.worker import Aside, Made, Tick, WorkerSetup
 class PredictTask:
     """The pipeline of `dfdc predict` with the options of a manifest."""
 
-    def __init__(self, options: Mapping[str, Any], setup: WorkerSetup, device: str) -> None:
+    def __init__(self, options: Mapping[str, Any], setup: WorkerSetup, device: Device) -> None:
         """Load the networks.
 
         Args:
@@ -42,7 +41,7 @@ class PredictTask:
         refuse_other("the weights of this run", options["members"], found)
         limits = VideoLimits.of(options["video_seconds"])
         how = PredictOptions(options["frames"], decoders=setup.threads, limits=limits)
-        self.pipeline: Pipeline = make_pipeline(how, torch.device(device), members, setup.threads, blend)
+        self.pipeline: Pipeline = make_pipeline(how, device, members, setup.threads, blend)
 
     def make(self, unit: Unit, paths: Mapping[str, Path], work: Path, aside: Aside, tick: Tick | None) -> Made:
         """Write a line for each video of a unit, in their order."""

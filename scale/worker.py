@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from common.device import pick_device
+from common.device import Device, find_device
 from common.storage import Folder, StorageError
 from scale.manifest import code_hash, machine_facts, refuse_other
 from scale.store import MACHINE, Store, UnitReport, report_of
@@ -71,13 +71,13 @@ class UnitWorker:
         self.store = Store(setup.store)
         manifest = self.store.manifest()
         refuse_other("the code of this run", {"code": manifest["code"]}, {"code": code_hash()})
-        device = pick_device(setup.device)
+        device = find_device(setup.device)
         facts = machine_facts(str(device))
         # The first worker of a run says on what machines it runs: a plan may be made elsewhere.
         if not self.store.create_json(MACHINE, facts):
             refuse_other("the machine of this run", self.store.read_json(MACHINE) or {}, facts)
         self.input = Folder(manifest["input"])
-        self.task = _task(manifest, setup, str(device))
+        self.task = _task(manifest, setup, device)
 
     def run(self, unit: Unit, aside: Aside | None = None, careful: bool = False) -> UnitReport:
         """Make a unit and deliver it, unless it is done.
@@ -137,7 +137,7 @@ def _check_size(path: Path, size: int) -> None:
         raise StorageError(f"{path} has {found} bytes, and had {size} when the plan was made; make another plan")
 
 
-def _task(manifest: Mapping[str, Any], setup: WorkerSetup, device: str) -> Task:
+def _task(manifest: Mapping[str, Any], setup: WorkerSetup, device: Device) -> Task:
     """What the manifest asks for."""
     if manifest["task"] == "predict":
         from scale.predict_task import PredictTask

@@ -7,12 +7,13 @@ import torch
 
 from common.storage import Folder
 from faces.detect import Cascade
+from models.registry import member_specs
 from scale.merge import merge
 from scale.plan import PlanRequest, make_plan
 from scale.store import Store
 from scale.worker import UnitWorker, WorkerSetup
 from tests.scale.conftest import contents
-from train.data.extract import extract, member_specs
+from train.data.extract import extract
 from train.data.extract_video import ExtractOptions
 
 HOW = {"frames": 2, "image_format": "png"}

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from models.registry import member_specs
 from scale.driver import Driver
 from scale.engines.local import LocalEngine
 from scale.merge import merge
@@ -23,7 +24,7 @@ from tests.scale.conftest import contents, plan
 from tests.scale.nodes import ROOT, ports, two_nodes
 from tests.scale.stub import run_extract, run_stub
 from tests.waiting import LIMIT, in_time, wait_until
-from train.data.extract import extract, member_specs
+from train.data.extract import extract
 from train.data.extract_video import ExtractOptions
 
 pytestmark = pytest.mark.slow

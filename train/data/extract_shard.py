@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import signal
+import sys
 import tarfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -14,11 +15,11 @@ from multiprocessing import parent_process
 from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
-import torch
 
+from common.device import Device
 from common.errors import DfdcError
 from common.files import atomic_path
 from faces.decode.decoder import Decoder
@@ -37,6 +38,9 @@ from train.data.extract_video import (
     set_aside,
 )
 from train.data.metadata import Video
+
+if TYPE_CHECKING:
+    import torch
 
 # Names of videos that are not looked at -> their status and reason.
 Aside = Mapping[str, tuple[str, str]]
@@ -81,7 +85,7 @@ class ShardSetup:
 
     folder: Path
     options: ExtractOptions
-    device: torch.device
+    device: Device | torch.device
     aside: Aside = field(default_factory=dict)
     limits: VideoLimits = EXTRACT_LIMITS
 
@@ -184,7 +188,12 @@ def become_child() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
-    torch.set_num_threads(1)
+    # Torch comes later, if at all: with the last resort of the detectors.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(1)
 
 
 def work(shard: Shard) -> None:

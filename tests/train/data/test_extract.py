@@ -23,10 +23,11 @@ from faces.decode.worker import Decoded, md5_of
 from faces.detect import Cascade
 from faces.store import CropStore
 from faces.video import decode
+from models.registry import member_specs
 from tests.media import write_video
 from tests.waiting import wait_until
 from train.data.coverage import check_coverage
-from train.data.extract import extract, member_specs, plan_shards
+from train.data.extract import extract, plan_shards
 from train.data.extract_video import ExtractOptions, extract_video
 from train.data.metadata import Video
 from train.data.table import BOX_COLUMNS, POINT_COLUMNS
