@@ -40,8 +40,16 @@ class ExtractTask:
         self.detector = Cascade(self.device, threads=1)
         self.decoder = Decoder(self.limits)
 
-    def make(self, unit: Unit, paths: Mapping[str, Path], work: Path, aside: Aside, tick: Tick | None) -> Made:
-        """Write the shard of a unit."""
+    def make(
+        self,
+        unit: Unit,
+        paths: Mapping[str, Path],
+        work: Path,
+        aside: Aside,
+        tick: Tick | None,
+        end: float | None = None,
+    ) -> Made:
+        """Write the shard of a unit; nothing may be left out of it, so that there is no end by the clock."""
         videos = tuple(video_of(item.facts, paths.get(item.key)) for item in unit.items)
         setup = ShardSetup(work, self.options, self.device, aside, self.limits)
         shard = Shard(unit.number, videos)

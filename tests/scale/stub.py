@@ -24,7 +24,7 @@ LIMIT = 300.0  # seconds after which a gate that nobody opens is open
 class StubTask:
     """Takes a video's P(fake) from its bytes, and dies, hangs or waits for a gate where they say so."""
 
-    def make(self, unit, paths, work, aside, tick) -> Made:
+    def make(self, unit, paths, work, aside, tick, end=None) -> Made:
         statuses, lines = Counter(), []
         for item in unit.items:
             row = {"filename": item.key, "status": "ok", "prob_fake": 0.5, "faces": [], "people": []}
@@ -62,7 +62,7 @@ def run_stub(setup: WorkerSetup, attempt: Attempt) -> UnitReport:
     worker = object.__new__(UnitWorker)
     worker.store = Store(setup.store)
     worker.input, worker.task = Folder(worker.store.manifest()["input"]), StubTask()
-    return worker.run(attempt.unit, attempt.aside, attempt.careful)
+    return worker.run(attempt.unit, attempt.aside, attempt.careful, attempt.time)
 
 
 class SufferingDecoder:
