@@ -225,7 +225,7 @@ def test_extract_loses_nothing_to_a_dead_node(cluster, planned, part, expected, 
 def test_extract_goes_on_after_its_driver_was_killed(cluster, planned, part, expected, tmp_path):
     mine = planned({"other.mp4": "GATE a"})
     run = another_driver(mine, cluster, run_extract)
-    gone = list(mine.units())[3]  # a unit without a file to decode
+    gone = next(unit for unit in mine.units() if unit.items[0].name == "gone.mp4")
     wait_until(lambda: list((tmp_path / part.name).glob("at a *")) and mine.is_done(gone), "the run is in its middle")
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
