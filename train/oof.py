@@ -48,11 +48,11 @@ class Source:
     labels: Path  # for messages
 
     @classmethod
-    def read(cls, crops: Sequence[Path], labels: Path) -> Source:
+    def read(cls, crops: Sequence[Path | str], labels: Path) -> Source:
         """Read a table of labels beside its crops.
 
         Args:
-            crops: folders or uncompressed tars of face crops.
+            crops: folders or uncompressed tars of face crops, or URLs.
             labels: a CSV with face, label, group, and split or fold.
 
         Raises:
@@ -80,7 +80,7 @@ class HoldoutRequest:
     """What a user asks of `dfdc holdout`."""
 
     members: Path  # folder of members
-    crops: tuple[Path, ...]  # folders or uncompressed tars of face crops
+    crops: tuple[Path | str, ...]  # folders or uncompressed tars of face crops, or URLs
     labels: Path  # CSV with face, label, group, and split or fold
     output: Path  # .csv or .parquet
     device: torch.device
@@ -94,7 +94,7 @@ class OofRequest:
     """What a user asks of `dfdc oof`."""
 
     runs: tuple[Path, ...]  # run folders of one member, each with another fold left out
-    crops: tuple[Path, ...]  # folders or uncompressed tars of face crops
+    crops: tuple[Path | str, ...]  # folders or uncompressed tars of face crops, or URLs
     labels: Path  # the CSV that the runs were trained on
     output: Path  # .csv or .parquet
     device: torch.device

@@ -259,10 +259,17 @@ def _merge(output: Path, shards: Sequence[Shard]) -> ExtractSummary:
 
 
 def _concatenate(parts: Sequence[Path], target: Path) -> None:
-    """One CSV out of several with the same header; the header stays once."""
+    """One CSV out of several; columns that parts of an earlier version lack stay empty there."""
     with atomic_path(target) as temporary, temporary.open("wb") as out:
-        for number, part in enumerate(parts):
+        headers = []
+        for part in parts:
             with part.open("rb") as handle:
-                header = handle.readline()
-                out.write(b"" if number else header)
-                out.writelines(handle)
+                headers.append(handle.readline())
+        longest = max(headers, key=len)
+        out.write(longest)
+        for part, header in zip(parts, headers, strict=True):
+            lacking = b"," * (longest.count(b",") - header.count(b","))
+            with part.open("rb") as handle:
+                handle.readline()
+                # Names have no line ends in them, so a row is a line.
+                out.writelines(line.removesuffix(b"\n") + lacking + b"\n" if lacking else line for line in handle)

@@ -26,6 +26,7 @@ from faces.decode.decoder import Decoder
 from faces.decode.watchdog import VideoLimits
 from faces.decode.worker import Decoded, Job
 from faces.detect import Cascade, Detector
+from faces.remote import SPAN
 from train.data.extract_video import (
     EXTRACT_LIMITS,
     INDEX_COLUMNS,
@@ -116,8 +117,8 @@ def write_shard(
             seen[video.filename] = out.seen
             videos.append(out.row)
             for row, data in out.faces:
-                _add(tar, row["face"], data)
-                rows.append(row)
+                offset = _add(tar, row["face"], data)
+                rows.append(row | dict(zip(SPAN, (offset, len(data)), strict=True)))
     _write_csv(shard.table(folder), VIDEO_COLUMNS, videos)
     _write_csv(shard.index(folder), INDEX_COLUMNS, rows)
     shard.mark(folder).unlink(missing_ok=True)
@@ -131,11 +132,12 @@ def _extract(
     return extract_video(video, setup.options, decoder, detector, seen.get(video.original))
 
 
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    """An entry that says nothing of when, where and by whom it was made."""
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
+    """Add an entry that says nothing of when, where and by whom it was made; where its bytes begin in the tar."""
     entry = tarfile.TarInfo(name)
     entry.size, entry.mtime, entry.mode = len(data), 0, 0o644
     tar.addfile(entry, io.BytesIO(data))
+    return tar.offset - -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE  # its last block is filled up
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
