@@ -141,8 +141,8 @@ def train(
             result = run_training(
                 TrainRequest(
                     experiment, crop_sources(crops), labels, output, pick_device(device), fold, mesh, epochs, until,
-                    seed, workers, checkpoint_every, tuple(changes or ()), init, extend, compiled, mirror, dry_run, price,
-                    max_dropped, crops_cache,
+                    seed, workers, checkpoint_every, tuple(changes or ()), init, extend, compiled, mirror, dry_run,
+                    price, max_dropped, crops_cache,
                 )
             )  # fmt: skip
     except StoppedError as stop:
