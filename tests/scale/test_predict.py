@@ -229,3 +229,13 @@ def test_videos_that_the_time_does_not_reach_have_the_prior_and_say_why(planned,
     summary = merge(planned.store.url, str(tmp_path / "out.csv"))
     assert summary.statuses == {"skipped_by_budget": 5} and [b["plans"] for b in budgets(planned)] == [[]] * 3
     assert set(pd.read_csv(tmp_path / "out.csv")["label"]) == {0.5}
+
+
+def test_a_storage_that_writes_over_what_must_be_made_once_is_refused(videos, members, tmp_path, monkeypatch):
+    def careless(self, name, data):
+        self.write(name, data)
+        return True
+
+    monkeypatch.setattr("common.storage.Folder.create", careless)
+    with pytest.raises(DfdcError, match="writes over an object that must be made once"):
+        plan(videos, tmp_path / "store", members)

@@ -263,7 +263,7 @@ def test_extract_pins_a_crash_and_a_hang_to_their_videos(cluster, planned, part,
     clocks = [WhileItHangs(store, tmp_path / part.name) for store in (mine, local)]
     summary = drive(mine, cluster, work=run_extract, clock=clocks[0])
     assert summary.statuses == {"ok": 1, "crashed": 1, "timed_out": 1, "unreadable": 1, "missing": 1}
-    engine = LocalEngine(WorkerSetup(local.url, device="cpu"), 1, run_extract)
+    engine = LocalEngine(WorkerSetup(local.url, device="cpu"), 2, run_extract)  # one hangs while the others end
     assert Driver(local, engine, 600, clocks[1]).run(local.units()).statuses == summary.statuses
     written = merged(mine, tmp_path)
     merge(local.url, str(tmp_path / "out_local"))
