@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common import graphs
+from common.cores import threads_within_quota
 from common.device import Device
 
 # Not imported here: where OpenVINO has a compiled network at hand, nothing of torch is needed.
@@ -73,7 +74,7 @@ def make_runner(
         device: where it runs.
         precision: of the arithmetic.
         engine: None: OpenVINO on the CPU where it is installed, else torch.
-        threads: for OpenVINO; 0 is all cores.
+        threads: for OpenVINO; 0 is all cores of the container's share.
         batch: images at a time. 0 is 8 on the CPU, where larger pieces leave the caches and cost up to twice as much
             per image, and 64 elsewhere.
 
@@ -170,7 +171,7 @@ def _torch_sender(module: nn.Module, where: Device | torch.device, precision: Pr
 def _openvino_sender(module: nn.Module | Recipe, size: int, precision: Precision, threads: int) -> Sender:
     # Without the first option OpenVINO takes bf16 by itself on CPUs that have it, and scores move.
     options = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
-    if threads:
+    if threads := threads or threads_within_quota():
         options["INFERENCE_NUM_THREADS"] = str(threads)
     compiled = _compiled(module, size, options)
 
