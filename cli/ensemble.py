@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -140,4 +141,4 @@ def blend(
 
 
 # In the order in which they are used and `dfdc --help` lists them.
-COMMANDS = (tune, blend)
+COMMANDS: dict[str, Callable[..., None]] = {"tune": tune, "blend": blend}

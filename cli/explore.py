@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
-from typer.core import TyperGroup
 
+from cli.grouped_help import GroupedHelp
 from cli.stopping import when_stopped
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DEFAULT = "page"
 
 
-class ExploreGroup(TyperGroup):
+class ExploreGroup(GroupedHelp):
     """Takes `dfdc explore VIDEOS` as `dfdc explore page VIDEOS`, so that the plain form needs no further word.
 
     Videos in a folder called frames, audio or page are given as ./frames.
@@ -40,7 +40,7 @@ class ExploreGroup(TyperGroup):
         page.format_help(inner, formatter)
 
 
-app = typer.Typer(cls=ExploreGroup, no_args_is_help=True)
+app = typer.Typer(cls=ExploreGroup, no_args_is_help=True, rich_markup_mode=None)
 
 Videos = Annotated[list[Path], typer.Argument(help="videos, or folders of videos", show_default=False)]
 
@@ -49,12 +49,11 @@ Videos = Annotated[list[Path], typer.Argument(help="videos, or folders of videos
 def explore() -> None:
     """Look first: what the videos are, what detectors see on them, what a fake changed.
 
-    dfdc explore VIDEOS -o report        all of it in one page, report/index.html
-
+    \b
+    dfdc explore VIDEOS -o report        all of it in one page
     dfdc explore frames VIDEOS -o DIR    pictures out of the videos
-
     dfdc explore audio VIDEOS -o DIR     the sound out of the videos
-    """
+    """  # noqa: D301 - click reads the character, not the two of a raw string
 
 
 @app.command(DEFAULT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -175,4 +175,4 @@ def doctor(members: Members = MEMBERS_FOLDER) -> None:
 
 
 # In the order in which `dfdc --help` lists them.
-COMMANDS = (predict, evaluate, doctor)
+COMMANDS: dict[str, Callable[..., None]] = {"predict": predict, "evaluate": evaluate, "doctor": doctor}

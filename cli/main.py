@@ -16,12 +16,14 @@ import cli.kaggle
 import cli.scale
 import cli.serve
 import cli.train
+from cli.grouped_help import GroupedHelp
 from cli.options import EXIT_FAILED, EXIT_USAGE
 from cli.stopping import when_stopped
 from common import __version__
 from common.errors import DfdcError
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+# Plain help: rich would take half a second to import, which is longer than everything else that `--help` does.
+app = typer.Typer(cls=GroupedHelp, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 def _print_version(wanted: bool) -> None:
@@ -44,11 +46,17 @@ def dfdc(
     when_stopped("nothing is kept", "begin again")  # unless the command says something else
 
 
-for command in (*cli.inference.COMMANDS, *cli.serve.COMMANDS, *cli.train.COMMANDS, *cli.ensemble.COMMANDS):
-    app.command()(command)
-for name, named in (*cli.scale.COMMANDS.items(), *cli.kaggle.COMMANDS.items()):
-    app.command(name)(named)
-app.add_typer(cli.explore.app, name="explore")
+GROUPS = {
+    "Videos": cli.inference.COMMANDS | cli.serve.COMMANDS,
+    "Training": cli.train.COMMANDS,
+    "Blend": cli.ensemble.COMMANDS,
+    "Many machines": cli.scale.COMMANDS,
+    "Kaggle": cli.kaggle.COMMANDS,
+}
+for group, commands in GROUPS.items():
+    for name, command in commands.items():
+        app.command(name, rich_help_panel=group)(command)
+app.add_typer(cli.explore.app, name="explore", rich_help_panel="Videos")
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -80,4 +81,4 @@ def _number(name: str, text: str, units: str) -> float:
     return float(match[1]) * UNITS[match[2] or ""]
 
 
-COMMANDS = (serve,)
+COMMANDS: dict[str, Callable[..., None]] = {"serve": serve}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -13,7 +14,7 @@ from cli.stopping import EXIT_STOPPED, command_again, when_stopped
 from common.device import find_device, pick_device
 
 if TYPE_CHECKING:
-    from train.oof import ScoredTable
+    from train.scored_table import ScoredTable
 
 
 def extract(
@@ -237,7 +238,7 @@ def holdout(
     equal-weight mean, and how alike they are.
     """
     when_stopped(f"the logits that are finished are beside {output}")
-    from train.oof import HoldoutRequest, write_holdout
+    from train.holdout import HoldoutRequest, write_holdout
 
     request = HoldoutRequest(members, crop_sources(crops), labels, output, pick_device(device), fold, flip, degraded)
     _print_scored(output, write_holdout(request))
@@ -273,4 +274,6 @@ def _print_scored(output: Path, scored: ScoredTable) -> None:
 
 
 # In the order in which they are used and `dfdc --help` lists them.
-COMMANDS = (extract, folds, train, runs, kfold, holdout, oof)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "extract": extract, "folds": folds, "train": train, "runs": runs, "kfold": kfold, "holdout": holdout, "oof": oof,
+}  # fmt: skip

@@ -16,21 +16,8 @@ def cores() -> int:
         The smaller of the cores that the process may run on (its affinity, which Slurm sets) and the share of its
         container (cpu.max of cgroup v2, which Docker and Kubernetes set), rounded up; at least 1.
     """
-    return max(1, math.ceil(min(_allowed(), _quota(Path("/proc/self/cgroup"), CGROUPS))))
-
-
-def threads_within_quota() -> int:
-    """Count the threads for a library that heeds the affinity by itself and knows of no quota.
-
-    Returns:
-        `cores()` where a container's quota is below the cores that the process may run on; 0, let it choose, elsewhere.
-    """
-    share = cores()
-    return share if share < _allowed() else 0
-
-
-def _allowed() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(allowed, _quota(Path("/proc/self/cgroup"), CGROUPS))))
 
 
 def _quota(membership: Path, root: Path) -> float:

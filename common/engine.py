@@ -5,15 +5,17 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import sys
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common import graphs
-from common.cores import threads_within_quota
+from common.cores import cores
 from common.device import Device
 
 # Not imported here: where OpenVINO has a compiled network at hand, nothing of torch is needed.
@@ -74,7 +76,7 @@ def make_runner(
         device: where it runs.
         precision: of the arithmetic.
         engine: None: OpenVINO on the CPU where it is installed, else torch.
-        threads: for OpenVINO; 0 is all cores of the container's share.
+        threads: for OpenVINO, each of which takes a batch of its own; 0 is one per core.
         batch: images at a time. 0 is 8 on the CPU, where larger pieces leave the caches and cost up to twice as much
             per image, and 64 elsewhere.
 
@@ -87,23 +89,22 @@ def make_runner(
     engine = engine or pick_engine(device)
     piece = batch or (8 if device.type == "cpu" else 64)
     if engine == "torch":
-        send = _torch_sender(_built(module), device, precision)
-    elif device.type == "cpu":
-        send = _openvino_sender(module, size, precision, threads)
-    else:
+        return in_pieces(_torch_sender(_built(module), device, precision), piece)
+    if device.type != "cpu":
         raise ValueError(f"OpenVINO runs on the cpu here, not on {device}")
+    streams = threads or cores()
+    return in_pieces(_openvino_sender(module, size, precision, streams), piece, streams)
 
-    return in_pieces(send, piece)
 
-
-def in_pieces(send: Sender, piece: int) -> Runner:
+def in_pieces(send: Sender, piece: int, in_flight: int = 2) -> Runner:
     """Make a function of any number of images of one that takes a few.
 
     When the device's memory does not hold a piece, half as many images are tried, from then on.
 
     Args:
-        send: starts the work on a piece and returns what waits for it; the next piece is sent before.
+        send: starts the work on a piece and returns what waits for it.
         piece: the most images at a time.
+        in_flight: pieces that are sent before the first of them is waited for.
 
     Raises:
         torch.OutOfMemoryError: by the function returned, where a single image does not fit.
@@ -114,7 +115,7 @@ def in_pieces(send: Sender, piece: int) -> Runner:
         if not len(images):
             raise ValueError("no images to run the network on")
         pieces: list[list[NDArray[np.float32]]] = []
-        ahead: Pending | None = None
+        sent: deque[Pending] = deque()
         start = 0
         while start < len(images):
             try:
@@ -128,11 +129,10 @@ def in_pieces(send: Sender, piece: int) -> Runner:
                 torch.cuda.empty_cache()
                 continue
             start += piece
-            if ahead:
-                pieces.append(ahead())
-            ahead = answer
-        if ahead:
-            pieces.append(ahead())
+            sent.append(answer)
+            if len(sent) == in_flight:
+                pieces.append(sent.popleft()())
+        pieces += [answer() for answer in sent]
         return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
 
     return call
@@ -168,17 +168,32 @@ def _torch_sender(module: nn.Module, where: Device | torch.device, precision: Pr
     return send
 
 
-def _openvino_sender(module: nn.Module | Recipe, size: int, precision: Precision, threads: int) -> Sender:
+def _openvino_sender(module: nn.Module | Recipe, size: int, precision: Precision, streams: int) -> Sender:
+    """Each piece goes to a stream of one thread: threads that share a piece wait for each other at every layer."""
     # Without the first option OpenVINO takes bf16 by itself on CPUs that have it, and scores move.
-    options = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
-    if threads := threads or threads_within_quota():
-        options["INFERENCE_NUM_THREADS"] = str(threads)
+    options = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "NUM_STREAMS": str(streams),
+        "INFERENCE_NUM_THREADS": str(streams),
+    }
     compiled = _compiled(module, size, options)
+    outputs = range(len(compiled.outputs))
+    idle: SimpleQueue[Any] = SimpleQueue()
 
     def send(images: NDArray[np.uint8]) -> Pending:
-        result = compiled(np.ascontiguousarray(images))
-        outputs = [np.array(result[i], dtype=np.float32) for i in range(len(compiled.outputs))]
-        return lambda: outputs
+        try:
+            request = idle.get_nowait()
+        except Empty:
+            request = compiled.create_infer_request()
+        request.start_async(np.ascontiguousarray(images))  # which copies them
+
+        def answer() -> list[NDArray[np.float32]]:
+            request.wait()
+            found = [np.array(request.get_output_tensor(i).data, dtype=np.float32) for i in outputs]
+            idle.put(request)
+            return found
+
+        return answer
 
     return send
 

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy.optimize import LinearConstraint, minimize
 
 from ensemble.metrics import Floats, sigmoid
 from ensemble.truth import Truth
 
+# scipy.optimize is imported where something is solved: to apply a blend does not need its half a second.
 if TYPE_CHECKING:
+    from scipy.optimize import LinearConstraint
+
     from ensemble.width import WidthCalibration
 
 Space = Literal["logit", "probability"]
@@ -108,6 +110,8 @@ def optimum(values: Floats, truth: Truth, ridge: float) -> Mix:
         pull = ridge * spread @ spread + doubt * (excess**2 + x[-1] ** 2)
         return float(weight @ np.logaddexp(0.0, z) + pull), gradient
 
+    from scipy.optimize import LinearConstraint
+
     least, most = 1 / TEMPERATURES[1], 1 / TEMPERATURES[0]
     bounds = [*[(0.0, most)] * members, SHIFTS]
     whole = LinearConstraint(np.append(np.ones(members), 0.0)[None], least, most)
@@ -139,6 +143,8 @@ def best_mix(values: Floats, truth: Truth, space: Space, ridge: float) -> Mix:
         pull = ridge * scale**2 * spread @ spread + doubt * ((scale - 1) ** 2 + shift**2)
         return float(-weight @ np.log(prob) + pull), gradient
 
+    from scipy.optimize import LinearConstraint
+
     whole = LinearConstraint(np.append(np.ones(members), [0.0, 0.0])[None], 1.0, 1.0)
     bounds = [*[(0.0, 1.0)] * members, (1 / TEMPERATURES[1], 1 / TEMPERATURES[0]), SHIFTS]
     found = _solve(loss, np.append(np.full(members, 1 / members), [1.0, 0.0]), bounds, whole)
@@ -163,6 +169,8 @@ def best_weights(values: Floats, truth: Truth, space: Space, ridge: float, at: M
             value, gradient = -weight @ np.log(prob), -(weight / prob) @ right
         return float(value + strength * spread @ spread), gradient + 2 * strength * spread
 
+    from scipy.optimize import LinearConstraint
+
     whole = LinearConstraint(np.ones(members)[None], 1.0, 1.0)
     found = _solve(loss, np.full(members, 1 / members), [(0.0, 1.0)] * members, whole)
     return Mix(found / found.sum(), at.temperature, at.shift)
@@ -170,6 +178,8 @@ def best_weights(values: Floats, truth: Truth, space: Space, ridge: float, at: M
 
 def _solve(loss, start: Floats, bounds, constraint: LinearConstraint) -> Floats:  # type: ignore[no-untyped-def]
     """SLSQP, begun again where it stopped until that helps no more: one run stops early on flat ground."""
+    from scipy.optimize import minimize
+
     best, value = start, loss(start)[0]
     for _ in range(10):
         found = minimize(

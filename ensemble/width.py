@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
 
 from ensemble.convex import SHIFTS, TEMPERATURES, doubt_of
 from ensemble.metrics import Floats, sigmoid
@@ -71,6 +70,8 @@ def fit_width(logit: Floats, truth: Truth) -> WidthCalibration | None:
     Returns:
         The calibration; None where the widths are not known or hardly differ.
     """
+    from scipy.optimize import minimize  # here: to apply a calibration does not need its half a second
+
     knots = knots_of(truth)
     if knots is None or truth.face_pixels is None:
         return None

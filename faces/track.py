@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from faces.boxes import iou_matrix
 from faces.detect import SURE, FrameFaces
@@ -110,8 +109,18 @@ def _assign(expected: list[Floats], boxes: Floats) -> dict[int, int]:
     affinity = np.array(
         [[_affinity(old, new, overlap[t, n]) for n, new in enumerate(boxes)] for t, old in enumerate(expected)]
     )
+    return {column: row for row, column in _best_pairs(affinity) if affinity[row, column] > 0}
+
+
+def _best_pairs(affinity: Floats) -> list[tuple[int, int]]:
+    """Row and column of each pair of the pairing with the greatest sum."""
+    if min(affinity.shape) == 1:  # the usual case, and the only one of most videos: no half a second for an import
+        row, column = np.unravel_index(int(affinity.argmax()), affinity.shape)
+        return [(int(row), int(column))]
+    from scipy.optimize import linear_sum_assignment
+
     rows, columns = linear_sum_assignment(-affinity)
-    return {int(c): int(r) for r, c in zip(rows, columns, strict=True) if affinity[r, c] > 0}
+    return [(int(row), int(column)) for row, column in zip(rows, columns, strict=True)]
 
 
 def _affinity(old: Floats, new: Floats, iou: float) -> float:

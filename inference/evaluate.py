@@ -109,7 +109,7 @@ def evaluate_videos(
     named = {name: paths[name] for name in rows["filename"]}
     done = finished_before(journal, named) if journal else {}
     todo = [path for name, path in named.items() if name not in done]
-    results = pipeline.run(todo, None, journal.begin if journal else None)
+    results = pipeline.run_as_finished(todo, None, journal.begin if journal else None)
     bar = tqdm(results, total=len(named), initial=len(done), desc="predicting", unit="video")
     members = [loaded.card.name for loaded in pipeline.loaded_members]
     with kept(output, rows, "filename", members, done), bar:

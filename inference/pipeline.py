@@ -1,12 +1,13 @@
 """The pipeline: videos -> frames -> faces -> people -> crops -> logits -> one probability each.
 
-Decoding runs ahead in threads; detection takes one video at a time, the members crops of several videos at once.
+Decoding runs ahead in processes; detection takes one video at a time, the members crops of several videos at once.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,6 +58,10 @@ class PredictOptions:
             raise ValueError(f"frames {self.frames} start at 1, batch {self.batch} and decoders {self.decoders} at 0")
 
 
+# Seconds: far more than a video takes, and far less than one that hangs is given.
+PATIENCE = 10.0
+
+
 @dataclass
 class _Work:
     """A video between detection and verdict; its frames are gone by then."""
@@ -103,7 +108,18 @@ class Pipeline:
     def run(
         self, paths: Sequence[Path], scheduler: Scheduler | None = None, begin: Callable[[str], None] | None = None
     ) -> Iterator[VideoResult]:
-        """Predict videos. One that cannot be read is a result, not an exception.
+        """Predict videos, and give their results in the order of the paths; arguments as those of `run_as_finished`.
+
+        Yields:
+            One result per path, until the scheduler ends the run.
+        """
+        finished = self.run_as_finished(paths, scheduler, begin)
+        return in_order([path.name for path in paths], finished)
+
+    def run_as_finished(
+        self, paths: Sequence[Path], scheduler: Scheduler | None = None, begin: Callable[[str], None] | None = None
+    ) -> Generator[VideoResult, None, None]:
+        """Predict videos. One that cannot be read is a result, not an exception, and one that hangs holds up no other.
 
         Args:
             paths: the videos.
@@ -111,11 +127,14 @@ class Pipeline:
             begin: is called with the name of a video before native code works on its pixels in this process.
 
         Yields:
-            One result per path, in the order of the paths, until the scheduler ends the run.
+            One result per path, as they are finished, until the scheduler ends the run.
         """
         scheduler = scheduler or FixedScheduler(Plan(self.options.frames, 0))
         waiting: list[_Work] = []
-        with contextlib.closing(decode_ahead(scheduler.jobs(paths), self.decoders, self.options.limits)) as ahead:
+        jobs, limits = scheduler.jobs(paths), self.options.limits
+        # What shares a batch on a GPU moves the last digits: there the order is kept as long as nothing hangs.
+        patience = 0.0 if self._batch() == 1 else PATIENCE
+        with contextlib.closing(decode_ahead(jobs, self.decoders, limits, patience=patience)) as ahead:
             for decoded in ahead:
                 plan = scheduler.plan_of(decoded.path.name)
                 if waiting and waiting[-1].plan.fallback != plan.fallback:
@@ -262,6 +281,23 @@ class Pipeline:
         work.seconds["judge"] += took.seconds  # the planner has to know of it; the result shares these dictionaries
         work.cpu["judge"] += took.cpu
         return (replace(first, heat=heat_picture(first.jpeg, falls)), *closeups[1:])
+
+
+def in_order(names: Sequence[str], finished: Generator[VideoResult, None, None]) -> Iterator[VideoResult]:
+    """Give results in the order of their videos' names, each as soon as it and those before it are there.
+
+    Those whose turn never comes, as the run ended before a video in front of them, come last.
+    """
+    early: dict[str, deque[VideoResult]] = {}
+    turns = deque(names)
+    with contextlib.closing(finished):
+        for result in finished:
+            early.setdefault(result.filename, deque()).append(result)
+            while turns and early.get(turns[0]):
+                yield early[turns.popleft()].popleft()
+    for name in turns:
+        if early.get(name):
+            yield early[name].popleft()
 
 
 def make_pipeline(

@@ -99,7 +99,7 @@ def predict_videos(
     tell = on_result or (lambda _: None)
     for result in done.values():
         tell(result)
-    results = pipeline.run(todo, scheduler, journal.begin if journal else None)
+    results = pipeline.run_as_finished(todo, scheduler, journal.begin if journal else None)
     try:
         for result in _with_progress(results, len(named), list(done.values())):
             done[result.filename] = result

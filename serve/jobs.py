@@ -74,7 +74,7 @@ def answer(pipeline: Pipeline, voice: Voice) -> None:
     """Predict what comes until no more does."""
     jobs = JobsOfServer(Plan(pipeline.options.frames, 0), voice)
     members = [loaded.card.name for loaded in pipeline.loaded_members]
-    for result in pipeline.run([], jobs, jobs.scoring):
+    for result in pipeline.run_as_finished([], jobs, jobs.scoring):
         job = jobs.known.pop(result.filename)
         named = _named(result, job)
         values = json.loads(to_json_line(named, verdict_of(named, pipeline.blend)))

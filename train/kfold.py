@@ -7,8 +7,9 @@ import sys
 
 from train.data.provenance import read_training_labels
 from train.data.table import HOLDOUT
-from train.oof import OofRequest, ScoredTable, write_oof
+from train.oof import OofRequest, write_oof
 from train.run import TrainRequest, run_training
+from train.scored_table import ScoredTable
 from train.stopping import StoppedError
 
 

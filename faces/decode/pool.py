@@ -7,7 +7,6 @@ the frames. faces/decode/watchdog.py cuts a worker that goes over a limit; the n
 from __future__ import annotations
 
 import contextlib
-import queue
 import socket
 import sys
 import threading
@@ -30,12 +29,13 @@ def decode_ahead(
     workers: int,
     limits: VideoLimits = DEFAULT_LIMITS,
     clock: Callable[[], float] = time.monotonic,
+    patience: float = 0.0,
 ) -> Generator[Decoded, None, None]:
-    """Decode videos in `workers` processes; one result for each job, in the order of the jobs.
+    """Decode videos in `workers` processes; one result for each job, as they are finished.
 
-    At most workers + 1 videos are pulled and not yet given out. With the one that the caller holds, and what each
-    worker has in hand, memory stays below 2 x workers + 2 times a video's frames (32 of 1080p are 200 MB). When the
-    generator ends, also early, no process and no thread is left.
+    So a video that hangs holds up no other. At most workers + 1 videos are pulled and not yet given out. With the one
+    that the caller holds, and what each worker has in hand, memory stays below 2 x workers + 2 times a video's frames
+    (32 of 1080p are 200 MB). When the generator ends, also early, no process and no thread is left.
 
     Args:
         jobs: a path and the frames wanted, each. One is pulled when a worker can take it up: from a thread of this
@@ -44,6 +44,8 @@ def decode_ahead(
         limits: what one video may take.
         clock: gives seconds. It is read in the thread that pulled the video; limits and `Decoded.seconds` of a video
             that was cut count by it.
+        patience: seconds for which a result waits for the jobs before it, so that results come in the order of the
+            jobs unless one takes that much longer.
 
     Returns:
         Results. The images are read-only, and each Decoded that is alive holds two file handles. Whatever a video
@@ -60,12 +62,23 @@ def decode_ahead(
         raise DfdcError(f"decoding needs a system that can hand a file to another process, not {sys.platform}")
     pool = _Pool(jobs, workers, limits, clock)
     try:
-        while (decoded := pool.places.get().result()) is not None:
+        while (decoded := pool.next_finished(patience)) is not None:
             pool.room.release()
             yield decoded
             del decoded  # the caller alone decides how long it lives
     finally:
         pool.close()
+
+
+class _Place:
+    """Where the result of a job will be."""
+
+    def __init__(self) -> None:
+        self.future: Future[Decoded | None] = Future()  # None: there was no job
+        self.since = time.monotonic()
+
+    def holds_a_video(self) -> bool:
+        return self.future.done() and self.future.exception() is None and self.future.result() is not None
 
 
 class _Pool:
@@ -76,7 +89,8 @@ class _Pool:
     ) -> None:
         self.jobs, self.pulling = iter(jobs), threading.Lock()
         self.limits, self.clock = limits, clock
-        self.places: queue.SimpleQueue[Future[Decoded | None]] = queue.SimpleQueue()  # in the order of the jobs
+        self.places: list[_Place] = []  # in the order of the jobs
+        self.changed = threading.Condition()  # guards `places`; a result is there
         self.room = threading.Semaphore(workers + 1)  # for videos that are pulled and not given out
         self.files = FrameFiles(workers + 2)
         self.closing = threading.Event()
@@ -84,6 +98,20 @@ class _Pool:
         self.threads = [threading.Thread(target=self._work, daemon=True) for _ in range(workers)]
         for thread in self.threads:
             thread.start()
+
+    def next_finished(self, patience: float) -> Decoded | None:
+        """Wait for a result: the first job's, or a later one's when the first lets it wait; None after the last."""
+        with self.changed:
+            while True:
+                if self.places and self.places[0].future.done():
+                    return self.places.pop(0).future.result()
+                # Not what ended the jobs, an exception or None: what is before it comes first.
+                later = next((place for place in self.places if place.holds_a_video()), None)
+                left = self.places[0].since + patience - time.monotonic() if later else None
+                if later and left is not None and left <= 0:
+                    self.places.remove(later)
+                    return later.future.result()
+                self.changed.wait(None if left is None else min(left, threading.TIMEOUT_MAX))
 
     def _work(self) -> None:
         with contextlib.closing(Decoder(self.limits, self.files, self.closing, self.clock)) as worker:
@@ -93,15 +121,19 @@ class _Pool:
     def _decode_next(self, worker: Decoder) -> bool:
         """Pull a job and see it through; False when there is none. The place of the first that found none gets None."""
         self.room.acquire()
-        place: Future[Decoded | None] = Future()
+        place = _Place()
         try:
             with self.pulling:
-                self.places.put(place)
+                with self.changed:
+                    self.places.append(place)
                 job = None if self.closing.is_set() else next(self.jobs, None)
-            place.set_result(job and worker.decode(Job(str(job[0]), job[1])))
+            place.future.set_result(job and worker.decode(Job(str(job[0]), job[1])))
         except BaseException as error:  # noqa: BLE001 - raised again where the result is awaited
-            place.set_exception(error)
+            place.future.set_exception(error)
             return False
+        finally:
+            with self.changed:
+                self.changed.notify()
         return job is not None
 
     def close(self) -> None:
@@ -111,5 +143,4 @@ class _Pool:
         for thread in self.threads:
             thread.join()
         self.files.close()
-        while not self.places.empty():  # an exception among them would keep the others, and their files, alive
-            self.places.get()
+        self.places.clear()  # an exception among them would keep the others, and their files, alive

@@ -33,7 +33,7 @@ STARTS = [
     ("extract here.mp4 -o crops", "faces.decode.watchdog", "the shards that are whole are in crops", "go on"),
     ("folds i.csv", "train.data.audit", "nothing is kept", "begin again"),
     ("kfold x --crops c --labels l -o runs", "train.kfold", "what is finished is in runs", "go on"),
-    ("holdout --crops c --labels l -o h.csv", "train.oof", "the logits that are finished are beside h.csv", "go on"),
+    ("holdout --crops c --labels l -o h", "train.holdout", "the logits that are finished are beside h", "go on"),
     ("oof runs --crops c --labels l", "train.oof", "the logits that are finished are beside oof.csv", "go on"),
     ("tune t.csv", "ensemble.folds", "nothing is kept without --storage", "begin again"),
     ("tune t.csv --storage sqlite:///s.db", "ensemble.folds", "the trials are in sqlite:///s.db", "go on"),

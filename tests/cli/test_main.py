@@ -29,6 +29,18 @@ def test_help_teaches(command):
     assert "Usage" in done.stdout
 
 
+def test_help_lists_every_command_with_its_whole_sentence_and_imports_little():
+    script = "import sys, dfdc; sys.argv = ['dfdc', '--help']\ntry: dfdc.main()\nfinally: print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True, cwd=ROOT)
+    shown, _, modules = done.stdout.rstrip().rpartition("\n")
+    assert not {"numpy", "torch", "cv2", "av", "pandas", "rich.console"} & set(modules.split())
+    assert "..." not in shown.partition("Videos:")[2]
+    titles = [line for line in shown.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert titles == ["Options:", "Videos:", "Training:", "Blend:", "Many machines:", "Kaggle:"]
+    listed = [line.split()[0] for line in shown.splitlines() if line[:2] == "  " and line[2:3].strip()]
+    assert {"predict", "explore", "train", "run-units", "dry-run", "ship"} <= set(listed)
+
+
 def test_predict_from_another_folder(media, members, tmp_path):
     done = dfdc("predict", media / "single_face.mp4", "-o", "s.csv", "--frames", 4, "--members", members,
                 "--report", "r.html", "--probabilities", "p.csv", "--json", cwd=tmp_path)  # fmt: skip

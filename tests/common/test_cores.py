@@ -6,7 +6,7 @@ import os
 import pytest
 
 from common import cores as module
-from common.cores import cores, threads_within_quota
+from common.cores import cores
 
 
 @pytest.mark.parametrize(
@@ -37,10 +37,3 @@ def test_affinity_and_quota_are_combined(monkeypatch, quota, expected):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.setattr(module, "_quota", lambda *_: quota)
     assert cores() == expected
-
-
-@pytest.mark.parametrize(("quota", "expected"), [(math.inf, 0), (8.0, 0), (2.5, 3), (0.2, 1)])
-def test_a_library_is_told_its_threads_where_a_quota_is_smaller_than_the_machine(monkeypatch, quota, expected):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    monkeypatch.setattr(module, "_quota", lambda *_: quota)
-    assert threads_within_quota() == expected

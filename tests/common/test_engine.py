@@ -1,8 +1,11 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 
-from common.engine import in_pieces
+from common.device import Device
+from common.engine import in_pieces, make_runner
 
 
 def small_device(most):
@@ -39,6 +42,28 @@ def test_the_next_piece_is_sent_before_the_one_ahead_is_read():
     images = np.arange(10, dtype=np.uint8)
     assert in_pieces(send, 4)(images)[0].tolist() == images.tolist()
     assert seen == [4, 4, "read", 2, "read", "read"]
+
+
+def test_as_many_pieces_are_in_flight_as_may_be_and_the_first_is_read_first():
+    send, seen = small_device(2)
+    images = np.arange(9, dtype=np.uint8)
+    assert in_pieces(send, 2, in_flight=3)(images)[0].tolist() == images.tolist()
+    assert seen == [2, 2, 2, "read", 2, "read", 1, "read", "read", "read"]
+
+
+def test_openvinos_streams_give_every_image_its_own_answer():
+    """Also to callers in several threads, which share the streams."""
+
+    class Sum(torch.nn.Module):
+        def forward(self, images):
+            return images.float().sum((1, 2, 3))
+
+    run = make_runner(Sum(), 8, Device("cpu"), engine="openvino", threads=3, batch=2)
+    images = np.random.default_rng(0).integers(0, 256, (4, 33, 8, 8, 3), dtype=np.uint8)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda some: run(some)[0], images))
+    for some, answer in zip(images, found, strict=True):
+        assert answer.tolist() == some.astype(np.float32).sum((1, 2, 3)).tolist()
 
 
 def test_one_image_that_does_not_fit_is_an_error():

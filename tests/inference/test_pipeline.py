@@ -17,7 +17,8 @@ from faces.video import decode
 from inference.blend_tables import BlendRequest, blend_tables
 from inference.blends import load_blend
 from inference.outputs import PROBABILITIES, to_json, write_probabilities
-from inference.pipeline import Pipeline, PredictOptions, make_pipeline
+from inference.pipeline import Pipeline, PredictOptions, in_order, make_pipeline
+from inference.result import VideoResult
 from inference.run import predict_videos
 from inference.videos import find_videos
 from tests.inference.bad_videos import make_bad_videos
@@ -131,6 +132,14 @@ def test_results_come_in_order_and_hold_together(media, pipeline):
         assert [face.prob_fake for face in result.faces] == pytest.approx(verdict.faces)
         assert len(result.thumbnails) == 3
         assert set(result.seconds) == {"decode", "detect", "judge"}
+
+
+def test_results_are_put_in_order_and_none_is_lost():
+    def finished():
+        yield from (VideoResult(name, "ok", 0.5) for name in ("c", "a", "b", "b", "e"))
+
+    given = in_order(["a", "b", "b", "c", "d", "e"], finished())
+    assert [result.filename for result in given] == ["a", "b", "b", "c", "e"]
 
 
 def test_the_blend_beside_the_members_decides(media, members, tmp_path):

@@ -100,7 +100,12 @@ def test_a_link_to_nowhere_is_journalled_too(pipeline, tmp_path):
 
 def test_before_the_first_video_the_submission_is_there(pipeline, videos, tmp_path, monkeypatch):
     output = tmp_path / "s.csv"
-    monkeypatch.setattr(pipeline, "run", lambda *_: iter([pytest.fail("read too late")] if not output.exists() else []))
+
+    def check_first(*_):
+        assert output.exists()
+        return iter([])
+
+    monkeypatch.setattr(pipeline, "run_as_finished", check_first)
     predict_videos(pipeline, videos, output)
     assert pd.read_csv(output)["label"].tolist() == [0.5] * 6
 
@@ -123,8 +128,9 @@ def test_who_was_begun_and_not_finished_comes_last(pipeline, videos, tmp_path, m
     for number in (0, 0, 2):
         journal.begin(videos[number].name)
     order: list[str] = []
-    run = pipeline.run
-    monkeypatch.setattr(pipeline, "run", lambda todo, *rest: order.extend(p.name for p in todo) or run(todo, *rest))
+    run = pipeline.run_as_finished
+    noted = lambda todo, *rest: order.extend(p.name for p in todo) or run(todo, *rest)  # noqa: E731
+    monkeypatch.setattr(pipeline, "run_as_finished", noted)
     predict_videos(pipeline, videos[:4], tmp_path / "s.csv", journal=journal)
     assert order == [videos[number].name for number in (1, 3, 2, 0)]
 
@@ -243,7 +249,7 @@ def test_what_is_finished_is_in_the_file_when_the_user_stops(tmp_path):
     class Stopping:
         blend, decoders = Blend.equal(["first"]), 1
 
-        def run(self, paths, *_):
+        def run_as_finished(self, paths, *_):
             yield VideoResult(paths[0].name, "ok", 0.125)
             raise Stopped
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from train.augment import mesh
@@ -42,3 +43,9 @@ def write_meshes(path: Path, names: Sequence[str], size: int) -> None:
     """The file that scripts/find_mesh.py would write for some square crops."""
     meshes = make_meshes(list(names), size)
     np.savez_compressed(path, faces=np.array(meshes.names), points=meshes.points)
+
+
+def noise_picture(size, seed=0):
+    """(size, size, 3) uint8: colours that change slowly from place to place."""
+    small = np.random.default_rng(seed).integers(0, 256, (10, 10, 3), dtype=np.uint8)
+    return cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC)

@@ -19,16 +19,9 @@ from models.checkpoint import Card, load_member, read_card, save_member
 from models.network import build_backbone
 from models.registry import TIGHT
 from train.data.table import group_digests, groups_sha256
-from train.oof import (
-    COLUMNS,
-    HoldoutRequest,
-    Source,
-    check_ending,
-    score_holdout,
-    score_oof,
-    write_holdout,
-    write_table,
-)
+from train.holdout import HoldoutRequest, score_holdout, write_holdout
+from train.oof import score_oof
+from train.scored_table import COLUMNS, Source, check_ending, write_table
 
 CPU = torch.device("cpu")
 SMALL = CropSpec("small", size=64, margin=-0.1, pad="edge")

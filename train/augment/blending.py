@@ -5,8 +5,8 @@ sides. A network that has seen only those marks does not learn the habits of one
 (Detecting Deepfakes with Self-Blended Images, CVPR 2022) for self-blends and Li et al. (Face X-ray, CVPR 2020) for
 swaps; the code is our own.
 
-One way of compositing, HELD_OUT, is never trained on: it is what a network is validated with, to tell whether it has
-learnt seams or memorised the compositors below. No compositor of training solves Poisson's equation.
+One way of compositing, `held_out`, is never trained on: it is what a network is validated with, to tell whether it has
+learnt seams or memorised the other compositors. No compositor of training solves Poisson's equation.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
-from faces.crop import Image, similarity
+from faces.crop import Image
 from faces.store import CropStore
-from train.augment.mesh import ANCHORS, LEFT_BROW, LEFT_EYE, LIPS, NOSE, OVAL, RIGHT_BROW, RIGHT_EYE, Floats, Meshes
-from train.augment.photometric import jpeg
+from train.augment.looks import change_look, match_colour, resample
+from train.augment.masks import Mask, blend_mask
+from train.augment.mesh import Floats, Meshes
+from train.augment.warps import warp_piecewise, warp_similarity
 
-Mask = NDArray[np.float32]
 Fake = tuple[Image, Mask]
 
 # Of a face blended in: mostly all of it, sometimes partly, as in the paper.
@@ -69,7 +69,7 @@ def swap(image: Image, mesh: Floats, donor: Image, donor_mesh: Floats, rng: Gene
     if rng.random() < 0.6:
         moved = match_colour(moved, image, mask)
     if rng.random() < 0.5:
-        moved = _resample(moved, rng)
+        moved = resample(moved, rng)
     return blend(moved, image, mask, float(rng.choice((0.75, 1.0, 1.0, 1.0)))), mask
 
 
@@ -137,118 +137,6 @@ def blend(inside: Image, outside: Image, mask: Mask, ratio: float) -> Image:
     return np.asarray(np.clip(mixed + np.float32(0.5), 0, 255), dtype=np.uint8)
 
 
-def blend_mask(shape: tuple[int, int], mesh: Floats, rng: Generator) -> Mask:
-    """Draw the region that is blended.
-
-    A region of the mesh (whole face, lower half, inner face, eyes, mouth, nose), grown or shrunk, deformed elastically,
-    its edge softened by up to a tenth of the face's width.
-
-    Args:
-        shape: height and width of the mask in pixels.
-        mesh: (468, 2) pixels.
-        rng: the same state gives the same mask.
-
-    Returns:
-        (H, W) float32 from 0 to 1.
-    """
-    width = float(np.linalg.norm(mesh[454] - mesh[234])) + 1.0
-    mask: Mask = np.zeros(shape, dtype=np.float32)
-    for outline in _regions(mesh, rng):
-        cv2.fillConvexPoly(mask, np.round(cv2.convexHull(outline)).astype(np.int32), 1.0)
-    mask = _elastic(mask, width * rng.uniform(0.0, 0.06), rng)
-    sigma = width * float(np.exp(rng.uniform(np.log(0.004), np.log(0.08))))
-    if rng.random() < 0.5:
-        # Inwards only: the seam stays on the face.
-        reach = 2 * max(1, round(sigma)) + 1
-        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-        mask = np.asarray(cv2.erode(mask, kernel), dtype=np.float32)
-    return np.clip(np.asarray(cv2.GaussianBlur(mask, (0, 0), max(0.5, sigma)), dtype=np.float32), 0, 1)
-
-
-def _regions(mesh: Floats, rng: Generator) -> list[Floats]:
-    """The points whose convex hulls are blended."""
-    oval, kind = mesh[list(OVAL)], rng.random()
-    if kind < 0.45:
-        whole = oval
-        if rng.random() < 0.4:  # the mesh ends below the hairline, many swaps at the brows
-            brows = mesh[[*RIGHT_BROW, *LEFT_BROW]]
-            below = oval[oval[:, 1] > brows[:, 1].min()]
-            whole = np.concatenate([below, brows])
-        return [_grown(whole, rng.uniform(0.85, 1.08))]
-    if kind < 0.6:  # from between eyes and nose down
-        cut = mesh[[6, 195]][:, 1]
-        below = oval[oval[:, 1] > rng.uniform(cut.min(), cut.max() + 1)]
-        return [_grown(np.concatenate([below, mesh[list(NOSE[2:])]]), rng.uniform(0.85, 1.05))]
-    if kind < 0.8:  # brows to lips
-        inner = mesh[[*RIGHT_BROW, *LEFT_BROW, *LIPS, *RIGHT_EYE, *LEFT_EYE, 205, 425]]
-        return [_grown(inner, rng.uniform(0.9, 1.25))]
-    parts = ((RIGHT_EYE, RIGHT_BROW), (LEFT_EYE, LEFT_BROW)), ((LIPS,),), ((NOSE,),)
-    chosen = parts[rng.choice(3, p=(0.4, 0.45, 0.15))]
-    return [_grown(mesh[[i for group in part for i in group]], rng.uniform(1.1, 1.6)) for part in chosen]
-
-
-def _grown(points: Floats, factor: float) -> Floats:
-    middle = points.mean(axis=0)
-    return np.asarray(middle + (points - middle) * factor, dtype=np.float32)
-
-
-def _elastic(mask: Mask, most: float, rng: Generator) -> Mask:
-    """The mask with every place moved by a smooth random field of up to some `most` pixels."""
-    height, width = mask.shape
-    field = rng.uniform(-most, most, (int(rng.integers(3, 7)),) * 2 + (2,)).astype(np.float32)
-    shift = cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    return np.asarray(cv2.remap(mask, x + shift[..., 0], y + shift[..., 1], cv2.INTER_LINEAR), dtype=np.float32)
-
-
-def change_look(image: Image, rng: Generator) -> Image:
-    """Change colour and sharpness of (H, W, 3) uint8 RGB, as a generator does: each sometimes, one of them always."""
-    colour, out = rng.random() < 0.75, image
-    if colour:
-        out = _recolour(out, rng)
-    if not colour or rng.random() < 0.75:
-        out = _sharpen(out, rng) if rng.random() < 0.35 else _resample(out, rng)
-    if rng.random() < 0.15:
-        out = jpeg(out, rng)
-    return out
-
-
-def _recolour(image: Image, rng: Generator) -> Image:
-    """Shift channels by up to 20 of 255, hue by up to 5 of 180, saturation and contrast by a quarter."""
-    out = image.astype(np.float32)
-    if rng.random() < 0.6:
-        most = 20.0 if rng.random() < 0.3 else 8.0
-        out = out + rng.uniform(-most, most, 3).astype(np.float32)
-    if rng.random() < 0.5:
-        mean = out.mean(axis=(0, 1), keepdims=True)
-        out = (out - mean) * np.float32(rng.uniform(0.8, 1.2)) + mean + np.float32(rng.uniform(-8, 8))
-    rounded = np.clip(out, 0, 255).astype(np.uint8)
-    if rng.random() < 0.4:
-        hsv = cv2.cvtColor(rounded, cv2.COLOR_RGB2HSV).astype(np.int16)
-        hsv[..., 0] = (hsv[..., 0] + rng.integers(-5, 6)) % 180
-        hsv[..., 1] = np.clip(hsv[..., 1] * rng.uniform(0.75, 1.25), 0, 255)
-        rounded = np.asarray(cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB), dtype=np.uint8)
-    return rounded
-
-
-def _sharpen(image: Image, rng: Generator) -> Image:
-    amount = float(rng.uniform(0.3, 1.0))
-    soft = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.8, 2.0))
-    return np.asarray(cv2.addWeighted(image, 1 + amount, soft, -amount, 0), dtype=np.uint8)
-
-
-def _resample(image: Image, rng: Generator) -> Image:
-    """Softer: down and up again, or blurred."""
-    height, width = image.shape[:2]
-    if rng.random() < 0.3:
-        return np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 2.0)), dtype=np.uint8)
-    factor = rng.uniform(0.25, 0.8)
-    small = max(8, round(width * factor)), max(8, round(height * factor))
-    methods = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
-    shrunk = cv2.resize(image, small, interpolation=methods[rng.integers(3)])
-    return np.asarray(cv2.resize(shrunk, (width, height), interpolation=methods[1 + rng.integers(2)]), dtype=np.uint8)
-
-
 def _misplace(image: Image, mesh: Floats, rng: Generator) -> Image:
     """The copy never fits exactly: shifted by up to 3 % of the face, scaled by up to 5 %, turned a little."""
     height, width = image.shape[:2]
@@ -260,75 +148,3 @@ def _misplace(image: Image, mesh: Floats, rng: Generator) -> Image:
     matrix[:, 2] += rng.uniform(-0.03, 0.03, 2) * float(np.linalg.norm(mesh[454] - mesh[234]))
     moved = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(moved, dtype=np.uint8)
-
-
-def warp_similarity(donor: Image, donor_mesh: Floats, mesh: Floats, shape: tuple[int, int]) -> Image:
-    """Move, turn and scale the donor until its anchors lie best on the mesh; as `warp_piecewise`."""
-    rows = list(ANCHORS)
-    matrix = similarity(donor_mesh[rows].astype(np.float64), mesh[rows].astype(np.float64))
-    size = shape[1], shape[0]
-    moved = cv2.warpAffine(donor, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    return np.asarray(moved, dtype=np.uint8)
-
-
-def warp_piecewise(donor: Image, donor_mesh: Floats, mesh: Floats, shape: tuple[int, int]) -> Image:
-    """Bend the donor until its anchors lie on those of the mesh: each triangle has an affine map of its own.
-
-    Outside the hull of the anchors the similarity of `warp_similarity` holds.
-
-    Args:
-        donor: (H', W', 3) uint8 RGB.
-        donor_mesh: (468, 2) pixels of `donor`.
-        mesh: (468, 2) pixels of the result.
-        shape: height and width of the result in pixels.
-
-    Returns:
-        (*shape, 3) uint8 RGB.
-    """
-    rows = list(ANCHORS)
-    target, source = mesh[rows].astype(np.float64), donor_mesh[rows].astype(np.float64)
-    back = similarity(target, source)
-    x, y = np.meshgrid(np.arange(shape[1], dtype=np.float32), np.arange(shape[0], dtype=np.float32))
-    triangles = _triangles(target)
-    corners, ends = target[triangles], source[triangles]
-    homogeneous = np.concatenate([corners, np.ones((*corners.shape[:2], 1))], axis=2)
-    flat = np.abs(np.linalg.det(homogeneous)) < 1e-3
-    homogeneous[flat] = np.eye(3)
-    maps = np.linalg.solve(homogeneous, ends)  # (T, 3, 2): [x y 1] @ map = place in the donor
-    maps[flat] = back.T
-    maps = np.concatenate([back.T[None], maps]).astype(np.float32)
-    number = np.zeros(shape, dtype=np.int32)
-    for index, triangle in enumerate(corners, start=1):
-        cv2.fillConvexPoly(number, np.round(triangle).astype(np.int32), index)
-    chosen = maps[number]
-    place = chosen[..., 0, :] * x[..., None] + chosen[..., 1, :] * y[..., None] + chosen[..., 2, :]
-    moved = cv2.remap(donor, place[..., 0], place[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    return np.asarray(moved, dtype=np.uint8)
-
-
-def _triangles(points: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Delaunay's triangles between (N, 2) points: (T, 3) rows."""
-    from scipy.spatial import Delaunay
-
-    return np.asarray(Delaunay(points).simplices, dtype=np.intp)
-
-
-def match_colour(source: Image, target: Image, mask: Mask) -> Image:
-    """Give an image the mean and the spread of another's Lab colours inside a mask (Reinhard et al. 2001).
-
-    Args:
-        source: (H, W, 3) uint8 RGB, which changes.
-        target: (H, W, 3) uint8 RGB, whose colours it gets.
-        mask: (H, W) float32; the colours are measured where it is above 0.5.
-
-    Returns:
-        (H, W, 3) uint8 RGB; `source` itself where the mask has fewer than 16 pixels.
-    """
-    inside = mask > 0.5
-    if int(inside.sum()) < 16:
-        return source
-    ours = cv2.cvtColor(source, cv2.COLOR_RGB2LAB).astype(np.float32)
-    theirs = cv2.cvtColor(target, cv2.COLOR_RGB2LAB).astype(np.float32)[inside]
-    spread = np.clip(theirs.std(axis=0) / np.maximum(ours[inside].std(axis=0), 1e-3), 0.6, 1.7)
-    matched = (ours - ours[inside].mean(axis=0)) * spread + theirs.mean(axis=0)
-    return np.asarray(cv2.cvtColor(np.clip(matched, 0, 255).astype(np.uint8), cv2.COLOR_LAB2RGB), dtype=np.uint8)
