@@ -161,7 +161,11 @@ def ray(video: str, few: int = 4, many: int = 20) -> None:
             for engine, spent in cpu.items():
                 store, out = f"{folder}/{engine}{count}", Path(folder, f"{engine}{count}.csv")
                 timed("plan", str(inputs), store, "--unit-videos", "2", "--frames", "4")
-                how = ("--engine", "ray", "--cpus", "1") if engine == "ray" else ("--slots", str(cores()))
+                how = (
+                    ("--engine", "ray", "--address", "local", "--cpus", "1")
+                    if engine == "ray"
+                    else ("--slots", str(cores()))
+                )
                 spent.append(timed("run-units", store, *how)[1])
                 timed("merge", store, "-o", str(out))
                 written.append(out.read_bytes())

@@ -68,7 +68,9 @@ def run_units(
     slots: Annotated[
         int | None, typer.Option(help="local: units at a time (default: 1, or the cores for extract)", min=1)
     ] = None,
-    address: Annotated[str | None, typer.Option(help="ray: of the cluster (default: RAY_ADDRESS, or none)")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="ray: of the cluster; local: a new one here (default: RAY_ADDRESS)")
+    ] = None,
     cpus: Annotated[float | None, typer.Option(help="ray: of each task (default: 2, or 1 for extract)", min=0)] = None,
     gpus: Annotated[float, typer.Option(help="ray: of each task", min=0)] = 0.0,
     members: Annotated[Path | None, typer.Option(help="folder of members (default: models/weights)")] = None,
