@@ -224,7 +224,9 @@ def _converted(module: nn.Module, size: int) -> Any:
 
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     with torch.inference_mode():
-        model = openvino.convert_model(module.eval().cpu(), example_input=example)
+        # OpenVINO would trace it too, and run it three times more to check that it does the same each time.
+        traced = torch.jit.trace(module.eval().cpu(), example, check_trace=False)
+        model = openvino.convert_model(traced, example_input=example)
     model.reshape({model.inputs[0]: [-1, size, size, 3]})
     return model
 
