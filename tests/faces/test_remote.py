@@ -10,19 +10,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 
 import faces.remote
 from common.errors import DfdcError
 from common.storage import Folder, StorageError
-from faces.crop import CropSpec
 from faces.remote import HASH_BYTES
 from faces.store import CropStore, source_of
 from tests.common.faulty_store import FaultyStore
 from train.data.array_index import compact
-from train.data.dataset import FaceDataset
-from train.data.load import load_data
-from train.data.loader import make_loader
 
 SHARDS, FACES = 3, 8
 
@@ -151,19 +146,3 @@ def test_a_folder_that_cannot_be_read_by_spans_says_what_to_do(server, shards, b
     Folder(server.url).remove("shard_00001.tar")
     with pytest.raises(DfdcError, match=r"shard_00001.tar is gone"):
         store.read("1_0.png")
-
-
-@pytest.mark.slow
-def test_loader_processes_read_from_a_url_what_they_read_from_the_folder(server, shards, tmp_path):
-    labels = tmp_path / "labels.csv"
-    names = sorted(CropStore([shards]).index)
-    rows = [f"{name},{'REAL' if number % 2 else 'FAKE'},train" for number, name in enumerate(names[:-2])]
-    rows += [f"{name},REAL,val" for name in names[-2:]]
-    labels.write_text("face,label,split\n" + "\n".join(rows) + "\n")
-    spec, batches = CropSpec("small", size=16), []
-    for source in (shards, server.url):
-        data = load_data([source], labels)
-        faces = FaceDataset(data.store, data.train, spec, data.cut_as)
-        loader = make_loader(faces, torch.device("cpu"), workers=1, seed=0, batch_size=4)
-        batches.append(torch.cat([crops for crops, _ in loader]))
-    assert torch.equal(*batches) and len(batches[0]) == len(names) - 2
