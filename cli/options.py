@@ -39,3 +39,18 @@ VideoSeconds = Annotated[
     float | None,
     typer.Option(help="of CPU for decoding one video (default: 60, and 2 for each second it lasts)", min=1),
 ]
+CROPS_CACHE_GIB = 50.0  # faces.remote has it too
+Crops = Annotated[
+    list[str],
+    typer.Option(
+        help="folder or uncompressed tar of face crops, or URL of a folder of `dfdc extract`; may be repeated"
+    ),
+]
+CropsCache = Annotated[float, typer.Option(help="GiB of --crops behind URLs that this machine keeps", min=0)]
+
+
+def crop_sources(given: list[str]) -> tuple[Path | str, ...]:
+    """Read --crops: paths, and URLs as they are."""
+    from faces.store import source_of
+
+    return tuple(map(source_of, given))

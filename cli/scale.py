@@ -68,7 +68,9 @@ def run_units(
     slots: Annotated[
         int | None, typer.Option(help="local: units at a time (default: 1, or the cores for extract)", min=1)
     ] = None,
-    address: Annotated[str | None, typer.Option(help="ray: of the cluster (default: RAY_ADDRESS, or none)")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="ray: of the cluster; local: a new one here (default: RAY_ADDRESS)")
+    ] = None,
     cpus: Annotated[float | None, typer.Option(help="ray: of each task (default: 2, or 1 for extract)", min=0)] = None,
     gpus: Annotated[float, typer.Option(help="ray: of each task", min=0)] = 0.0,
     members: Annotated[Path | None, typer.Option(help="folder of members (default: models/weights)")] = None,
@@ -76,12 +78,17 @@ def run_units(
     unit_seconds: Annotated[
         float | None, typer.Option(help="that a unit may take (default: 600, and 60 for each video)", min=1)
     ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="predict: end in time, 9h or 90m; units use fewer frames or members for it")
+    ] = None,
+    reserve: Annotated[str, typer.Option(help="of --budget, kept for writing results")] = "2m",
 ) -> None:
     """Run the units of a plan that are not done; the same command again, here or elsewhere, goes on.
 
     A unit whose process dies or hangs is tried again video by video, and the video that does it a second time gets the
     status crashed or timed_out. A machine that goes away costs its units nothing but time. A unit whose storage does
-    not answer stays undone: exit code 1, and the same command goes on with it.
+    not answer stays undone: exit code 1, and the same command goes on with it. So does one that the budget does not
+    reach; each unit's index says how its videos were predicted.
     """
     when_stopped(f"the units that are done are in {store}")
     from scale.run import RunRequest, read_shard
@@ -91,11 +98,22 @@ def run_units(
         raise ValueError(f"--engine is {engine!r}; it must be local or ray")
     chosen = read_shard(shard) if shard is not None else None
     request = RunRequest(
-        store, "ray" if engine == "ray" else "local", chosen, slots, cpus, gpus, address, members, device, unit_seconds
+        store,
+        "ray" if engine == "ray" else "local",
+        chosen,
+        slots,
+        cpus,
+        gpus,
+        address,
+        members,
+        device,
+        unit_seconds,
+        budget,
+        reserve,
     )
     summary = run(request)
     typer.echo(summary, err=True)
-    if summary.pending:
+    if summary.pending or summary.over:
         raise typer.Exit(EXIT_FAILED)
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from cli.options import MEMBERS_FOLDER, Device, VideoSeconds
+from cli.options import CROPS_CACHE_GIB, MEMBERS_FOLDER, Crops, CropsCache, Device, VideoSeconds, crop_sources
 from cli.stopping import EXIT_STOPPED, command_again, when_stopped
-from common.device import pick_device
+from common.device import find_device, pick_device
 
 if TYPE_CHECKING:
     from train.scored_table import ScoredTable
@@ -53,7 +53,7 @@ def extract(
     )
     limits = replace(VideoLimits.of(video_seconds), memory=int(video_memory * (1 << 30)))
     aside = tuple(skip or ())
-    request = ExtractRequest(tuple(videos), output, options, pick_device(device), labels, workers, aside, limits)
+    request = ExtractRequest(tuple(videos), output, options, find_device(device), labels, workers, aside, limits)
     typer.echo(extract_for_members(request), err=True)
 
 
@@ -89,7 +89,7 @@ def train(
         str,
         typer.Argument(help="a name in train/experiments, for example lite0_tight, or the path of a file like those"),
     ],
-    crops: Annotated[list[Path], typer.Option(help="folder or uncompressed tar of face crops; may be repeated")],
+    crops: Crops,
     labels: Annotated[Path, typer.Option(help="CSV with face, label, split; original and original_group if known")],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder of the run; a stopped run goes on from it")],
     fold: Annotated[int | None, typer.Option(help="validate on this fold of `dfdc folds`, train on the others")] = None,
@@ -117,6 +117,7 @@ def train(
     max_dropped: Annotated[
         float, typer.Option(help="share of the labels' rows that may lack a label or a crop", min=0, max=1)
     ] = 0.1,
+    crops_cache: CropsCache = CROPS_CACHE_GIB,
     compiled: Annotated[bool, typer.Option("--compile", help="torch.compile the network")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="time 20 steps and say what the run will take; nothing is written")
@@ -140,9 +141,9 @@ def train(
             keep_freed_memory()
             result = run_training(
                 TrainRequest(
-                    experiment, tuple(crops), labels, output, pick_device(device), fold, mesh, epochs, until, seed,
-                    workers, checkpoint_every, tuple(changes or ()), init, extend, compiled, mirror, dry_run, price,
-                    max_dropped,
+                    experiment, crop_sources(crops), labels, output, pick_device(device), fold, mesh, epochs, until,
+                    seed, workers, checkpoint_every, tuple(changes or ()), init, extend, compiled, mirror, dry_run,
+                    price, max_dropped, crops_cache,
                 )
             )  # fmt: skip
     except StoppedError as stop:
@@ -166,13 +167,14 @@ def _end_stopped(message: str, interrupted: bool) -> NoReturn:
 
 def kfold(
     experiment: Annotated[str, typer.Argument(help="as for `dfdc train`")],
-    crops: Annotated[list[Path], typer.Option(help="folder or uncompressed tar of face crops; may be repeated")],
+    crops: Crops,
     labels: Annotated[Path, typer.Option(help="CSV of `dfdc folds`: face, label, group, fold")],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder: a run for each fold, and oof.csv")],
     changes: Annotated[list[str] | None, typer.Option("--set", help="as for `dfdc train`")] = None,
     mirror: Annotated[str | None, typer.Option(help="as for `dfdc train`; each fold gets a folder there")] = None,
     device: Device = "auto",
     workers: Annotated[int | None, typer.Option(help="as for `dfdc train`", min=0)] = None,
+    crops_cache: CropsCache = CROPS_CACHE_GIB,
 ) -> None:
     """Train an experiment on every fold, one after the other, then score each face by the run that left it out.
 
@@ -188,8 +190,8 @@ def kfold(
 
     keep_freed_memory()
     request = TrainRequest(
-        experiment, tuple(crops), labels, output, pick_device(device), workers=workers, changes=tuple(changes or ()),
-        mirror=mirror,
+        experiment, crop_sources(crops), labels, output, pick_device(device), workers=workers,
+        changes=tuple(changes or ()), mirror=mirror, cache_gib=crops_cache,
     )  # fmt: skip
     try:
         scored = run_kfold(request)
@@ -216,7 +218,7 @@ def runs(
 
 
 def holdout(
-    crops: Annotated[list[Path], typer.Option(help="folder or uncompressed tar of face crops; may be repeated")],
+    crops: Crops,
     labels: Annotated[Path, typer.Option(help="CSV with face, label, group, and split or fold")],
     members: Annotated[Path, typer.Argument(help="folder of members", show_default="models/weights")] = MEMBERS_FOLDER,
     output: Annotated[Path, typer.Option("-o", "--output", help="the table: .csv or .parquet")] = Path(
@@ -238,13 +240,13 @@ def holdout(
     when_stopped(f"the logits that are finished are beside {output}")
     from train.holdout import HoldoutRequest, write_holdout
 
-    request = HoldoutRequest(members, tuple(crops), labels, output, pick_device(device), fold, flip, degraded)
+    request = HoldoutRequest(members, crop_sources(crops), labels, output, pick_device(device), fold, flip, degraded)
     _print_scored(output, write_holdout(request))
 
 
 def oof(
     runs: Annotated[list[Path], typer.Argument(help="run folders of one member, each with another --fold left out")],
-    crops: Annotated[list[Path], typer.Option(help="folder or uncompressed tar of face crops; may be repeated")],
+    crops: Crops,
     labels: Annotated[Path, typer.Option(help="the CSV that the runs were trained on, with its column fold")],
     output: Annotated[Path, typer.Option("-o", "--output", help="the table: .csv or .parquet")] = Path("oof.csv"),
     flip: Annotated[bool, typer.Option("--flip", help="score each face mirrored too, and average the logits")] = False,
@@ -257,7 +259,7 @@ def oof(
     when_stopped(f"the logits that are finished are beside {output}")
     from train.oof import OofRequest, write_oof
 
-    request = OofRequest(tuple(runs), tuple(crops), labels, output, pick_device(device), flip)
+    request = OofRequest(tuple(runs), crop_sources(crops), labels, output, pick_device(device), flip)
     _print_scored(output, write_oof(request))
 
 

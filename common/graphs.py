@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from common.cores import cores
 from common.files import atomic_path
 
 SWITCH = "DFDC_CACHE"  # in the environment: another folder, or "off"
@@ -89,7 +90,7 @@ def _machine() -> tuple[str, ...]:
     return (
         *map(_version, PACKAGES),
         platform.machine(),
-        str(os.cpu_count()),
+        str(cores()),
         hashlib.sha256(flags.encode()).hexdigest(),
     )
 

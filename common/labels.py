@@ -7,9 +7,10 @@ import io
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 VIDEO_METADATA = "metadata.json"  # the file in each part of DFDC's training videos that labels them
 
@@ -112,6 +113,8 @@ def _text_in(path: Path) -> str:
 
 
 def _of_json(path: Path, text: str) -> pd.DataFrame:
+    import pandas as pd
+
     try:
         content = json.loads(text)
     except ValueError as error:
@@ -129,6 +132,8 @@ def _of_json(path: Path, text: str) -> pd.DataFrame:
 
 
 def _of_csv(path: Path, text: str) -> pd.DataFrame:
+    import pandas as pd
+
     header = text.lstrip().split("\n", 1)[0]
     for mark, name in ((";", "semicolons"), ("\t", "tabs")):
         if mark in header and "," not in header:
@@ -172,6 +177,8 @@ def widths_of(rows: pd.DataFrame, margin: float) -> pd.Series | None:
     Returns:
         Pixels, to a tenth, NaN where a row does not tell; None where the table has neither.
     """
+    import pandas as pd
+
     if {"box_x0", "box_x1"} <= set(rows):
         width = pd.to_numeric(rows["box_x1"], errors="coerce") - pd.to_numeric(rows["box_x0"], errors="coerce")
     elif "original_width" in rows:

@@ -59,6 +59,19 @@ class Folder:
         with self._told(name):
             return bytes(self.fs.cat_file(self.path(name)))
 
+    def read_span(self, name: str, offset: int, size: int) -> bytes:
+        """Read so many bytes of an object from an offset on.
+
+        Raises:
+            FileNotFoundError: it is not there.
+            StorageError: the storage does not answer, or gave another number of bytes.
+        """
+        with self._told(name):
+            data = bytes(self.fs.cat_file(self.path(name), start=offset, end=offset + size))
+            if len(data) != size:
+                raise StorageError(f"{self.url}/{name}: {len(data)} bytes from {offset} on came, {size} were expected")
+            return data
+
     def lines(self, name: str) -> Iterator[str]:
         """Read a text line by line, without their ends; errors are those of `read`."""
         with (

@@ -101,6 +101,11 @@ TUTORIAL = Member("vgg16_tutorial", "vgg16.tv_in1k", UNIT, dropout=0.0, drop_pat
 MEMBERS = {member.name: member for member in (*SHIPPED, *WINNERS, TUTORIAL)}
 
 
+def member_specs() -> tuple[CropSpec, ...]:
+    """Return the crops of all members, each once."""
+    return tuple(dict.fromkeys(member.crop for member in MEMBERS.values()))
+
+
 def get_member(name: str) -> Member:
     """Return the member called `name`; ValueError with the known names for an unknown one."""
     if name not in MEMBERS:

@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 from tqdm import tqdm
 
 from common.storage import StorageError
+from scale.budget import Budget, UnitTime
 from scale.store import Store, UnitReport
 from scale.units import Unit
 
@@ -38,6 +39,7 @@ class Attempt:
     lost: int = 0  # times that its machine went away
     failed: int = 0  # times that the storage did not answer
     after: float = 0.0  # of the driver's clock: not before
+    time: UnitTime | None = None  # that it may take, of a run with a budget
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class RunSummary:
     statuses: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     pending: int = 0
+    over: bool = False  # the budget was used up before the last unit
     reasons: list[str] = field(default_factory=list)  # why some are pending
 
     def __str__(self) -> str:
@@ -86,6 +89,8 @@ class RunSummary:
         lines = [f"{self.store}: {self.units} units done in {self.seconds:.0f} s: {counts or 'no videos'}"]
         if self.pending:
             lines += [f"{self.pending} units are not done; the same command goes on with them:", *self.reasons]
+        if self.over:
+            lines.append("the budget was used up; the same command goes on with what is not done")
         return "\n".join(lines)
 
 
@@ -99,6 +104,7 @@ class Driver:
         unit_seconds: float,
         clock: Callable[[], float] = time.monotonic,
         bar: tqdm[Any] | None = None,
+        budget: Budget | None = None,
     ) -> None:
         """Start nothing yet.
 
@@ -108,8 +114,9 @@ class Driver:
             unit_seconds: that one unit may take.
             clock: gives seconds.
             bar: counts units.
+            budget: ends the run in time; without one it takes as long as it takes.
         """
-        self.store, self.engine, self.clock, self.bar = store, engine, clock, bar
+        self.store, self.engine, self.clock, self.bar, self.budget = store, engine, clock, bar, budget
         # A unit may have to wait for the one before it in its slot.
         self.limit = WINDOW * unit_seconds
         self.running: dict[str, tuple[Attempt, float]] = {}  # by unit, with their deadlines
@@ -135,6 +142,9 @@ class Driver:
                     attempt, _ = self.running.pop(outcome.id)
                     self._ended(attempt, outcome)
                 self._cut_late()
+                if self.budget is not None and self.budget.is_over():
+                    self.summary.over, self.summary.pending = True, len(self.running) + len(self.again)
+                    break
         finally:
             self.engine.close()
         self.summary.seconds = self.clock() - began
@@ -155,6 +165,8 @@ class Driver:
         return bool(self.running or self.again)
 
     def _submit(self, attempt: Attempt) -> None:
+        if self.budget is not None:
+            attempt = replace(attempt, time=self.budget.share(len(attempt.unit.items)))
         self.running[attempt.unit.id] = attempt, self.clock() + self.limit
         self.engine.submit(attempt)
 
@@ -210,6 +222,8 @@ class Driver:
     def _done(self, attempt: Attempt, report: UnitReport) -> None:
         self.summary.units += 1
         self.summary.statuses.update(report.statuses)
+        if self.budget is not None:
+            self.budget.finished(len(attempt.unit.items))
         if attempt.careful:
             try:
                 self.store.unmark(attempt.unit)

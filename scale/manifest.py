@@ -16,6 +16,12 @@ ROOT = Path(__file__).resolve().parents[1]
 # Rooms whose code decides what comes out of a video, and the networks that find faces (faces/weights).
 ROOMS = ("common", "ensemble", "faces", "inference", "models", "train/data", "scale")
 LIBRARIES = ("av", "facenet-pytorch", "numpy", "opencv-python-headless", "openvino", "timm", "torch")
+CPU_INFO = Path("/proc/cpuinfo")
+# Names of torch.backends.cpu.get_cpu_capability() -> what a CPU must have for them.
+VECTORS = {
+    "AVX512": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "fma"},
+    "AVX2": {"avx2", "fma"},
+}
 OUTSIDE = "weights"  # a folder of models/: each run pins the members that it uses by themselves
 
 
@@ -38,12 +44,26 @@ def code_hash(root: Path = ROOT) -> str:
 
 def machine_facts(device: str) -> dict[str, Any]:
     """What of a machine can move scores: versions of libraries, the kind of device, the instructions of its CPU."""
-    import torch
-
     found = {name: _version(name) for name in LIBRARIES}
-    cpu = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
-    kind = torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
+    cpu, kind = f"{platform.machine()} {_instructions(CPU_INFO)}", "cpu"
+    if device.startswith("cuda"):
+        import torch
+
+        kind = torch.cuda.get_device_name(device)
     return {"python": ".".join(platform.python_version_tuple()[:2]), "cpu": cpu, "device": kind, "libraries": found}
+
+
+def _instructions(cpu_info: Path) -> str:
+    """The widest vectors of the CPU, as torch names them, without its import: that costs seconds of each worker."""
+    try:
+        lines = cpu_info.read_text().splitlines()
+    except OSError:
+        return "unknown"
+    flags = set(next((line for line in lines if line.startswith("flags")), "").split())
+    for name, needed in VECTORS.items():
+        if needed <= flags:
+            return name
+    return "DEFAULT"
 
 
 def refuse_other(what: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:

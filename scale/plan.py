@@ -66,6 +66,7 @@ def make_plan(request: PlanRequest) -> PlanSummary:
         ValueError: the input holds no video, or an option is out of its range.
         OtherRunError: the store holds another run; the message names what differs.
         StorageError: input or store do not answer.
+        DfdcError: the store's storage does not make an object once.
     """
     store = Store(request.store)
     manifest = _manifest(request)
@@ -74,6 +75,11 @@ def make_plan(request: PlanRequest) -> PlanSummary:
     if not units:
         raise ValueError(f"{request.input} holds no video ({', '.join(VIDEO_ENDINGS)})")
     fresh = store.create_json(MANIFEST, manifest)
+    if fresh and store.create_json(MANIFEST, manifest):
+        raise DfdcError(
+            f"the storage of {request.store} writes over an object that must be made once (it ignores If-None-Match), "
+            "so two workers could both count; take one that heeds it, such as S3, MinIO, Google or a file system"
+        )
     if not fresh:
         refuse_other(f"the run in {request.store}", store.manifest(), manifest)
     text = "".join(unit.to_line() + "\n" for unit in units).encode("utf-8", "surrogateescape")

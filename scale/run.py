@@ -9,6 +9,8 @@ from typing import Literal
 from tqdm import tqdm
 
 from common.cores import cores
+from inference.schedule.duration import parse_duration
+from scale.budget import Budget
 from scale.driver import Driver, Engine, RunSummary
 from scale.store import Store
 from scale.units import share
@@ -34,6 +36,8 @@ class RunRequest:
     members: Path | None = None  # predict: folder of members; the shipped ones without it
     device: str = "auto"
     unit_seconds: float | None = None  # that a unit may take
+    budget: str | None = None  # predict: end in time whatever happens: 9h, 90m
+    reserve: str = "2m"  # of the budget, kept for writing
 
 
 def run_units(request: RunRequest) -> RunSummary:
@@ -49,8 +53,18 @@ def run_units(request: RunRequest) -> RunSummary:
     units = share(store.units(), request.shard)
     videos = int(manifest["options"]["unit"])
     limit = request.unit_seconds or START_SECONDS + VIDEO_SECONDS * videos
+    if request.budget is not None and manifest["task"] != "predict":
+        raise ValueError("--budget is of predictions; this run extracts, and leaves nothing out")
     with tqdm(desc="units", unit="unit") as bar:
-        return Driver(store, _engine(request, manifest["task"]), limit, bar=bar).run(units)
+        engine = _engine(request, manifest["task"])
+        return Driver(store, engine, limit, bar=bar, budget=_budget(request, store, engine)).run(units)
+
+
+def _budget(request: RunRequest, store: Store, engine: Engine) -> Budget | None:
+    if request.budget is None:
+        return None
+    videos = sum(len(unit.items) for unit in share(store.units(), request.shard))
+    return Budget(parse_duration(request.budget), parse_duration(request.reserve), videos, engine.slots)
 
 
 def read_shard(text: str) -> tuple[int, int]:

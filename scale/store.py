@@ -83,7 +83,14 @@ class Store:
         """Read the index of a unit, which names its objects; None for one that is not done."""
         return self.read_json(_index(unit))
 
-    def deliver(self, unit: Unit, objects: Mapping[str, Path], statuses: Mapping[str, int], seconds: float) -> bool:
+    def deliver(
+        self,
+        unit: Unit,
+        objects: Mapping[str, Path],
+        statuses: Mapping[str, int],
+        seconds: float,
+        told: Mapping[str, Any],
+    ) -> bool:
         """Write what a unit made, its index last.
 
         Args:
@@ -91,6 +98,7 @@ class Store:
             objects: file of each object by its role.
             statuses: of videos -> how many.
             seconds: that it took.
+            told: what else its index shall say.
 
         Returns:
             False where another worker has delivered the unit before: then that counts.
@@ -102,7 +110,7 @@ class Store:
             self.folder.put(path, name)
             described[role] = {"object": name, "sha256": digest, "bytes": path.stat().st_size}
         index = {"id": unit.id, "number": unit.number, "statuses": dict(statuses), "seconds": round(seconds, 3)}
-        return self.create_json(_index(unit), index | {"objects": described})
+        return self.create_json(_index(unit), index | {"objects": described, **told})
 
     def fetch(self, unit: Unit, index: Mapping[str, Any], role: str, target: Path) -> None:
         """Copy an object of a unit to a file, and check its hash. Raises DfdcError for one that is gone or damaged."""

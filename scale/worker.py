@@ -6,13 +6,14 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from common.device import pick_device
+from common.device import Device, find_device
 from common.storage import Folder, StorageError
+from scale.budget import UnitTime
 from scale.manifest import code_hash, machine_facts, refuse_other
 from scale.store import MACHINE, Store, UnitReport, report_of
 from scale.units import Unit
@@ -38,12 +39,21 @@ class Made:
 
     objects: dict[str, Path]  # file of each object by its role
     statuses: Counter[str]
+    plans: Sequence[Mapping[str, Any]] = ()  # how videos were predicted, where a budget decided it
 
 
 class Task(Protocol):
     """What is done with the videos of a unit."""
 
-    def make(self, unit: Unit, paths: Mapping[str, Path], work: Path, aside: Aside, tick: Tick | None) -> Made:
+    def make(
+        self,
+        unit: Unit,
+        paths: Mapping[str, Path],
+        work: Path,
+        aside: Aside,
+        tick: Tick | None,
+        end: float | None = None,
+    ) -> Made:
         """Make a unit's objects.
 
         Args:
@@ -52,6 +62,7 @@ class Task(Protocol):
             work: an empty folder for what is made.
             aside: videos that are not looked at.
             tick: where it is given, videos are worked on one by one.
+            end: of time.time(), by which it has to end, where there is a budget.
         """
 
 
@@ -71,26 +82,30 @@ class UnitWorker:
         self.store = Store(setup.store)
         manifest = self.store.manifest()
         refuse_other("the code of this run", {"code": manifest["code"]}, {"code": code_hash()})
-        device = pick_device(setup.device)
+        device = find_device(setup.device)
         facts = machine_facts(str(device))
         # The first worker of a run says on what machines it runs: a plan may be made elsewhere.
         if not self.store.create_json(MACHINE, facts):
             refuse_other("the machine of this run", self.store.read_json(MACHINE) or {}, facts)
         self.input = Folder(manifest["input"])
-        self.task = _task(manifest, setup, str(device))
+        self.task = _task(manifest, setup, device)
 
-    def run(self, unit: Unit, aside: Aside | None = None, careful: bool = False) -> UnitReport:
+    def run(
+        self, unit: Unit, aside: Aside | None = None, careful: bool = False, allowed: UnitTime | None = None
+    ) -> UnitReport:
         """Make a unit and deliver it, unless it is done.
 
         Args:
             unit: of the plan.
             aside: videos that are not looked at, because workers died or hung on them.
             careful: work on the videos one by one, and note in the store which it is.
+            allowed: the time that it may take; its index says how the videos were predicted in it.
 
         Returns:
             What became of it. Where the storage did not answer the unit is not done, and no video of it has a result.
         """
         began = time.monotonic()
+        end = None if allowed is None else min(time.time() + allowed.seconds, allowed.until)
         try:
             if (index := self.store.index_of(unit)) is not None:
                 return report_of(index)
@@ -99,8 +114,9 @@ class UnitWorker:
                 paths = self._fetch(unit, work, aside or {})
                 (work / "made").mkdir()
                 tick = (lambda name: self.store.mark(unit, name)) if careful else None
-                made = self.task.make(unit, paths, work / "made", aside or {}, tick)
-                self.store.deliver(unit, made.objects, made.statuses, time.monotonic() - began)
+                made = self.task.make(unit, paths, work / "made", aside or {}, tick, end)
+                told = {"budget": {"seconds": allowed.seconds, "plans": list(made.plans)}} if allowed else {}
+                self.store.deliver(unit, made.objects, made.statuses, time.monotonic() - began, told)
             index = self.store.index_of(unit)
             if index is None:
                 raise StorageError(f"{self.store.url}: the index of unit {unit.id} was written and is not there")
@@ -137,7 +153,7 @@ def _check_size(path: Path, size: int) -> None:
         raise StorageError(f"{path} has {found} bytes, and had {size} when the plan was made; make another plan")
 
 
-def _task(manifest: Mapping[str, Any], setup: WorkerSetup, device: str) -> Task:
+def _task(manifest: Mapping[str, Any], setup: WorkerSetup, device: Device) -> Task:
     """What the manifest asks for."""
     if manifest["task"] == "predict":
         from scale.predict_task import PredictTask

@@ -21,7 +21,7 @@ class HoldoutRequest:
     """What a user asks of `dfdc holdout`."""
 
     members: Path  # folder of members
-    crops: tuple[Path, ...]  # folders or uncompressed tars of face crops
+    crops: tuple[Path | str, ...]  # folders or uncompressed tars of face crops, or URLs
     labels: Path  # CSV with face, label, group, and split or fold
     output: Path  # .csv or .parquet
     device: torch.device

@@ -21,7 +21,7 @@ class OofRequest:
     """What a user asks of `dfdc oof`."""
 
     runs: tuple[Path, ...]  # run folders of one member, each with another fold left out
-    crops: tuple[Path, ...]  # folders or uncompressed tars of face crops
+    crops: tuple[Path | str, ...]  # folders or uncompressed tars of face crops, or URLs
     labels: Path  # the CSV that the runs were trained on
     output: Path  # .csv or .parquet
     device: torch.device

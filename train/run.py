@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from common.errors import DfdcError
+from faces.remote import CACHE_GIB
 from models.checkpoint import Card
 from train.config import TrainConfig, load_experiment
 from train.data.load import MAX_DROPPED, TrainData, load_data
@@ -31,7 +32,7 @@ class TrainRequest:
     """What a user asks of `dfdc train`."""
 
     experiment: str  # a name in train/experiments, or the path of a file like those
-    crops: tuple[Path, ...]  # folders or uncompressed tars of face crops
+    crops: tuple[Path | str, ...]  # folders or uncompressed tars of face crops, or URLs
     labels: Path  # CSV with face, label, and split or fold
     output: Path  # folder of the run; a stopped run goes on from it
     device: torch.device
@@ -50,6 +51,7 @@ class TrainRequest:
     dry_run: bool = False  # say what the run would do and how long it would take, and do not do it
     price: float | None = None  # of an hour of the machine
     max_dropped: float = MAX_DROPPED  # share of the rows that may lack a label or a crop
+    cache_gib: float = CACHE_GIB  # of crops behind URLs that are kept on this machine
 
     def config(self) -> TrainConfig:
         """Return the experiment's config with what the request changes; ValueError for what does not exist."""
@@ -97,7 +99,7 @@ def run_training(request: TrainRequest) -> TrainResult:
             config = request.config()
             data = load_data(
                 request.crops, request.labels, request.fold, config.val_share, config.seed, request.mesh,
-                config.made_fakes, request.max_dropped,
+                config.made_fakes, request.max_dropped, request.cache_gib,
             )  # fmt: skip
             with join_team(request.device) as (team, device):
                 leads = team.leads

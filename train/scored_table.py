@@ -45,11 +45,11 @@ class Source:
     labels: Path  # for messages
 
     @classmethod
-    def read(cls, crops: Sequence[Path], labels: Path) -> Source:
+    def read(cls, crops: Sequence[Path | str], labels: Path) -> Source:
         """Read a table of labels beside its crops.
 
         Args:
-            crops: folders or uncompressed tars of face crops.
+            crops: folders or uncompressed tars of face crops, or URLs.
             labels: a CSV with face, label, group, and split or fold.
 
         Raises:

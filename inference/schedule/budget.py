@@ -26,9 +26,22 @@ def make_scheduler(pipeline: Pipeline, videos: int, budget: str, reserve: str, s
     seconds, kept = parse_duration(budget), parse_duration(reserve)
     if kept >= seconds:
         raise ValueError(f"--reserve {reserve} leaves nothing of --budget {budget}")
+    return BudgetScheduler(make_planner(pipeline, videos, seconds, kept, started))
+
+
+def make_planner(pipeline: Pipeline, videos: int, seconds: float, kept: float, started: float) -> Planner:
+    """Make the planner of a pipeline.
+
+    Args:
+        pipeline: its blend, frames and decoders are planned for.
+        videos: to predict.
+        seconds: that they may take.
+        kept: of them at the end, kept free for writing.
+        started: when the seconds began, on the caller's clock.
+    """
     blend = pipeline.blend
     plans = make_plans(pipeline.options.frames, len(blend.fallbacks), _shares(pipeline), _losses(blend))
-    return BudgetScheduler(Planner(plans, videos, seconds, kept, started, pipeline.decoders))
+    return Planner(plans, videos, seconds, kept, started, pipeline.decoders)
 
 
 def _shares(pipeline: Pipeline) -> list[float]:

@@ -113,6 +113,17 @@ class Planner:
         self._cut = self._cut_squares = 0.0  # seconds, and their squares
         self._finished = self._measured = 0  # videos, and those of them that were not cut
 
+    def go_on(self, started: float, budget: float) -> None:
+        """Plan other videos in a time of their own, on the same machine: what was measured stays.
+
+        Args:
+            started: when their time began, on the caller's clock.
+            budget: seconds from then on.
+        """
+        self.started, self.deadline = started, started + budget
+        self._flying.clear()
+        self._last, self._looked = math.nan, self._finished - self._pause
+
     @property
     def plan(self) -> Plan:
         """The plan of the next video, as things stand."""

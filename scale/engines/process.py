@@ -32,7 +32,7 @@ def run_in_worker(setup: WorkerSetup, attempt: Attempt) -> UnitReport:
             _worker[setup] = UnitWorker(setup)
         except StorageError as error:
             return UnitReport(attempt.unit.id, False, reason=str(error))
-    return _worker[setup].run(attempt.unit, attempt.aside, attempt.careful)
+    return _worker[setup].run(attempt.unit, attempt.aside, attempt.careful, attempt.time)
 
 
 def _leave_with_parent() -> None:

@@ -42,7 +42,8 @@ class RayEngine:
             setup: of the workers; its paths must mean the same on every machine.
             cpus: of each task.
             gpus: of each task.
-            address: of the cluster; None: what RAY_ADDRESS says, else a cluster of this machine alone.
+            address: of the cluster; None: what RAY_ADDRESS says, else one that runs on this machine, else a new one;
+                "local": a new one on this machine.
             work: runs a unit, in a worker of the cluster.
 
         Raises:

@@ -1,13 +1,38 @@
 """Objects on this machine and on S3: whole or not at all, made once, and doubt is told as doubt."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from common.storage import Folder, StorageError
+from tests.waiting import LIMIT
 
 
 @pytest.fixture(params=["file", "s3"])
 def folder(request, tmp_path):
     return Folder(f"{request.getfixturevalue('bucket')}/some/where" if request.param == "s3" else str(tmp_path / "a"))
+
+
+def test_of_writers_at_a_time_one_makes_the_object(folder):
+    start = threading.Barrier(8)
+
+    def write(number):
+        start.wait(LIMIT)
+        return folder.create("units/raced.json", b"%d" % number)
+
+    with ThreadPoolExecutor(8) as writers:
+        made = list(writers.map(write, range(8)))
+    assert made.count(True) == 1 and folder.read("units/raced.json") == b"%d" % made.index(True)
+
+
+def test_a_span_is_read_whole_or_not_at_all(folder):
+    folder.write("shard.tar", b"0123456789")
+    assert folder.read_span("shard.tar", 3, 4) == b"3456"
+    with pytest.raises(StorageError, match=r"shard.tar: 2 bytes from 8 on came, 4 were expected"):
+        folder.read_span("shard.tar", 8, 4)
+    with pytest.raises(FileNotFoundError):
+        folder.read_span("gone.tar", 0, 4)
 
 
 def test_an_object_is_made_once(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -26,6 +27,26 @@ def videos(media, tmp_path_factory) -> Path:
     (folder / "broken.mp4").write_bytes(b"no video at all")
     shutil.copy(folder / "a.mp4", folder / "comma, name.mp4")
     return folder
+
+
+@pytest.fixture(scope="session")
+def part(media, tmp_path_factory) -> Path:
+    """A part of DFDC: a family of two, one that is broken, one that is missing, and another."""
+    folder = tmp_path_factory.mktemp("data") / "dfdc_train_part_03"
+    folder.mkdir()
+    pictures = [cv2.resize(image, (320, 180)) for image in decode(media / "single_face.mp4", 6).images]
+    for name in ("real", "fake", "other"):
+        write_video(folder / f"{name}.mp4", 6, (320, 180), draw=lambda number, *_: pictures[number])
+    (folder / "broken.mp4").write_bytes(b"no video at all")
+    entries = {name: {"label": "REAL"} for name in ("real.mp4", "other.mp4", "broken.mp4", "gone.mp4")}
+    (folder / "metadata.json").write_text(json.dumps(entries | {"fake.mp4": {"label": "FAKE", "original": "real.mp4"}}))
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """What `dfdc extract` or a merge has written."""
+    left_out = {".lock", "plan.json"}
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name not in left_out}
 
 
 def plan(videos: Path | str, store: Path | str, members: Path, **how) -> PlanRequest:

@@ -1,39 +1,22 @@
 """Units that extract: the merged shards have the bytes of `dfdc extract`."""
 
-import json
 import shutil
 
-import cv2
 import pytest
 import torch
 
 from common.storage import Folder
 from faces.cascade import Cascade
-from faces.video import decode
+from models.registry import member_specs
 from scale.merge import merge
 from scale.plan import PlanRequest, make_plan
 from scale.store import Store
 from scale.worker import UnitWorker, WorkerSetup
-from tests.media import write_video
-from train.data.extract import extract, member_specs
+from tests.scale.conftest import contents
+from train.data.extract import extract
 from train.data.extract_video import ExtractOptions
 
-SIZE = (320, 180)
 HOW = {"frames": 2, "image_format": "png"}
-
-
-@pytest.fixture(scope="module")
-def part(media, tmp_path_factory):
-    """A part of DFDC: two families, a broken file, one that is missing."""
-    folder = tmp_path_factory.mktemp("data") / "dfdc_train_part_03"
-    folder.mkdir()
-    pictures = [cv2.resize(image, SIZE) for image in decode(media / "single_face.mp4", 6).images]
-    for name in ("real", "fake", "other"):
-        write_video(folder / f"{name}.mp4", 6, SIZE, draw=lambda number, *_: pictures[number])
-    (folder / "broken.mp4").write_bytes(b"no video at all")
-    entries = {name: {"label": "REAL"} for name in ("real.mp4", "other.mp4", "broken.mp4", "gone.mp4")}
-    (folder / "metadata.json").write_text(json.dumps(entries | {"fake.mp4": {"label": "FAKE", "original": "real.mp4"}}))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +35,6 @@ def loaded(detector, monkeypatch):
 def expected(part, tmp_path):
     extract([part], tmp_path / "expected", ExtractOptions(**HOW, shard_videos=2, specs=member_specs()), workers=0)
     return contents(tmp_path / "expected")
-
-
-def contents(folder):
-    left_out = {".lock", "plan.json"}
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name not in left_out}
 
 
 def run(inputs, store, **how):

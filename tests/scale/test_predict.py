@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from dataclasses import replace
 
 import pandas as pd
@@ -10,6 +11,8 @@ import pytest
 from common.errors import DfdcError
 from inference.outputs import write_probabilities
 from inference.run import predict_videos
+from inference.schedule.planner import Spent
+from scale.budget import UnitTime
 from scale.manifest import OtherRunError
 from scale.merge import merge
 from scale.plan import make_plan
@@ -187,3 +190,52 @@ def test_a_damaged_result_is_not_merged(worker, videos, members, tmp_path):
     with pytest.raises(DfdcError, match=r"is gone; remove units/"):
         merge(mine.store.url, str(tmp_path / "out.csv"))
     assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.fixture
+def planned(worker, videos, members, tmp_path):
+    """A worker for a store of its own, which knows nothing of its speed."""
+    plan(videos, tmp_path / "store", members)
+    worker.task.planner = None
+    yield working_for(worker, tmp_path / "store", videos)
+    worker.task.planner = None
+
+
+def budgets(worker):
+    return [worker.store.index_of(unit)["budget"] for unit in worker.store.units()]
+
+
+def test_units_with_time_enough_are_predicted_as_without_a_budget(planned, expected, tmp_path):
+    run_all(planned, allowed=UnitTime(1e6, time.time() + 1e6))
+    for budget in budgets(planned):
+        assert budget["seconds"] == 1e6 and [change["frames"] for change in budget["plans"]] == [2]
+    merge(planned.store.url, str(tmp_path / "out.csv"))
+    assert (tmp_path / "out.csv").read_bytes() == (expected / "submission.csv").read_bytes()
+
+
+def test_a_worker_that_knows_to_be_slow_takes_a_cheaper_plan_and_says_so(planned):
+    units = list(planned.store.units())
+    planned.run(units[0], allowed=UnitTime(1e6, time.time() + 1e6))
+    planner = planned.task.planner
+    for _ in range(50):  # hundred seconds a video in all, which one video has not got
+        planner.finished(time.time(), Spent(planner.plans[0], 1.0, 49.0, 50.0))
+    planned.run(units[2], allowed=UnitTime(90.0, time.time() + 1e6))
+    index = planned.store.index_of(units[2])
+    assert [change["frames"] for change in index["budget"]["plans"]] == [1] and index["statuses"] == {"ok": 1}
+
+
+def test_videos_that_the_time_does_not_reach_have_the_prior_and_say_why(planned, tmp_path):
+    run_all(planned, allowed=UnitTime(1e6, time.time()))  # the run has ended
+    summary = merge(planned.store.url, str(tmp_path / "out.csv"))
+    assert summary.statuses == {"skipped_by_budget": 5} and [b["plans"] for b in budgets(planned)] == [[]] * 3
+    assert set(pd.read_csv(tmp_path / "out.csv")["label"]) == {0.5}
+
+
+def test_a_storage_that_writes_over_what_must_be_made_once_is_refused(videos, members, tmp_path, monkeypatch):
+    def careless(self, name, data):
+        self.write(name, data)
+        return True
+
+    monkeypatch.setattr("common.storage.Folder.create", careless)
+    with pytest.raises(DfdcError, match="writes over an object that must be made once"):
+        plan(videos, tmp_path / "store", members)

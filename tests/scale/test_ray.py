@@ -1,95 +1,51 @@
 """Two Ray nodes on this machine: what dies, hangs or is killed loses no row and makes no second one."""
 
 import contextlib
-import inspect
 import os
+import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from models.registry import member_specs
 from scale.driver import Driver
 from scale.engines.local import LocalEngine
 from scale.merge import merge
+from scale.plan import PlanRequest, make_plan
 from scale.store import Store
 from scale.worker import WorkerSetup
-from tests.scale.conftest import plan
-from tests.scale.stub import run_stub
-from tests.waiting import in_time, wait_until
+from tests.scale.conftest import contents, plan
+from tests.scale.nodes import ROOT, ports, two_nodes
+from tests.scale.stub import run_extract, run_stub
+from tests.waiting import LIMIT, in_time, wait_until
+from train.data.extract import extract
+from train.data.extract_video import ExtractOptions
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parents[2]
-# Ray gives its own helpers 15 seconds to start, which are few on a busy machine.
-PATIENT = {
-    "RAY_raylet_start_wait_time_s": "300",
-    "RAY_agent_register_timeout_ms": "300000",
-    "RAY_worker_register_timeout_seconds": "300",
-    "RAY_gcs_server_request_timeout_seconds": "120",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DISABLE_IMPORT_WARNING": "1",
-}
-
-KILLED = """
+DRIVER = """
 import sys
 from scale.driver import Driver
 from scale.engines.ray_engine import RayEngine
 from scale.store import Store
 from scale.worker import WorkerSetup
-from tests.scale.stub import run_stub
-store = Store(sys.argv[1])
-Driver(store, RayEngine(WorkerSetup(store.url), 1, address=sys.argv[2], work=run_stub), 600).run(store.units())
+from tests.scale import stub
+store, work = Store(sys.argv[1]), getattr(stub, sys.argv[3])
+Driver(store, RayEngine(WorkerSetup(store.url), 0.5, address=sys.argv[2], work=work), 600).run(store.units())
 """
-
-
-PORTS = ("metrics_agent_port", "runtime_env_agent_port", "dashboard_agent_listen_port", "metrics_export_port")
-
-
-def ports():
-    """Free ports for a node's helpers."""
-    with contextlib.ExitStack() as opened:
-        sockets = [opened.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in PORTS]
-        return {name: free.getsockname()[1] for name, free in zip(PORTS, sockets, strict=True)}
-
-
-def tell_ports(start):
-    """Let a node know the ports of its helpers before they have started.
-
-    It reads them from files and waits 15 seconds for these, which is no option and too few on a busy machine (Ray
-    2.60); then it ends itself.
-    """
-
-    def start_raylet(*given, **named):
-        known = inspect.signature(start).bind(*given, **named).arguments
-        for name in PORTS:
-            Path(known["session_dir"], f"{name}_{known['node_id']}").write_text(str(known[name]))
-        return start(*given, **named)
-
-    return start_raylet
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A head and a node, each with one slot."""
+    """One session for all tests of this file."""
     pytest.importorskip("ray", reason="requirements-dev.txt has ray")
-    before = os.environ.copy()
-    os.environ |= PATIENT | {"PYTHONPATH": str(ROOT)}
-    from ray._private import services
-    from ray.cluster_utils import Cluster
-
-    real, services.start_raylet = services.start_raylet, tell_ports(services.start_raylet)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, **ports()})
-    cluster.add_node(num_cpus=1, **ports())
-    cluster.wait_for_nodes(timeout=300)
-    yield cluster
-    cluster.shutdown()
-    services.start_raylet = real
-    os.environ.clear()
-    os.environ |= before
+    with two_nodes() as cluster:
+        yield cluster
 
 
 @pytest.fixture
@@ -108,11 +64,16 @@ def store(tmp_path, members):
     return planned
 
 
-def drive(store, cluster, unit_seconds=600.0):
+def drive(store, cluster, unit_seconds=600.0, work=run_stub, cpus=1.0, clock=time.monotonic):
     from scale.engines.ray_engine import RayEngine
 
-    engine = RayEngine(WorkerSetup(store.url), 1, address=cluster.address, work=run_stub)
-    return in_time(lambda: Driver(store, engine, unit_seconds).run(store.units()), "the run ends", 600)
+    engine = RayEngine(WorkerSetup(store.url), cpus, address=cluster.address, work=work)
+    return in_time(lambda: Driver(store, engine, unit_seconds, clock).run(store.units()), "the run ends", 600)
+
+
+def another_driver(store, cluster, work=run_stub):
+    """The same in a process of its own, with half a core for a unit."""
+    return subprocess.Popen([sys.executable, "-c", DRIVER, store.url, cluster.address, work.__name__], cwd=ROOT)
 
 
 def rows(store, folder):
@@ -130,6 +91,24 @@ def locally(store, folder, members):
     Driver(other, LocalEngine(WorkerSetup(other.url), 1, run_stub), 600).run(other.units())
     merge(other.url, str(folder / "local.csv"))
     return (folder / "local.csv").read_bytes()
+
+
+@contextlib.contextmanager
+def a_node_killed(cluster, folder):
+    """Kill the second node when both are at a gate, open the gates, and put another node there in the end."""
+    extra = next(iter(cluster.worker_nodes))
+
+    def kill():
+        wait_until(lambda: len(list(folder.glob("at *"))) == 2, "both nodes are at work")
+        cluster.remove_node(extra, allow_graceful=False)
+        for gate in "ab":
+            (folder / f"open {gate}").touch()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    yield
+    killer.join()
+    cluster.add_node(num_cpus=1, **ports())
 
 
 def test_crash_and_hang_among_sound_videos(cluster, store, tmp_path, members):
@@ -153,19 +132,8 @@ def test_a_clean_run_gives_the_bytes_of_local(cluster, store, tmp_path, members)
 def test_a_node_that_dies_in_the_middle_costs_no_row(cluster, store, tmp_path, members):
     """Both nodes hold a unit when one of them goes; its unit is nobody's fault and goes to the other."""
     mine = store({"00.mp4": "GATE a", "02.mp4": "GATE b"})
-    extra = next(iter(cluster.worker_nodes))
-
-    def kill():
-        wait_until(lambda: len(list((tmp_path / "in").glob("at *"))) == 2, "both nodes are at work")
-        cluster.remove_node(extra, allow_graceful=False)
-        for gate in "ab":
-            (tmp_path / f"in/open {gate}").touch()
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    summary = drive(mine, cluster)
-    killer.join()
-    cluster.add_node(num_cpus=1, **ports())
+    with a_node_killed(cluster, tmp_path / "in"):
+        summary = drive(mine, cluster)
     assert summary.statuses == {"ok": 24} and summary.pending == 0
     rows(mine, tmp_path)
     assert (tmp_path / "out.csv").read_bytes() == locally(mine, tmp_path, members)
@@ -173,7 +141,7 @@ def test_a_node_that_dies_in_the_middle_costs_no_row(cluster, store, tmp_path, m
 
 def test_a_driver_that_is_killed_goes_on(cluster, store, tmp_path, members):
     mine = store({"12.mp4": "GATE a"})
-    run = subprocess.Popen([sys.executable, "-c", KILLED, mine.url, cluster.address], cwd=ROOT)
+    run = another_driver(mine, cluster)
     wait_until(lambda: list((tmp_path / "in").glob("at a *")), "the run is in its middle")
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
@@ -185,3 +153,120 @@ def test_a_driver_that_is_killed_goes_on(cluster, store, tmp_path, members):
     assert {unit.id: mine.index_of(unit) for unit in done} == before  # what was done is not made again
     rows(mine, tmp_path)
     assert (tmp_path / "out.csv").read_bytes() == locally(mine, tmp_path, members)
+
+
+def test_two_drivers_deliver_a_unit_twice_and_it_counts_once(cluster, store, tmp_path, members):
+    mine = store({"00.mp4": "GATE a"})
+    other = another_driver(mine, cluster)
+    with opened_for(2, tmp_path / "in"):
+        summary = drive(mine, cluster, cpus=0.5)
+    assert other.wait(LIMIT) == 0
+    assert summary.statuses == {"ok": 24} and summary.pending == 0
+    rows(mine, tmp_path)
+    assert (tmp_path / "out.csv").read_bytes() == locally(mine, tmp_path, members)
+
+
+@contextlib.contextmanager
+def opened_for(workers, folder):
+    """Open the gate a when so many workers stand at it."""
+
+    def let_in():
+        wait_until(lambda: len(list(folder.glob("at a *"))) == workers, "all stand at the gate")
+        (folder / "open a").touch()
+
+    opener = threading.Thread(target=let_in)
+    opener.start()
+    yield
+    opener.join()
+
+
+@pytest.fixture(scope="module")
+def expected(part, tmp_path_factory):
+    """What `dfdc extract` makes of the part."""
+    folder = tmp_path_factory.mktemp("expected")
+    extract([part], folder, ExtractOptions(frames=2, shard_videos=1, specs=member_specs()), workers=0)
+    return contents(folder)
+
+
+@pytest.fixture
+def planned(part, tmp_path):
+    """Plan to extract the part in four units; texts beside videos hurt workers."""
+    mine = tmp_path / part.name
+
+    def hurt(texts, store="store"):
+        if not mine.exists():
+            shutil.copytree(part, mine)
+        for name, text in texts.items():
+            (mine / f"{name}.hurt").write_text(text)
+        make_plan(PlanRequest(str(mine), str(tmp_path / store), "extract", unit_videos=1, extract={"frames": 2}))
+        return Store(str(tmp_path / store))
+
+    return hurt
+
+
+def merged(store, folder):
+    merge(store.url, str(folder / "out"))
+    return contents(folder / "out")
+
+
+def test_extract_gives_the_shards_of_local(cluster, planned, expected, tmp_path):
+    mine = planned({})
+    assert drive(mine, cluster, work=run_extract).statuses == {"ok": 3, "unreadable": 1, "missing": 1}
+    assert merged(mine, tmp_path) == expected
+
+
+def test_extract_loses_nothing_to_a_dead_node(cluster, planned, part, expected, tmp_path):
+    mine = planned({"real.mp4": "GATE a", "other.mp4": "GATE b"})
+    with a_node_killed(cluster, tmp_path / part.name):
+        assert drive(mine, cluster, work=run_extract).pending == 0
+    assert merged(mine, tmp_path) == expected
+
+
+def test_extract_goes_on_after_its_driver_was_killed(cluster, planned, part, expected, tmp_path):
+    mine = planned({"other.mp4": "GATE a"})
+    run = another_driver(mine, cluster, run_extract)
+    gone = next(unit for unit in mine.units() if unit.items[0].name == "gone.mp4")
+    wait_until(lambda: list((tmp_path / part.name).glob("at a *")) and mine.is_done(gone), "the run is in its middle")
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait()
+    before = mine.index_of(gone)
+    (tmp_path / part.name / "open a").touch()
+    assert drive(mine, cluster, work=run_extract).pending == 0
+    assert merged(mine, tmp_path) == expected and mine.index_of(gone) == before
+
+
+def test_extract_by_two_drivers_has_every_face_once(cluster, planned, part, expected, tmp_path):
+    mine = planned({"real.mp4": "GATE a"})
+    other = another_driver(mine, cluster, run_extract)
+    with opened_for(2, tmp_path / part.name):
+        assert drive(mine, cluster, work=run_extract, cpus=0.5).pending == 0
+    assert other.wait(LIMIT) == 0
+    assert merged(mine, tmp_path) == expected
+
+
+class WhileItHangs:
+    """A clock that runs only while the last unit hangs, however long a busy machine takes for all else."""
+
+    def __init__(self, store, folder):
+        self.store, self.folder, self.now = store, folder, 0.0
+
+    def __call__(self):
+        hanging = [path for path in self.folder.glob("hangs *") if Path("/proc", path.name.split()[1]).exists()]
+        if hanging and sum(not self.store.is_done(unit) for unit in self.store.units()) == 1:
+            self.now += 100
+        return self.now
+
+
+def test_extract_pins_a_crash_and_a_hang_to_their_videos(cluster, planned, part, tmp_path):
+    hurt = {"fake.mp4": "SEGV", "other.mp4": "HANG"}
+    mine, local = planned(hurt), planned(hurt, "local")
+    clocks = [WhileItHangs(store, tmp_path / part.name) for store in (mine, local)]
+    summary = drive(mine, cluster, work=run_extract, clock=clocks[0])
+    assert summary.statuses == {"ok": 1, "crashed": 1, "timed_out": 1, "unreadable": 1, "missing": 1}
+    engine = LocalEngine(WorkerSetup(local.url, device="cpu"), 2, run_extract)  # one hangs while the others end
+    assert Driver(local, engine, 600, clocks[1]).run(local.units()).statuses == summary.statuses
+    written = merged(mine, tmp_path)
+    merge(local.url, str(tmp_path / "out_local"))
+    assert written == contents(tmp_path / "out_local")
+    videos = pd.read_csv(tmp_path / "out/videos.csv").set_index("filename")["status"]
+    assert videos["fake.mp4"] == "crashed" and videos["other.mp4"] == "timed_out" and videos["real.mp4"] == "ok"

@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from common.cores import cores
 from common.errors import DfdcError
 from faces.decode.header import look
 from serve.settings import Settings
@@ -209,7 +210,7 @@ def test_a_decoder_that_crashes_costs_its_video_only(server, clip):
     def all_decoders_run():
         for identity in [server.send(clip).json()["id"] for _ in range(4)]:
             server.finished(identity)
-        return len(children_of(worker_of(server))) == min(4, os.cpu_count())
+        return len(children_of(worker_of(server))) == min(4, cores())
 
     wait_until(all_decoders_run, "every decoder has had a video")
     decoders = children_of(worker_of(server))

@@ -41,7 +41,7 @@ class ArrayIndex(Mapping[str, Where]):
     def __getitem__(self, name: str) -> Where:
         if (row := self._row(name)) < 0:
             raise KeyError(name)
-        path: Path = self.paths[self.path_of[row]]
+        path: Path | str = self.paths[self.path_of[row]]
         return Where(path, int(self.offsets[row]), int(self.sizes[row]))
 
     def __contains__(self, name: object) -> bool:

@@ -9,25 +9,26 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-import torch
 from tqdm import tqdm
 
 from common.cores import cores
+from common.device import Device
 from common.errors import DfdcError
 from common.files import atomic_path, lock_file, write_text
 from faces.cascade import Cascade
-from faces.crop import CropSpec
 from faces.decode.decoder import Decoder
 from faces.decode.watchdog import VideoLimits
-from models.registry import MEMBERS
+from models.registry import member_specs
 from train.data.extract_pool import make_shards
 from train.data.extract_shard import Shard, ShardSetup, write_shard
 from train.data.extract_video import EXTRACT_LIMITS, ExtractOptions
 from train.data.families import components
 from train.data.metadata import Video, read_videos
+
+if TYPE_CHECKING:
+    import torch
 
 PLAN = "plan.json"
 PLAN_VERSION = 1
@@ -52,11 +53,6 @@ class ExtractSummary:
         return "\n".join([*lines, f"all of them with reasons: {self.folder / 'videos.csv'}"])
 
 
-def member_specs() -> tuple[CropSpec, ...]:
-    """Return the crops of all members, each once."""
-    return tuple(dict.fromkeys(member.crop for member in MEMBERS.values()))
-
-
 @dataclass(frozen=True)
 class ExtractRequest:
     """What a user asks of `dfdc extract`."""
@@ -64,7 +60,7 @@ class ExtractRequest:
     inputs: tuple[Path, ...]  # videos, folders of them, or parts of DFDC with metadata.json
     output: Path  # folder of the shards
     options: ExtractOptions  # what decides the bytes; crops of all members are added to its specs
-    device: torch.device
+    device: Device | torch.device
     labels: Path | None = None  # CSV filename,label[,original] instead of metadata.json
     workers: int | None = None  # processes; None: one per core; 0: none but this one
     skip: tuple[str, ...] = ()  # names of videos to set aside
@@ -85,7 +81,7 @@ def extract(
     output: Path,
     options: ExtractOptions,
     labels: Path | None = None,
-    device: torch.device | None = None,
+    device: Device | torch.device | None = None,
     workers: int = 1,
     skip: Sequence[str] = (),
     limits: VideoLimits = EXTRACT_LIMITS,
@@ -109,7 +105,7 @@ def extract(
         ValueError: wrong inputs, or `output` was begun with others or other options.
         DfdcError: workers cannot be started, another run is at work there, or no video shows a face.
     """
-    device = device or torch.device("cpu")
+    device = device or Device("cpu")
     videos = read_videos(inputs, labels)
     if strange := sorted(set(skip) - {video.filename for video in videos}):
         raise ValueError(f"--skip {strange[0]!r} is none of the {len(videos)} videos")
@@ -170,7 +166,11 @@ def _originals_first(family: list[Video]) -> list[Video]:
 
 
 def _keep_plan(
-    output: Path, videos: Sequence[Video], shards: Sequence[Shard], options: ExtractOptions, device: torch.device
+    output: Path,
+    videos: Sequence[Video],
+    shards: Sequence[Shard],
+    options: ExtractOptions,
+    device: Device | torch.device,
 ) -> None:
     """Write the plan, or hold it against the one that is there."""
     # What decides how much of a frame is stored; a member's normalisation does not.
@@ -248,6 +248,8 @@ def _merge(output: Path, shards: Sequence[Shard]) -> ExtractSummary:
     """The tables of all shards as one each, in the order of the shards."""
     _concatenate([shard.table(output) for shard in shards], output / "videos.csv")
     _concatenate([shard.index(output) for shard in shards], output / "index.csv")
+    import pandas as pd
+
     videos = pd.read_csv(output / "videos.csv", dtype=str, keep_default_na=False)
     names = {str(status): sorted(rows["filename"]) for status, rows in videos.groupby("status")}
     summary = ExtractSummary(output, int(videos["faces"].astype(int).sum()), names)
@@ -257,10 +259,17 @@ def _merge(output: Path, shards: Sequence[Shard]) -> ExtractSummary:
 
 
 def _concatenate(parts: Sequence[Path], target: Path) -> None:
-    """One CSV out of several with the same header; the header stays once."""
+    """One CSV out of several; columns that parts of an earlier version lack stay empty there."""
     with atomic_path(target) as temporary, temporary.open("wb") as out:
-        for number, part in enumerate(parts):
+        headers = []
+        for part in parts:
             with part.open("rb") as handle:
-                header = handle.readline()
-                out.write(b"" if number else header)
-                out.writelines(handle)
+                headers.append(handle.readline())
+        longest = max(headers, key=len)
+        out.write(longest)
+        for part, header in zip(parts, headers, strict=True):
+            lacking = b"," * (longest.count(b",") - header.count(b","))
+            with part.open("rb") as handle:
+                handle.readline()
+                # Names have no line ends in them, so a row is a line.
+                out.writelines(line.removesuffix(b"\n") + lacking + b"\n" if lacking else line for line in handle)

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import signal
+import sys
 import tarfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -14,17 +15,18 @@ from multiprocessing import parent_process
 from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
-import torch
 
+from common.device import Device
 from common.errors import DfdcError
 from common.files import atomic_path
 from faces.cascade import Cascade
 from faces.decode.decoder import Decoder
 from faces.decode.watchdog import VideoLimits
 from faces.decode.worker import Decoded, Job
+from faces.remote import SPAN
 from train.data.extract_video import (
     EXTRACT_LIMITS,
     INDEX_COLUMNS,
@@ -37,6 +39,9 @@ from train.data.extract_video import (
     set_aside,
 )
 from train.data.metadata import Video
+
+if TYPE_CHECKING:
+    import torch
 
 # Names of videos that are not looked at -> their status and reason.
 Aside = Mapping[str, tuple[str, str]]
@@ -81,7 +86,7 @@ class ShardSetup:
 
     folder: Path
     options: ExtractOptions
-    device: torch.device
+    device: Device | torch.device
     aside: Aside = field(default_factory=dict)
     limits: VideoLimits = EXTRACT_LIMITS
 
@@ -112,8 +117,8 @@ def write_shard(
             seen[video.filename] = out.seen
             videos.append(out.row)
             for row, data in out.faces:
-                _add(tar, row["face"], data)
-                rows.append(row)
+                offset = _add(tar, row["face"], data)
+                rows.append(row | dict(zip(SPAN, (offset, len(data)), strict=True)))
     _write_csv(shard.table(folder), VIDEO_COLUMNS, videos)
     _write_csv(shard.index(folder), INDEX_COLUMNS, rows)
     shard.mark(folder).unlink(missing_ok=True)
@@ -127,11 +132,12 @@ def _extract(
     return extract_video(video, setup.options, decoder, detector, seen.get(video.original))
 
 
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    """An entry that says nothing of when, where and by whom it was made."""
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
+    """Add an entry that says nothing of when, where and by whom it was made; where its bytes begin in the tar."""
     entry = tarfile.TarInfo(name)
     entry.size, entry.mtime, entry.mode = len(data), 0, 0o644
     tar.addfile(entry, io.BytesIO(data))
+    return tar.offset - -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE  # its last block is filled up
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
@@ -184,7 +190,12 @@ def become_child() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
-    torch.set_num_threads(1)
+    # Torch comes later, if at all: with the last resort of the detectors.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(1)
 
 
 def work(shard: Shard) -> None:

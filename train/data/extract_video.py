@@ -18,6 +18,7 @@ from faces.crop import Boxes, CropSpec, Image, Rect, inside, reach
 from faces.decode.watchdog import VideoLimits
 from faces.decode.worker import Decoded, Job
 from faces.detect import FrameFaces
+from faces.remote import SPAN
 from faces.track import STRAY, track
 from faces.turned import find_upright, turn_frames
 from faces.video import Frames
@@ -32,7 +33,7 @@ ImageFormat = Literal["jpg", "png"]
 VIDEO_FACTS = ("filename", "label", "original", "original_group", "part", "split")
 INDEX_COLUMNS = (
     "face", *VIDEO_FACTS, "frame", "second", "person", "score", "step", "boxes_from",
-    *PLACE_COLUMNS, *BOX_COLUMNS, *POINT_COLUMNS, "md5",
+    *PLACE_COLUMNS, *BOX_COLUMNS, *POINT_COLUMNS, "md5", *SPAN,
 )  # fmt: skip
 VIDEO_COLUMNS = (
     *VIDEO_FACTS, "status", "reason", "faces", "frames", "people", "boxes_from", "steps",

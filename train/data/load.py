@@ -13,6 +13,7 @@ import pandas as pd
 
 from common.labels import read_labels
 from faces.crop import CropSpec
+from faces.remote import CACHE_GIB
 from faces.store import CropStore
 from models.registry import TIGHT
 from train.augment.mesh import Meshes
@@ -78,7 +79,7 @@ def _sha256(values: Iterable[object]) -> str:
 
 
 def load_data(
-    crops: Sequence[Path],
+    crops: Sequence[Path | str],
     labels: Path,
     fold: int | None = None,
     val_share: float = 0.0,
@@ -86,11 +87,12 @@ def load_data(
     mesh: Path | None = None,
     made_fakes: bool = False,
     max_dropped: float = MAX_DROPPED,
+    cache_gib: float = CACHE_GIB,
 ) -> TrainData:
     """Read crops and labels, and cut them into what is trained on and what is validated on.
 
     Args:
-        crops: folders or uncompressed tars of face crops.
+        crops: folders or uncompressed tars of face crops, or URLs.
         labels: a CSV with face, label and, as far as known, split, fold, group, filename, original, box and points.
         fold: the rows of this fold are validated on, those held out altogether (fold -1) are left alone, the rest is
             trained on. None: the column `split` decides, of which "test" is left alone.
@@ -99,6 +101,7 @@ def load_data(
         mesh: the meshes of the real faces (scripts/find_mesh.py).
         made_fakes: the fakes are made from meshes, and those of the table are left out.
         max_dropped: the share of the rows that may have no label or no crop, from 0 to 1.
+        cache_gib: GiB of crops behind URLs that are kept on this machine.
 
     Returns:
         Both sides; no group stands on both.
@@ -107,7 +110,7 @@ def load_data(
         ValueError: a column is missing, too many rows are dropped, a split has an unknown name, a side is empty, a
             group stands on both sides (a leak), or meshes are needed and not given.
     """
-    store, table = compact(CropStore(crops)), read_labels(labels)
+    store, table = compact(CropStore(crops, cache_gib)), read_labels(labels)
     if "face" not in table:
         raise ValueError(f"{labels} needs a column 'face' for training; it has {list(table.columns)}")
     table, dropped = _usable(table, store, labels, max_dropped)

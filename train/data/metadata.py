@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from common.files import VIDEO_ENDINGS
 from common.labels import GROUPS, VIDEO_METADATA, read_label_table
 
@@ -145,7 +143,7 @@ def _facts_of_labels(path: Path) -> dict[str, dict[str, str]]:
         table = table.rename(columns={group: "group"})
     columns = [c for c in ("filename", "label", "original", "group", "part", "split") if c in table]
     # A table of faces has several rows of one video; what it says of the video must be one thing.
-    unique: pd.DataFrame = table[columns].drop_duplicates()
+    unique = table[columns].drop_duplicates()
     if twice := sorted(unique.loc[unique["filename"].duplicated(), "filename"]):
         raise ValueError(f"{path} says different things of {twice[0]!r}; one row per video")
     return {row["filename"]: row for row in unique.to_dict("records")}

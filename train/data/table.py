@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 # The detector's box in the pixels of the stored crop. A crop cut elsewhere has none of these and is taken as TIGHT.
 BOX_COLUMNS = ("box_x0", "box_y0", "box_x1", "box_y1")

@@ -24,10 +24,11 @@ from faces.decode.worker import Decoded, md5_of
 from faces.store import CropStore
 from faces.turned import turn_frames
 from faces.video import decode
+from models.registry import member_specs
 from tests.media import write_video
 from tests.waiting import wait_until
 from train.data.coverage import check_coverage
-from train.data.extract import extract, member_specs, plan_shards
+from train.data.extract import extract, plan_shards
 from train.data.extract_video import ExtractOptions, extract_video
 from train.data.metadata import Video
 from train.data.table import BOX_COLUMNS, POINT_COLUMNS
@@ -125,6 +126,22 @@ def test_index_agrees_with_the_shards_and_the_files(done, part):
     with tarfile.open(sorted(folder.glob("*.tar"))[0]) as tar:
         entries = tar.getmembers()
     assert all((e.mtime, e.uid, e.gid, e.uname, e.gname) == (0, 0, 0, "", "") for e in entries)
+    for path in folder.glob("*.tar"):
+        with tarfile.open(path) as tar:
+            spans = [(entry.name, entry.offset_data, entry.size) for entry in tar]
+        rows = pd.read_csv(path.with_suffix(".csv"))
+        assert list(zip(rows["face"], rows["tar_offset"], rows["tar_size"], strict=True)) == spans
+
+
+def test_shards_of_an_earlier_version_count_and_their_new_columns_stay_empty(done, part, tmp_path):
+    shutil.copytree(done[0], tmp_path / "out")
+    old = tmp_path / "out/shard_00000.csv"
+    old.write_text("".join(line.rsplit(",", 2)[0] + "\n" for line in old.read_text().splitlines()))
+    extract([part], tmp_path / "out", OPTIONS, workers=0)
+    index = pd.read_csv(tmp_path / "out/index.csv", keep_default_na=False)
+    assert (index["tar_offset"] == "").sum() == len(old.read_text().splitlines()) - 1
+    new = ["tar_offset", "tar_size"]
+    assert index.drop(columns=new).equals(done[1].drop(columns=new))
 
 
 def test_stored_crops_cover_every_member_and_a_wider_one_is_refused(done):

@@ -12,10 +12,10 @@ from common.labels import read_labels
 from faces.cascade import Cascade
 from faces.store import CropStore
 from inference.pipeline import Pipeline, PredictOptions
-from models.registry import MEMBERS, TIGHT
+from models.registry import MEMBERS, TIGHT, member_specs
 from tests.media import write_video
 from train.data.dataset import FaceDataset
-from train.data.extract import extract, member_specs
+from train.data.extract import extract
 from train.data.extract_video import ExtractOptions
 
 FRAMES = 5
