@@ -20,6 +20,7 @@ from packaging.utils import canonicalize_name
 from common.errors import DfdcError
 
 GUARD = Path(__file__).with_name("network_guard.py")
+EXACT = "python scripts/image_environment.py .venv-kaggle, then .venv-kaggle/bin/dfdc dry-run"
 ALWAYS = ("pip",)  # every image has it, and the kernel's script installs wheels with it
 
 
@@ -73,7 +74,7 @@ def compare_versions(linked: Mapping[str, str], distributions: Mapping[str, str]
         pythons: of the image, "3.12"; the first is its own.
 
     Returns:
-        Two lines: Python, and the distributions that differ.
+        Lines: Python, the distributions that differ, and then how to have the image's own.
     """
     own = platform.python_version()
     same = own.startswith(f"{pythons[0]}.")
@@ -84,7 +85,8 @@ def compare_versions(linked: Mapping[str, str], distributions: Mapping[str, str]
         if name in distributions and distributions[name] != version
     ]
     if differ:
-        return [*lines, f"versions of this machine, and Kaggle's image's behind them: {', '.join(differ)}"]
+        lines.append(f"versions of this machine, and Kaggle's image's behind them: {', '.join(differ)}")
+        return [*lines, f"to run with the image's own: {EXACT}"]
     return [*lines, "all distributions are of the versions that Kaggle's image has"]
 
 

@@ -14,7 +14,7 @@ import pytest
 from common.errors import DfdcError
 from kaggle_dataset.bundle.build import build
 from kaggle_dataset.bundle.options import BuildOptions
-from kaggle_dataset.dry_run.environment import compare_versions
+from kaggle_dataset.dry_run.environment import EXACT, compare_versions
 from kaggle_dataset.dry_run.report import RunResult
 from kaggle_dataset.dry_run.run import dry_run, scaled_budget
 from tests.kaggle_dataset.dry_run.marks import WAIT_FOR_LOOK, mark_looks
@@ -173,7 +173,9 @@ def test_versions_are_told_against_those_of_the_image():
     assert told == [
         f"Python {own}; Kaggle's image has 2.7",
         "versions of this machine, and Kaggle's image's behind them: torch 2.11.0 (2.10.0)",
+        f"to run with the image's own: {EXACT}",
     ]
+    assert (Path(__file__).parents[3] / EXACT.split()[1]).is_file()
     same = compare_versions({"numpy": "2.4.6"}, kaggles, (own.rpartition(".")[0],))
     assert same == [f"Python {own}, as on Kaggle", "all distributions are of the versions that Kaggle's image has"]
 
