@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-import cli.kaggle
+from cli import kaggle_steps as steps
+from cli.kaggle_options import DFDC
 from common.errors import DfdcError
 from common.files import sha256_of
 from dfdc import app
@@ -23,15 +24,15 @@ def desk(fake_kaggle, blended, tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     hurried = SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: time.sleep(min(seconds, 0.05)))
     monkeypatch.setattr("kaggle_dataset.submit.polling.time", hurried)
-    monkeypatch.setattr(cli.kaggle, "can_ask", lambda: True)
+    monkeypatch.setattr(steps, "can_ask", lambda: True)
     dry_runs = []
 
     def dry_run(folder, *_):
         dry_runs.append(folder)
-        (folder / cli.kaggle.DRY_RUN_REPORT).write_text("{}")
+        (folder / steps.DRY_RUN_REPORT).write_text("{}")
         return "passed"
 
-    monkeypatch.setattr(cli.kaggle, "_dry_run", dry_run)
+    monkeypatch.setattr(steps, "dry_run", dry_run)
     fake_kaggle.service.outputs["submission.csv"] = OUTPUT
     answer_pulls(fake_kaggle.service)
 
@@ -76,7 +77,7 @@ def test_from_members_to_a_score_and_not_twice(desk, tmp_path):
 
 
 def test_dfdc_itself_ends_before_a_session_is_spent(desk):
-    done = desk.run("ship", *desk.common, "--yes", "--competition", cli.kaggle.DFDC)
+    done = desk.run("ship", *desk.common, "--yes", "--competition", DFDC)
     assert isinstance(done.exception, DfdcError)
     assert "takes no submissions any more" in str(done.exception)
     assert count(desk) == [1, 0, 0, 0]
@@ -112,7 +113,7 @@ def test_a_dry_run_of_each_step_sends_nothing(desk, tmp_path):
     preview = desk.run("build", *desk.common[:4], "--dry-run")
     assert preview.exit_code == 0, preview.output
     assert "would be" in preview.output
-    assert not (tmp_path / "build" / cli.kaggle.LAST).exists()
+    assert not (tmp_path / "build" / steps.LAST).exists()
     done = desk.run("ship", *desk.common, "--dry-run")
     assert done.exit_code == 0, done.output
     assert count(desk) == [0, 0, 0, 0]
@@ -133,7 +134,7 @@ def test_a_dry_run_that_fails_stops_all_that_follows(desk, monkeypatch):
     def fail(*_):
         raise DfdcError("a connection was opened")
 
-    monkeypatch.setattr(cli.kaggle, "_dry_run", fail)
+    monkeypatch.setattr(steps, "dry_run", fail)
     assert desk.run("ship", *desk.common, "--yes").exit_code != 0
     assert count(desk) == [0, 0, 0, 0]
 
@@ -162,7 +163,7 @@ def test_a_look_alone_builds_and_sends_nothing(desk, tmp_path):
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_built(desk, tmp_path, monkeypatch, more, words):
-    monkeypatch.setattr(cli.kaggle, "can_ask", lambda: False)
+    monkeypatch.setattr(steps, "can_ask", lambda: False)
     done = desk.run("ship", *desk.common, *more)
     assert done.exit_code != 0
     assert words in f"{done.output}{done.exception}"
