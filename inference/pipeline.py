@@ -6,9 +6,8 @@ Decoding runs ahead in processes; detection takes one video at a time, the membe
 from __future__ import annotations
 
 import contextlib
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,21 +18,22 @@ from common.cores import cores
 from common.device import Device
 from ensemble.blend import Blend
 from faces.cascade import Cascade
-from faces.crop import Boxes, CropSpec, Image, cut
-from faces.decode.pool import Decoded, DecodeOutcome, decode_ahead
+from faces.crop import Image, cut
+from faces.decode.pool import Decoded, decode_ahead
 from faces.decode.watchdog import DEFAULT_LIMITS, VideoLimits
 from faces.detect import FrameFaces
 from faces.shots import cuts
 from faces.track import STRAY, track
 from faces.turned import find_upright
-from faces.video import Frames, VideoInfo
+from faces.video import Frames
 from inference.evidence import evidence_notes, use_lone_faces
 from inference.occlusion import occlusion_map
 from inference.pictures import CLOSEUP, closeups_of, face_picture, heat_picture, thumbnails_of
-from inference.result import PRIOR, Closeup, PersonResult, ScoredFace, Thumbnail, VideoResult, face_pixels_of
+from inference.result import PRIOR, Closeup, PersonResult, VideoResult, face_pixels_of
 from inference.schedule.plans import Plan
 from inference.schedule.scheduler import FixedScheduler, Scheduler
 from inference.stages import clocked
+from inference.work import VideoWork, in_order, scored_face, with_logits
 from models.backend import LoadedMember, load_members
 from models.checkpoint import WEIGHTS_DIR
 
@@ -62,26 +62,6 @@ class PredictOptions:
 
 # Seconds: far more than a video takes, and far less than one that hangs is given.
 PATIENCE = 10.0
-
-
-@dataclass
-class _Work:
-    """A video between detection and verdict; its frames are gone by then."""
-
-    name: str
-    reason: str  # why there are no frames; empty when there were
-    seconds: dict[str, float]
-    cpu: dict[str, float]
-    outcome: DecodeOutcome  # of decoding
-    plan: Plan
-    info: VideoInfo | None = None
-    note: str = ""
-    looked: int = 0  # frames that were searched for faces
-    faces: list[ScoredFace] = field(default_factory=list)  # logits still empty
-    crops: dict[CropSpec, list[Image]] = field(default_factory=dict)
-    thumbnails: tuple[Thumbnail, ...] = ()
-    pictures: list[bytes] = field(default_factory=list)  # of each face, a JPEG; none where no report is made
-    points: list[tuple[Boxes, bool]] = field(default_factory=list)  # of each face: its five points; is it mirrored
 
 
 class Pipeline:
@@ -132,7 +112,7 @@ class Pipeline:
             One result per path, as they are finished, until the scheduler ends the run.
         """
         scheduler = scheduler or FixedScheduler(Plan(self.options.frames, 0))
-        waiting: list[_Work] = []
+        waiting: list[VideoWork] = []
         jobs, limits = scheduler.jobs(paths), self.options.limits
         # What shares a batch on a GPU moves the last digits: there the order is kept as long as nothing hangs.
         patience = 0.0 if self._batch() == 1 else PATIENCE
@@ -175,26 +155,26 @@ class Pipeline:
         """Crops to gather. On the CPU a larger batch is no faster, and a video scored by itself has one answer."""
         return self.options.batch or (1 if self.device.type == "cpu" else 256)
 
-    def _prepare(self, decoded: Decoded, plan: Plan) -> _Work:
+    def _prepare(self, decoded: Decoded, plan: Plan) -> VideoWork:
         """Detect, track and cut; the full frames are let go of here."""
         frames = decoded.frames
         seconds, cpu = {"decode": decoded.seconds}, {"decode": decoded.cpu}
         reason = decoded.reason.removeprefix(f"{decoded.path}: ")  # the row that has the reason names its video
-        work = _Work(decoded.path.name, reason, seconds, cpu, decoded.outcome, plan)
+        work = VideoWork(decoded.path.name, reason, seconds, cpu, decoded.outcome, plan)
         if frames is not None:
             with clocked() as took:
                 self._detect(work, frames, plan)
             seconds["detect"], cpu["detect"] = took.seconds, took.cpu
         return work
 
-    def _detect(self, work: _Work, frames: Frames, plan: Plan) -> None:
+    def _detect(self, work: VideoWork, frames: Frames, plan: Plan) -> None:
         frames, found, _ = find_upright(self.detector, frames, plan.thorough)
         people = track(found, [float(s) for s in frames.seconds], cuts=cuts(frames.images))
         lone = use_lone_faces(found, people)
         for number, image in enumerate(frames.images):
             mirrored = self.blend.mirror and number % 2 == 1
             for index in np.flatnonzero(people[number] != STRAY):
-                work.faces.append(_face(frames, number, found[number], int(index), int(people[number][index])))
+                work.faces.append(scored_face(frames, number, found[number], int(index), int(people[number][index])))
                 self._cut(work, image, found[number], int(index), mirrored)
                 work.points.append((found[number].points_xy[index], mirrored))
                 if self.options.thumbnails:
@@ -204,7 +184,7 @@ class Pipeline:
         work.note = "; ".join(part for part in said if part)
         work.thumbnails = thumbnails_of(frames, self.options.thumbnails)
 
-    def _cut(self, work: _Work, image: Image, faces: FrameFaces, index: int, mirrored: bool) -> None:
+    def _cut(self, work: VideoWork, image: Image, faces: FrameFaces, index: int, mirrored: bool) -> None:
         """One crop per CropSpec: members that look at the same crop share it."""
         for spec in {loaded.card.crop for loaded in self._members(work.plan)}:
             crop = cut(image, faces.boxes_xyxy[index], spec, faces.points_xy[index])
@@ -217,7 +197,7 @@ class Pipeline:
         names = self._blend(plan).members if plan.fallback else [loaded.card.name for loaded in self.loaded_members]
         return [loaded for loaded in self.loaded_members if loaded.card.name in names]
 
-    def _score(self, waiting: list[_Work], scheduler: Scheduler) -> Iterator[VideoResult]:
+    def _score(self, waiting: list[VideoWork], scheduler: Scheduler) -> Iterator[VideoResult]:
         """Let the members score the crops of all waiting videos in one go; all have a plan of the same fallback."""
         total = sum(len(work.faces) for work in waiting)
         logits: dict[str, NDArray[np.float64]] = {}
@@ -236,7 +216,7 @@ class Pipeline:
             scheduler.finished(result)
             yield result
 
-    def _finish(self, work: _Work, logits: dict[str, NDArray[np.float64]]) -> VideoResult:
+    def _finish(self, work: VideoWork, logits: dict[str, NDArray[np.float64]]) -> VideoResult:
         info = work.info
         if info is None:
             unseen = self.blend.unseen
@@ -265,12 +245,12 @@ class Pipeline:
             status="ok",
             prob_fake=verdict.prob_fake,
             reason=work.note,
-            faces=tuple(_with_logits(face, i, logits, verdict.faces) for i, face in enumerate(work.faces)),
+            faces=tuple(with_logits(face, i, logits, verdict.faces) for i, face in enumerate(work.faces)),
             people=tuple(PersonResult(*person) for person in verdict.people),
         )
         return replace(scored, closeups=self._closeups(work, scored))
 
-    def _closeups(self, work: _Work, result: VideoResult) -> tuple[Closeup, ...]:
+    def _closeups(self, work: VideoWork, result: VideoResult) -> tuple[Closeup, ...]:
         """The faces that speak most for a fake, the first with its heat map where the video looks fake."""
         closeups = closeups_of(result, work.pictures)
         if not (self.options.heatmap and closeups and result.prob_fake >= PRIOR):
@@ -284,23 +264,6 @@ class Pipeline:
         work.seconds["judge"] += took.seconds  # the planner has to know of it; the result shares these dictionaries
         work.cpu["judge"] += took.cpu
         return (replace(first, heat=heat_picture(first.jpeg, falls)), *closeups[1:])
-
-
-def in_order(names: Sequence[str], finished: Generator[VideoResult, None, None]) -> Iterator[VideoResult]:
-    """Give results in the order of their videos' names, each as soon as it and those before it are there.
-
-    Those whose turn never comes, as the run ended before a video in front of them, come last.
-    """
-    early: dict[str, deque[VideoResult]] = {}
-    turns = deque(names)
-    with contextlib.closing(finished):
-        for result in finished:
-            early.setdefault(result.filename, deque()).append(result)
-            while turns and early.get(turns[0]):
-                yield early[turns.popleft()].popleft()
-    for name in turns:
-        if early.get(name):
-            yield early[name].popleft()
 
 
 def make_pipeline(
@@ -317,23 +280,3 @@ def make_pipeline(
     names = None if blend is None else blend.members
     loaded_members = load_members(device, members, threads=threads, names=names)
     return Pipeline(Cascade(device, threads=threads), loaded_members, options, blend, device)
-
-
-def _face(frames: Frames, number: int, faces: FrameFaces, index: int, person: int) -> ScoredFace:
-    return ScoredFace(
-        frame=int(frames.indices[number]),
-        second=float(frames.seconds[number]),
-        person=person,
-        box_xyxy=faces.boxes_xyxy[index],
-        score=float(faces.scores[index]),
-        detector=faces.detector,
-        logits={},
-        prob_fake=PRIOR,
-    )
-
-
-def _with_logits(
-    face: ScoredFace, index: int, logits: dict[str, NDArray[np.float64]], prob_fake: NDArray[np.float64]
-) -> ScoredFace:
-    mine = {name: float(values[index]) for name, values in logits.items()}
-    return replace(face, logits=mine, prob_fake=float(prob_fake[index]))

@@ -19,10 +19,11 @@ from faces.video import decode
 from inference.blend_tables import BlendRequest, blend_tables
 from inference.blends import load_blend
 from inference.outputs import PROBABILITIES, to_json, write_probabilities
-from inference.pipeline import Pipeline, PredictOptions, in_order, make_pipeline
+from inference.pipeline import Pipeline, PredictOptions, make_pipeline
 from inference.result import VideoResult
 from inference.run import predict_videos
 from inference.videos import find_videos
+from inference.work import in_order
 from tests.inference.bad_videos import make_bad_videos
 from tests.media import write_video
 
