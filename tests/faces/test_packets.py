@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faces import packets
+from faces import packet_kinds
 from faces.media import open_video
-from faces.packets import PARAMETERS, RECOVERY, REFERENCE, START, PacketIndex
+from faces.packet_kinds import PARAMETERS, RECOVERY, REFERENCE, START
+from faces.packets import PacketIndex
 from faces.video import choose_frames, decode
 from tests.faces.streams import FAST_VP, PYRAMID, assert_same
 from tests.media import all_frames, join_flv, write_video
@@ -79,9 +80,9 @@ def test_what_follows_the_last_wanted_frame_of_a_group_is_not_fed(
     assert fed_packets(monkeypatch, path, 1) == (2, 120)
 
 
-def h264(length_bytes: int) -> packets._H264:
+def h264(length_bytes: int) -> packet_kinds.H264Kinds:
     """A reader of packets as the header of an mp4 asks for it."""
-    return packets._H264(bytes([1, 0, 0, 0, length_bytes - 1]) if length_bytes else b"")
+    return packet_kinds.H264Kinds(bytes([1, 0, 0, 0, length_bytes - 1]) if length_bytes else b"")
 
 
 @pytest.mark.parametrize(
