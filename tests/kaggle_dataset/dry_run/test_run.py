@@ -126,7 +126,7 @@ def test_each_fault_is_named(stage, monkeypatch, planted, says):
 
 @pytest.mark.parametrize(("limit", "says"), [("MEMORY", "of memory; a session has"), ("DISK", "GB; a session has")])
 def test_more_than_a_session_has(stage, monkeypatch, limit, says):
-    monkeypatch.setattr(f"kaggle_dataset.dry_run.run.{limit}", 1_000_000)
+    monkeypatch.setattr(f"kaggle_dataset.dry_run.check.{limit}", 1_000_000)
     mark_looks(monkeypatch)
     with pytest.raises(DfdcError, match=says):
         stage(f"output.with_name('big').write_bytes(b'x' * 2_000_000)\n{WAIT_FOR_LOOK}")
