@@ -93,10 +93,9 @@ class Pipeline:
         """Predict videos, and give their results in the order of the paths; arguments as those of `run_as_finished`.
 
         Yields:
-            One result per path, until the scheduler ends the run.
+            One result per path; `skipped_by_budget` where the scheduler has ended the run before.
         """
-        finished = self.run_as_finished(paths, scheduler, begin)
-        return in_order([path.name for path in paths], finished)
+        return in_order(paths, self._finished(paths, scheduler, begin))
 
     def run_as_finished(
         self, paths: Sequence[Path], scheduler: Scheduler | None = None, begin: Callable[[str], None] | None = None
@@ -111,6 +110,14 @@ class Pipeline:
         Yields:
             One result per path, as they are finished, until the scheduler ends the run.
         """
+        with contextlib.closing(self._finished(paths, scheduler, begin)) as finished:
+            for _, result in finished:
+                yield result
+
+    def _finished(
+        self, paths: Sequence[Path], scheduler: Scheduler | None, begin: Callable[[str], None] | None
+    ) -> Generator[tuple[Path, VideoResult], None, None]:
+        """Each path and its result, as `run_as_finished`."""
         scheduler = scheduler or FixedScheduler(Plan(self.options.frames, 0))
         waiting: list[VideoWork] = []
         jobs, limits = scheduler.jobs(paths), self.options.limits
@@ -144,7 +151,7 @@ class Pipeline:
         """
         scheduler = FixedScheduler(Plan(len(frames.images), 0))
         decoded = Decoded(Path(name), frames, "ok", "", 0.0)
-        return next(self._score([self._prepare(decoded, scheduler.plan)], scheduler))
+        return next(self._score([self._prepare(decoded, scheduler.plan)], scheduler))[1]
 
     @property
     def decoders(self) -> int:
@@ -160,7 +167,7 @@ class Pipeline:
         frames = decoded.frames
         seconds, cpu = {"decode": decoded.seconds}, {"decode": decoded.cpu}
         reason = decoded.reason.removeprefix(f"{decoded.path}: ")  # the row that has the reason names its video
-        work = VideoWork(decoded.path.name, reason, seconds, cpu, decoded.outcome, plan)
+        work = VideoWork(decoded.path, reason, seconds, cpu, decoded.outcome, plan)
         if frames is not None:
             with clocked() as took:
                 self._detect(work, frames, plan)
@@ -197,7 +204,7 @@ class Pipeline:
         names = self._blend(plan).members if plan.fallback else [loaded.card.name for loaded in self.loaded_members]
         return [loaded for loaded in self.loaded_members if loaded.card.name in names]
 
-    def _score(self, waiting: list[VideoWork], scheduler: Scheduler) -> Iterator[VideoResult]:
+    def _score(self, waiting: list[VideoWork], scheduler: Scheduler) -> Iterator[tuple[Path, VideoResult]]:
         """Let the members score the crops of all waiting videos in one go; all have a plan of the same fallback."""
         total = sum(len(work.faces) for work in waiting)
         logits: dict[str, NDArray[np.float64]] = {}
@@ -214,15 +221,15 @@ class Pipeline:
                 work.seconds["judge"], work.cpu["judge"] = took.seconds * share, took.cpu * share
             result = self._finish(work, {name: values[rows] for name, values in logits.items()})
             scheduler.finished(result)
-            yield result
+            yield work.path, result
 
     def _finish(self, work: VideoWork, logits: dict[str, NDArray[np.float64]]) -> VideoResult:
         info = work.info
         if info is None:
             unseen = self.blend.unseen
-            return VideoResult(work.name, work.outcome, unseen, work.reason, seconds=work.seconds, cpu=work.cpu)
+            return VideoResult(work.path.name, work.outcome, unseen, work.reason, seconds=work.seconds, cpu=work.cpu)
         known = VideoResult(
-            work.name,
+            work.path.name,
             "no_face",
             self.blend.unseen,
             "; ".join(part for part in (f"no face in {work.looked} frames", work.note) if part),

@@ -6,6 +6,7 @@ import contextlib
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,14 @@ from faces.video import Frames, VideoInfo
 from inference.result import PRIOR, ScoredFace, Thumbnail, VideoResult
 from inference.schedule.plans import Plan
 
+SKIPPED = "the budget was used up before its turn came"
+
 
 @dataclass
 class VideoWork:
     """A video between detection and verdict; its frames are gone by then."""
 
-    name: str
+    path: Path
     reason: str  # why there are no frames; empty when there were
     seconds: dict[str, float]
     cpu: dict[str, float]
@@ -60,18 +63,18 @@ def with_logits(
     return replace(face, logits=mine, prob_fake=float(prob_fake[index]))
 
 
-def in_order(names: Sequence[str], finished: Generator[VideoResult, None, None]) -> Iterator[VideoResult]:
-    """Give results in the order of their videos' names, each as soon as it and those before it are there.
+def in_order(paths: Sequence[Path], finished: Generator[tuple[Path, VideoResult], None, None]) -> Iterator[VideoResult]:
+    """Give one result for each path, in their order, as soon as it and those before it are there.
 
-    Those whose turn never comes, as the run ended before a video in front of them, come last.
+    A video that the run did not reach is `skipped_by_budget`, so that no result stands in another video's place. Paths
+    and not names are compared: two folders may hold videos of one name.
     """
-    early: dict[str, deque[VideoResult]] = {}
-    turns = deque(names)
+    early: dict[Path, deque[VideoResult]] = {}
+    turns = deque(paths)
     with contextlib.closing(finished):
-        for result in finished:
-            early.setdefault(result.filename, deque()).append(result)
+        for path, result in finished:
+            early.setdefault(path, deque()).append(result)
             while turns and early.get(turns[0]):
                 yield early[turns.popleft()].popleft()
-    for name in turns:
-        if early.get(name):
-            yield early[name].popleft()
+    for path in turns:
+        yield early[path].popleft() if early.get(path) else VideoResult(path.name, "skipped_by_budget", PRIOR, SKIPPED)

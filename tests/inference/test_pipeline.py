@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -137,12 +138,15 @@ def test_results_come_in_order_and_hold_together(media, pipeline):
         assert set(result.seconds) == {"decode", "detect", "judge"}
 
 
-def test_results_are_put_in_order_and_none_is_lost():
-    def finished():
-        yield from (VideoResult(name, "ok", 0.5) for name in ("c", "a", "b", "b", "e"))
+def test_every_result_stands_in_its_own_place():
+    """Also when videos of one name end out of order, and when the run ends before one."""
+    paths = [Path(name) for name in ("x/a", "y/a", "b", "c")]
 
-    given = in_order(["a", "b", "b", "c", "d", "e"], finished())
-    assert [result.filename for result in given] == ["a", "b", "b", "c", "e"]
+    def finished():
+        yield from ((paths[at], VideoResult(paths[at].name, "ok", at / 10)) for at in (3, 1, 0))
+
+    given = [(result.filename, result.status, result.prob_fake) for result in in_order(paths, finished())]
+    assert given == [("a", "ok", 0.0), ("a", "ok", 0.1), ("b", "skipped_by_budget", 0.5), ("c", "ok", 0.3)]
 
 
 def test_the_blend_beside_the_members_decides(media, members, tmp_path):
