@@ -22,6 +22,7 @@ from inference.schedule.scheduler import Change, Scheduler
 from inference.stages import Profile, profile
 from inference.submission import read_sample, write_submission
 from inference.videos import journal_of
+from inference.work import SKIPPED
 
 # Seconds between two writings of a submission that is not finished. Writing 4,000 rows takes milliseconds; a minute is
 # what a run that dies without a journal loses.
@@ -211,5 +212,5 @@ def _with_progress(
 
 def _lacking(name: str, given: bool, unseen: float) -> VideoResult:
     if given:
-        return VideoResult(name, "skipped_by_budget", unseen, "the budget was used up before its turn came")
+        return VideoResult(name, "skipped_by_budget", unseen, SKIPPED)
     return VideoResult(name, "unreadable", unseen, "the sample submission names it, and no such video was given")

@@ -87,7 +87,7 @@ class PredictTask:
     ) -> Iterator[VideoResult]:
         if tick is None:
             results = self.pipeline.run(list(todo.values()), scheduler)
-            for (key, path), result in zip(todo.items(), results, strict=scheduler is None):
+            for (key, path), result in zip(todo.items(), results, strict=True):
                 yield _named(result, key, path)
             return
         for key, path in todo.items():
