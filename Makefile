@@ -41,7 +41,7 @@ test: $(STAMP) check ## format, lint, types, tests: what CI runs
 	# One thread for each process: on shared cores that is far quicker than all threads for one.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore=tests/train/loop -n auto --maxprocesses 4 --dist loadfile
 	# In a process of its own: torch's training in one in which OpenVINO has run was seen to crash (openvino 2026.4).
-	$(BIN)/python -m pytest tests/train/loop
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/train/loop -n auto --maxprocesses 2 --dist loadfile
 
 check: $(STAMP) ## format, lint and types only
 	$(BIN)/ruff format --check .

@@ -87,6 +87,7 @@ def test_tune_ships_a_blend_that_blend_applies(tmp_path):
     assert "beside s.csv, 120 videos: rank correlation 1.000" in other.stdout
 
 
+@pytest.mark.slow
 def test_tune_mirrors_where_that_is_clearly_better(tmp_path):
     write_holdout(tmp_path / "plain.csv")
     table = pd.read_csv(tmp_path / "plain.csv")
@@ -150,6 +151,7 @@ def test_doctor_finds_this_machine_fit():
     assert "failed" not in done.stdout
 
 
+@pytest.mark.slow
 def test_doctor_fails_over_damaged_weights(members, tmp_path):
     for path in members.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())

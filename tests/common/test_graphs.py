@@ -92,6 +92,7 @@ def _write_and_read(folder: Path) -> int:
     return bad
 
 
+@pytest.mark.slow
 def test_processes_write_the_same_file_at_a_time(tmp_path):
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         assert pool.map(_write_and_read, [tmp_path, tmp_path]) == [0, 0]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,21 +92,3 @@ def test_a_cell_shows_its_parts_and_escapes_them() -> None:
 
 def test_numbers_that_are_none_are_na() -> None:
     assert [number(value, 2, " s") for value in (1.234, None, float("nan"), float("inf"))] == ["1.23 s", *["n/a"] * 3]
-
-
-def test_predicting_without_a_report_imports_no_jinja2(tmp_path: Path) -> None:
-    (tmp_path / "broken.mp4").write_bytes(b"no video")
-    code = f"""
-import sys
-sys.argv = ["dfdc", "predict", {str(tmp_path / "broken.mp4")!r}, "-o", {str(tmp_path / "s.csv")!r}]
-import dfdc
-try:
-    dfdc.main()
-except SystemExit as end:
-    print("code", end.code)
-assert "inference.pipeline" in sys.modules
-assert "jinja2" not in sys.modules, "jinja2 was imported"
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "s.csv").exists(), done.stderr

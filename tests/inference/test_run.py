@@ -309,6 +309,7 @@ def test_a_full_disk_keeps_the_old_submission_or_writes_over_it(tmp_path, monkey
     assert output.read_text().count("\n") == 3
 
 
+@pytest.mark.slow
 def test_kill_9_of_the_command_then_resume(members, videos, undisturbed, tmp_path):
     """The whole command, killed at a moment that is not chosen, and then left alone."""
     output, journal = tmp_path / "s.csv", tmp_path / "s.csv.journal"

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 CODE = """
 import sys
@@ -16,6 +18,7 @@ print(*sorted({"torch", "timm", "sklearn", "facenet_pytorch", "matplotlib", "jin
 """
 
 
+@pytest.mark.slow
 def test_a_prediction_with_kept_networks_imports_no_torch(media, members, tmp_path):
     def run(name, **environment):
         output = tmp_path / f"{name}.csv"

@@ -83,6 +83,7 @@ def test_dfdc_itself_ends_before_a_session_is_spent(desk):
     assert count(desk) == [1, 0, 0, 0]
 
 
+@pytest.mark.slow
 def test_another_blend_is_the_next_version_and_the_third_of_a_day_is_refused(desk, blended):
     assert desk.run("ship", *desk.common, "--yes").exit_code == 0
     second = desk.run("ship", *desk.common, "--yes", "--license", "CC0-1.0")
@@ -122,6 +123,7 @@ def test_a_dry_run_of_each_step_sends_nothing(desk, tmp_path):
         assert told in done.output
 
 
+@pytest.mark.slow
 def test_a_submission_is_asked_for(desk):
     done = desk.run("ship", *desk.common, answer="n\n")
     assert "was not submitted" in str(done.exception)

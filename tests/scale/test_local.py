@@ -12,6 +12,7 @@ from tests.scale.conftest import plan
 from tests.scale.stub import run_stub
 
 
+@pytest.mark.slow
 def test_a_crash_and_a_hang_are_pinned_to_their_videos(tmp_path, members):
     inputs = tmp_path / "in"
     inputs.mkdir()

@@ -27,6 +27,7 @@ def start(store, members, cache):
     return json.loads(run.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["predict", "extract"])
 def test_the_second_worker_of_a_machine_imports_nothing_heavy(task, videos, part, members, tmp_path):
     if task == "predict":

@@ -227,6 +227,7 @@ def test_a_decoder_that_crashes_costs_its_video_only(server, clip):
     assert server.finished(server.send(clip).json()["id"])["result"]["status"] == "ok"
 
 
+@pytest.mark.slow
 def test_a_dead_worker_loses_no_video(start_server, clip, tmp_path):
     with start_server(tmp_path) as server:
         first = server.send(clip).json()["id"]
@@ -263,6 +264,7 @@ def test_a_video_that_kills_its_worker_is_given_up(start_server, clip, nobody, t
             problem(client.get(f"/v1/videos/{bad}/report"), 404, "has no report")
 
 
+@pytest.mark.slow
 def test_a_killed_server_loses_no_accepted_video(start_server, clip, nobody, tmp_path):
     with start_server(tmp_path) as server:
         sent = [server.send(path).json()["id"] for path in [clip, nobody] * 3]
@@ -296,6 +298,7 @@ def test_a_worker_that_is_still_loading_ends_with_its_server(start_server, tmp_p
         wait_until(lambda: not Path(f"/proc/{worker}").exists(), "the worker is gone")
 
 
+@pytest.mark.slow
 def test_a_token(start_server, nobody, tmp_path):
     with start_server(tmp_path, "--host", EVERYWHERE, DFDC_TOKEN=TOKEN) as server:
         port = server.address.rpartition(":")[2]
@@ -321,6 +324,7 @@ def test_an_open_address_needs_a_token(tmp_path):
     assert Settings(tmp_path, host="::1").is_local
 
 
+@pytest.mark.slow
 def test_a_full_queue_says_when_to_come_again(start_server, clip, tmp_path):
     with start_server(tmp_path, "--max-queue", "2") as server:
         answers = [server.send(clip) for _ in range(4)]
@@ -333,6 +337,7 @@ def test_a_full_queue_says_when_to_come_again(start_server, clip, tmp_path):
         assert [server.finished(each)["state"] for each in accepted] == ["done"] * len(accepted)
 
 
+@pytest.mark.slow
 def test_uploads_are_deleted_and_results_stay(start_server, nobody, tmp_path):
     with start_server(tmp_path, "--keep", "0") as server:
         identity = server.send(nobody).json()["id"]

@@ -1,6 +1,7 @@
 """The checks of a dataset at their limits, and everything that they must refuse."""
 
 import ast
+import functools
 import importlib
 import importlib.util
 import json
@@ -220,6 +221,7 @@ def test_a_title_may_have_its_own_spelling():
     assert slugify("Détecteur à vérifier, Straße") == "detecteur-a-verifier-strasse"
 
 
+@functools.cache
 def function_of_the_client():
     """What Kaggle's client calls slugify, found in its source: importing the client signs in."""
     spec = importlib.util.find_spec("kaggle")

@@ -327,6 +327,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bytes(done, part, tmp_path):
     """kill -9 while shards are made; the run that is compared with did without other processes."""
     undisturbed, _, _ = done

@@ -50,6 +50,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("data")
 def test_loader_processes_change_nothing(tmp_path):
     """In a process of its own, as training has it: loader processes and OpenVINO, which other tests load, crash."""

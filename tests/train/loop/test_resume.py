@@ -73,6 +73,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_kill_9_loses_no_more_than_checkpoint_every(data, tmp_path):
     """Killed twice without warning, then left alone: the same member as undisturbed."""
     whole = run(data, tmp_path / "whole")

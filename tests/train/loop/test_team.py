@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 
 from tests.train.running import PLAIN, ROOT, SOLO
@@ -46,6 +47,7 @@ def launch_two(folder, program):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_with_twice_the_batch(data, tmp_path, monkeypatch):
     launch_two(tmp_path, TOGETHER)
     monkeypatch.setattr("models.registry.MEMBERS", PLAIN)
@@ -82,6 +84,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_the_averaged_batch_norms_of_two_processes_are_the_same(data, tmp_path):
     """Each has seen other faces; what is validated and exported must not depend on which process is asked."""
     launch_two(tmp_path, AVERAGED)
