@@ -109,6 +109,9 @@ def train(
     mirror: Annotated[
         str | None, typer.Option(help="copy each checkpoint to s3://, gs://, hf:// or file://, and go on from there")
     ] = None,
+    track: Annotated[
+        list[str] | None, typer.Option(help="wandb or mlflow: show the run there too; may be repeated")
+    ] = None,
     device: Device = "auto",
     workers: Annotated[
         int | None, typer.Option(help="loader processes (default: the cores; 1 on the CPU); 0: none", min=0)
@@ -143,7 +146,7 @@ def train(
                 TrainRequest(
                     experiment, crop_sources(crops), labels, output, pick_device(device), fold, mesh, epochs, until,
                     seed, workers, checkpoint_every, tuple(changes or ()), init, extend, compiled, mirror, dry_run,
-                    price, max_dropped, crops_cache,
+                    price, max_dropped, crops_cache, tuple(track or ()),
                 )
             )  # fmt: skip
     except StoppedError as stop:
@@ -172,6 +175,7 @@ def kfold(
     output: Annotated[Path, typer.Option("-o", "--output", help="folder: a run for each fold, and oof.csv")],
     changes: Annotated[list[str] | None, typer.Option("--set", help="as for `dfdc train`")] = None,
     mirror: Annotated[str | None, typer.Option(help="as for `dfdc train`; each fold gets a folder there")] = None,
+    track: Annotated[list[str] | None, typer.Option(help="as for `dfdc train`")] = None,
     device: Device = "auto",
     workers: Annotated[int | None, typer.Option(help="as for `dfdc train`", min=0)] = None,
     crops_cache: CropsCache = CROPS_CACHE_GIB,
@@ -191,7 +195,7 @@ def kfold(
     keep_freed_memory()
     request = TrainRequest(
         experiment, crop_sources(crops), labels, output, pick_device(device), workers=workers,
-        changes=tuple(changes or ()), mirror=mirror, cache_gib=crops_cache,
+        changes=tuple(changes or ()), mirror=mirror, cache_gib=crops_cache, track=tuple(track or ()),
     )  # fmt: skip
     try:
         scored = run_kfold(request)

@@ -163,9 +163,11 @@ def _shards(request: PlanRequest, folder: Folder, options: str) -> Iterator[Unit
 
 def _skeleton(folder: Folder, root: Path) -> Path:
     """The input as far as its metadata goes: those files as they are, every video as an empty one."""
+    from train.data.layouts import LAYOUT_FILES
+
     for key in folder.sizes():
         target = root / key
-        if target.name == VIDEO_METADATA:
+        if target.name == VIDEO_METADATA or key in LAYOUT_FILES:
             folder.fetch(key, target)
         elif target.suffix.lower() in VIDEO_ENDINGS:
             target.parent.mkdir(parents=True, exist_ok=True)

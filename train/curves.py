@@ -1,4 +1,4 @@
-"""What a run looks like: a picture of its losses, and TensorBoard's events."""
+"""What a run looks like: a table of its epochs, and a picture of its losses."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from common.errors import DfdcError
 from common.files import atomic_path, write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from torch.utils.tensorboard import SummaryWriter
 
 # Okabe and Ito's colours, which the colour-blind tell apart.
 TRAIN, RAW, CALIBRATED, AUC, RATE = "#999999", "#E69F00", "#0072B2", "#009E73", "#555555"
@@ -123,30 +121,13 @@ def _title(name: str, best: dict[str, Any] | None) -> str:
     return f"{name}: best in epoch {best['epoch']}, {scores}"
 
 
-def open_events(folder: Path) -> SummaryWriter:
-    """Open a writer of TensorBoard events into `folder`; close it at the end. Look with: tensorboard --logdir runs.
-
-    Raises:
-        DfdcError: the package tensorboard is not installed.
-    """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise DfdcError(f"TensorBoard's events need its package ({error}); run: pip install tensorboard") from error
-    return SummaryWriter(log_dir=str(folder))
-
-
 def publish(history: Sequence[dict[str, Any]], folder: Path, title: str) -> None:
-    """Write a run for people to look at: history.csv, curves.png, and the last epoch as TensorBoard events.
+    """Write a run for people to look at: history.csv and curves.png.
 
     Args:
-        history: a row for each epoch, the last one new, as the loop writes them.
+        history: a row for each epoch, as the loop writes them.
         folder: of the run.
         title: the run's name in the picture.
     """
     write_text(folder / "history.csv", pd.DataFrame(history).to_csv(index=False))
     write_curves(history, folder / "curves.png", title)
-    with open_events(folder) as events:
-        for key, value in history[-1].items():
-            if key not in ("epoch", "step"):
-                events.add_scalar(key, value, history[-1]["step"])

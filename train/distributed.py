@@ -85,6 +85,7 @@ class Machine:
     extend: bool = False  # a checkpoint of other options or another number of processes is gone on from
     compile: bool = False  # torch.compile the network that is trained
     mirror: Mirror | None = None  # where checkpoints are copied to, away from this machine
+    track: tuple[str, ...] = ()  # the trackers that are told beside TensorBoard's events
     team: Team = field(default_factory=Team)
 
 

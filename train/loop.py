@@ -6,7 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from train.seams import WithSeams
 from train.start import start_of
 from train.state import apply_state, take_state
 from train.stopping import GO_ON, StoppedError, Stops
+from train.trackers import RunLog, open_trackers
 from train.validate import score_together, training_batches, validation_batches
 
 LOOK_EVERY = 10  # steps between looks at the loss: each look makes the CPU wait for the GPU
@@ -93,6 +94,7 @@ class Trainer:
         self.best = math.inf
         self.history: list[dict[str, Any]] = []
         self.extended: list[dict[str, Any]] = []  # what --extend has changed, and when
+        self.log = RunLog((), self.device, config.batch * config.accumulate * self.team.world)
         self._fresh = torch.zeros((), dtype=torch.float64, device=self.device)  # the loss since the last look
         self._failure: DfdcError | None = None  # of this process's loaders
         if self.steps_in_epoch < 1:
@@ -121,8 +123,11 @@ class Trainer:
             ValueError: the checkpoint is of other options, other data or another number of processes.
             DfdcError: the loss is no longer finite, a loader process died, the disk or the GPU's memory is full.
         """
-        with self.stops.held():
+        with self.stops.held(), closing(self.log):
             self._resume()
+            if self.team.leads:
+                options = dataclasses.asdict(self.config)
+                self.log.trackers = open_trackers(self.machine.track, self.folder, self.folder.name, options)
             while self.epoch < self.config.epochs:
                 self._train_epoch()
                 self._end_epoch()
@@ -150,8 +155,10 @@ class Trainer:
         title = f"epoch {self.epoch + 1}/{self.config.epochs}"
         bar = tqdm(total=self.steps_in_epoch, initial=done, desc=title, **self._quiet)
         self._fresh.zero_()
+        self.log.begin()
         for _ in range(done, self.steps_in_epoch):
-            given = self._fetch(batches)
+            with self.log.waiting():
+                given = self._fetch(batches)
             if self.team.any(given is None or self.stops.asked):
                 self._stop(bar)
             self._fresh += self._update(given or [])
@@ -202,6 +209,7 @@ class Trainer:
             )
         self.loss_sum += loss
         self._fresh.zero_()
+        self.log.look(self.step, loss, self.optimizer.param_groups[0]["lr"])
         seen = max(1, self.step - self.epoch * self.steps_in_epoch)
         bar.set_postfix(loss=f"{self.loss_sum / seen:.3f}")
 
@@ -278,6 +286,7 @@ class Trainer:
         self._save()
         if self.team.leads:
             publish(self.history, self.folder, self.config.member)
+            self.log.epoch(row)
 
     def validate(self) -> np.ndarray:
         """Score the validation faces by the averaged network, without augmentation.

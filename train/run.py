@@ -52,6 +52,7 @@ class TrainRequest:
     price: float | None = None  # of an hour of the machine
     max_dropped: float = MAX_DROPPED  # share of the rows that may lack a label or a crop
     cache_gib: float = CACHE_GIB  # of crops behind URLs that are kept on this machine
+    track: tuple[str, ...] = ()  # wandb, mlflow: told beside TensorBoard's events
 
     def config(self) -> TrainConfig:
         """Return the experiment's config with what the request changes; ValueError for what does not exist."""
@@ -134,7 +135,15 @@ def _machine(request: TrainRequest, device: torch.device, team: Team) -> Machine
     mirror = Mirror(request.mirror) if request.mirror and team.leads else None
     workers = default_workers(device, team.here) if request.workers is None else request.workers
     return Machine(
-        device, workers, request.checkpoint_every, request.until, request.extend, request.compile, mirror, team
+        device,
+        workers,
+        request.checkpoint_every,
+        request.until,
+        request.extend,
+        request.compile,
+        mirror,
+        request.track,
+        team,
     )
 
 

@@ -1,12 +1,10 @@
-import builtins
 import math
 
 import cv2
 import matplotlib.figure
 import pytest
 
-from common.errors import DfdcError
-from train.curves import open_events, write_curves
+from train.curves import write_curves
 
 HISTORY = [
     {
@@ -88,27 +86,3 @@ def test_a_picture_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
 def test_what_cannot_be_drawn_is_refused(tmp_path, rows, name):
     with pytest.raises(ValueError, match=r"curves of \d epochs into .*a\.p"):
         write_curves(rows, tmp_path / name)
-
-
-def test_events_can_be_read_back(tmp_path):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    writer = open_events(tmp_path)
-    writer.add_scalar("val/auc", 0.75, 3)
-    writer.close()
-    read = EventAccumulator(str(tmp_path))
-    read.Reload()
-    assert [(event.step, event.value) for event in read.Scalars("val/auc")] == [(3, 0.75)]
-
-
-def test_without_tensorboard_the_package_is_named(tmp_path, monkeypatch):
-    real = builtins.__import__
-
-    def missing(name, *args, **named):
-        if name == "torch.utils.tensorboard":
-            raise ImportError("No module named 'tensorboard'")
-        return real(name, *args, **named)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(DfdcError, match="pip install tensorboard"):
-        open_events(tmp_path)

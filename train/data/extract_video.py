@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import cv2
@@ -22,7 +21,7 @@ from faces.remote import SPAN
 from faces.track import STRAY, track
 from faces.turned import find_upright, turn_frames
 from faces.video import Frames
-from train.data.metadata import Video
+from train.data.metadata import Video, face_stem
 from train.data.table import BOX_COLUMNS, PLACE_COLUMNS, POINT_COLUMNS
 
 # All frames of ten seconds of 1080p take 2 GB, and the decoder as much again while it hands them over.
@@ -208,7 +207,7 @@ def _cut_one(
     left, top, right, bottom = window_around(box, points, options, width, height)
     frame, person = int(frames.indices[number]), int(seen.people[number][index])
     row = {key: video_row[key] for key in (*VIDEO_FACTS, "boxes_from", "md5")}
-    row["face"] = f"{Path(video_row['filename']).stem}_{frame:04d}_{person}.{options.image_format}"
+    row["face"] = f"{face_stem(video_row['filename'])}_{frame:04d}_{person}.{options.image_format}"
     row |= {"frame": frame, "second": round(float(frames.seconds[number]), 6), "person": person}
     row |= {"score": round(float(faces.scores[index]), 6), "step": faces.detector}
     row |= dict(zip(PLACE_COLUMNS, (left, top, right - left, bottom - top, width, height), strict=True))

@@ -1,21 +1,22 @@
-"""Which videos there are, and what is known of them: metadata.json of DFDC's parts, or a CSV of labels."""
+"""Which videos there are, and what is known of them: by metadata.json, a CSV of labels, or a known data set's names."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from common.files import VIDEO_ENDINGS
 from common.labels import GROUPS, VIDEO_METADATA, read_label_table
+from train.data.layouts import read_layout
 
 
 @dataclass(frozen=True)
 class Video:
     """One video of a training set, whether its file is there or not."""
 
-    filename: str  # unique over all inputs
+    filename: str  # unique over all inputs; with "/" a path below one of them
     path: Path | None  # None when the metadata names it and no file is there
     label: str  # REAL, FAKE or as given; empty when nothing is known of it
     original: str = ""  # filename of the video that a fake was made from, empty when unknown or real
@@ -30,16 +31,30 @@ class Video:
 
 
 def read_videos(inputs: Sequence[Path], labels: Path | None = None) -> list[Video]:
-    """Videos in `inputs` and all that the metadata names, sorted by part and filename.
+    """Find videos and what is known of them.
 
-    inputs: files, folders of videos, parts of DFDC (a folder with metadata.json), or folders of such parts. labels: a
-    CSV with filename, label and optionally original, original_group or group, part, split; then metadata.json is not
-    read. Raises ValueError for an input that does not exist or holds no video, a name that is there twice, metadata
-    that cannot be read, and when nothing is known of any video.
+    Args:
+        inputs: files, folders of videos, parts of DFDC (a folder with metadata.json), folders of such parts, or the
+            folder of FaceForensics++ or Celeb-DF as it is distributed.
+        labels: a CSV with filename, label and optionally original, original_group or group, part, split; then nothing
+            else is asked. A filename with "/" is the path of a video below one of the inputs.
+
+    Returns:
+        The videos and all that the metadata names, sorted by part and filename.
+
+    Raises:
+        ValueError: an input does not exist or holds no video, a name is there twice, metadata cannot be read, or
+            nothing is known of any video.
     """
-    folders, files = _find(inputs)
-    facts = _facts_of_labels(labels) if labels else _facts_of_parts(folders)
+    facts = _facts_of_labels(labels) if labels else {}
+    below = [source for source in inputs if _is_deep(source, facts)]
+    folders, files = _find([source for source in inputs if source not in below])
     paths = _by_name([*files, *(p for folder in folders for p in _videos_in(folder))])
+    for source in below:
+        facts |= {} if labels else read_layout(source) or {}
+        _add_below(paths, source, facts if not labels else None)
+    if not labels:
+        facts |= _facts_of_parts(folders)
     videos = [_video(name, paths.get(name), facts.get(name)) for name in sorted(paths.keys() | facts.keys())]
     if not any(video.known and video.path for video in videos):
         where = str(labels) if labels else f"no {VIDEO_METADATA} in {', '.join(map(str, inputs))}"
@@ -64,6 +79,26 @@ def part_name(folder: str) -> str:
     return str(int(number.group(1))) if number else folder
 
 
+def _is_deep(source: Path, facts: dict[str, dict[str, str]]) -> bool:
+    """Whether videos of this folder are known by their paths in it, not by the ends of these."""
+    if not source.is_dir():
+        return False
+    named = any("/" in name and (source / name).is_file() for name in facts)
+    return named or (not facts and read_layout(source) is not None)
+
+
+def _add_below(paths: dict[str, Path], source: Path, names: Iterable[str] | None) -> None:
+    """Add videos of a folder by their paths in it: those that are named, or all of them."""
+    if names is None:
+        videos = (p for p in sorted(source.rglob("*")) if p.suffix.lower() in VIDEO_ENDINGS and p.is_file())
+        names = [path.relative_to(source).as_posix() for path in videos]
+    for name in names:
+        if (path := source / name).is_file():
+            if name in paths and paths[name].resolve() != path.resolve():
+                raise ValueError(f"{path} and {paths[name]} have one name; give one of the two folders")
+            paths[name] = path
+
+
 def _find(inputs: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """Folders to look into, and single files."""
     folders: list[Path] = []
@@ -74,7 +109,8 @@ def _find(inputs: Sequence[Path]) -> tuple[list[Path], list[Path]]:
             here = (source / VIDEO_METADATA).is_file() or bool(_videos_in(source))
             if not parts and not here:
                 raise ValueError(
-                    f"{source} holds no video ({', '.join(VIDEO_ENDINGS)}) and no part with {VIDEO_METADATA}"
+                    f"{source} holds no video ({', '.join(VIDEO_ENDINGS)}), no part with {VIDEO_METADATA} and neither "
+                    f"FaceForensics++ nor Celeb-DF{_hint(source)}"
                 )
             folders += ([source] if here else []) + parts
         elif source.is_file():
@@ -82,6 +118,18 @@ def _find(inputs: Sequence[Path]) -> tuple[list[Path], list[Path]]:
         else:
             raise ValueError(f"{source} does not exist")
     return folders, files
+
+
+def _hint(source: Path) -> str:
+    """What may be meant instead, as the rest of a sentence."""
+    if zipped := sorted(source.glob("*.zip")):
+        return f"; unpack {zipped[0].name} first (unzip -n '{source}/*.zip' -d {source})"
+    for path in sorted(source.glob(f"*/*/{VIDEO_METADATA}")):
+        return f"; its parts lie a level deeper: give {path.parent.parent}"
+    for path in sorted(source.glob("*/")):
+        if path.is_dir() and read_layout(path) is not None:
+            return f"; the data set lies a level deeper: give {path}"
+    return ""
 
 
 def _videos_in(folder: Path) -> list[Path]:
@@ -98,12 +146,17 @@ def _by_name(paths: Sequence[Path]) -> dict[str, Path]:
     return found
 
 
+def face_stem(filename: str) -> str:
+    """Return what the faces of a video are named after: its name without ending, and without folders of its own."""
+    return str(PurePosixPath(filename).with_suffix("")).replace("/", "__")
+
+
 def _check_stems(videos: Sequence[Video]) -> None:
     stems: dict[str, str] = {}
     for video in videos:
-        other = stems.setdefault(Path(video.filename).stem, video.filename)
+        other = stems.setdefault(face_stem(video.filename), video.filename)
         if other != video.filename:
-            raise ValueError(f"{video.filename} and {other} differ in their endings alone; faces are named after stems")
+            raise ValueError(f"{video.filename} and {other} would have faces of one name; rename one")
 
 
 def _video(name: str, path: Path | None, facts: dict[str, str] | None) -> Video:
