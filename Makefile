@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes that test: one more than cores, as some tests wait for others' answers; memory sets a bound.
+JOBS ?= $(shell $(PYTHON) -c 'import os; print(min(4, len(os.sched_getaffinity(0)) + 1))')
 # Files changed by hand are installed again; the stamp is written only when everything is there.
 STAMP := $(VENV)/.installed
 
@@ -39,7 +41,7 @@ docs: $(STAMP) ## build the documentation into site/
 
 test: $(STAMP) check ## format, lint, types, tests: what CI runs
 	# One thread for each process: on shared cores that is far quicker than all threads for one.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore=tests/train/loop -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore=tests/train/loop -n $(JOBS) --dist loadfile
 	# In a process of its own: torch's training in one in which OpenVINO has run was seen to crash (openvino 2026.4).
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/train/loop -n auto --maxprocesses 2 --dist loadfile
 

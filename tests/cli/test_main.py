@@ -68,6 +68,7 @@ def test_a_table_of_predict_blends_to_the_same_submission(media, members, tmp_pa
     assert 0.5 in second["label"].tolist()
 
 
+@pytest.mark.slow
 def test_tune_ships_a_blend_that_blend_applies(tmp_path):
     table = tmp_path / "holdout.csv"
     write_holdout(table)

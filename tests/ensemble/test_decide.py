@@ -36,6 +36,7 @@ def test_members_that_are_equal_get_equal_weights():
     assert found.blend.mix.weights == pytest.approx([0.25] * 4, abs=0.02)
 
 
+@pytest.mark.slow
 def test_a_useless_member_gets_next_to_nothing(outcome):
     assert outcome.chosen == TUNED
     assert outcome.blend.mix.weights[3] < 0.02
@@ -79,6 +80,7 @@ def test_force_ships_what_is_no_better():
     assert found.why.startswith("--force")
 
 
+@pytest.mark.slow
 def test_a_parameter_at_its_bound_is_named():
     """Members that are hundred times too loud, or all moved by ten logits: something is wrong with the table."""
     faces = noisy(400, (0.5, 0.7))
@@ -95,6 +97,7 @@ def test_the_same_seed_gives_the_same_file(unlike):
     assert tune_blend(unlike, few).blend.to_json() == tune_blend(unlike, few).blend.to_json()
 
 
+@pytest.mark.slow
 def test_limits_leave_members_out_and_say_so(unlike):
     costs = {name: Cost(100, 0.01) for name in unlike.members}
     found = tune_blend(unlike, dataclasses.replace(OPTIONS, trials=20), Limits(bytes=250), costs)
@@ -133,6 +136,7 @@ def test_worth(outcome, unlike):
     assert contributions.slices == ()
 
 
+@pytest.mark.slow
 def test_degradations_are_told_apart():
     clean = noisy(400, (0.5, 0.7))
     kind = np.where(np.arange(400) // 4 % 2 == 0, "clean", "blurred")

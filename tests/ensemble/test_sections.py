@@ -122,6 +122,7 @@ def test_fallbacks_of_many_members_or_in_no_time_halve(clock):
     assert sizes(many, None) == [20, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1]
 
 
+@pytest.mark.slow
 def test_what_was_cut_is_in_the_summary_and_in_the_report(tmp_path):
     found = tune_blend(FACES, StudyOptions(trials=20), seconds=1e-9)
     write_report(tmp_path / "report.html", found)

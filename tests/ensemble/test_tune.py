@@ -93,6 +93,7 @@ def join(storage):
     study(noisy(200, (0.5, 2.0)), trials=30, storage=storage)
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_study(tmp_path):
     context = multiprocessing.get_context("spawn")
     team = [context.Process(target=join, args=(url(tmp_path),)) for _ in range(2)]

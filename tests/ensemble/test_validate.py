@@ -85,6 +85,7 @@ def test_what_a_tuned_blend_is_compared_with():
     assert found.logit[PLAIN] == pytest.approx(FACES.logit.mean(axis=1))
 
 
+@pytest.mark.slow
 def test_a_storage_keeps_the_studies_of_every_fold(tmp_path):
     url = f"sqlite:///{tmp_path / 'study.db'}"
     counts = []
@@ -142,6 +143,7 @@ def test_differences_are_paired():
     assert losses.difference["a", "b"].high - losses.difference["a", "b"].low < width / 5
 
 
+@pytest.mark.slow
 def test_the_estimate_holds_on_fresh_videos_of_a_trap():
     """Forty members of noise: tuned on 200 videos they look good on those, and are worth nothing."""
     rng = np.random.default_rng(3)

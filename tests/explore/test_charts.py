@@ -128,6 +128,7 @@ def test_what_a_group_shares_is_no_leak():
     assert leak(table).auc.value < 0.8  # 1.0 where a group is on both sides
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_numbers_in_any_order_of_rows():
     table = make_table(60)
     assert leak(table, seed=3) == leak(table.sample(frac=1, random_state=0), seed=3)

@@ -37,6 +37,7 @@ def points(five):
     return [all_points(image, box) for box in boxes]
 
 
+@pytest.mark.slow
 def test_every_set_is_found_on_every_face(points):
     for found in points:
         assert {name: xy.shape for name, xy in found.items()} == {

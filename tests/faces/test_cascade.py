@@ -212,6 +212,7 @@ def cells_with_a_person(images: Sequence[Image], found: Sequence[FrameFaces], ro
     return seen
 
 
+@pytest.mark.slow
 def test_everybody_in_a_video_call_is_found(five_people: Image, tmp_path: Path) -> None:
     """A sure face in one tile of a call must not end the search: the fake may be in another."""
     images = decode(video_call(tmp_path / "call.mp4", five_people, 2), 12).images

@@ -72,6 +72,7 @@ def test_the_score_is_that_of_the_members_own_crop(faces, loaded_members, evalua
     )
 
 
+@pytest.mark.slow
 def test_a_blend_by_face_width_is_scored_with_the_widths_that_the_labels_tell(faces, loaded_members):
     width = WidthCalibration((20.0, 200.0), (0.01, 1.0), (0.0, 0.0))
     blend = Blend.equal(["first", "second"])
@@ -147,6 +148,7 @@ def test_a_name_that_a_spreadsheet_would_run_is_text_in_the_table(tmp_path):
     assert (tmp_path / "e.csv").read_text().splitlines()[1] == "'=1+1.mp4,REAL,-2,0.5,0.5,no_face,'@none"
 
 
+@pytest.mark.slow
 def test_faces_that_were_scored_are_not_scored_again(faces, loaded_members, evaluation, tmp_path):
     blend, labels = Blend.equal(["first", "second"]), faces / "labels.csv"
     interrupted = Interrupted(tmp_path / "j", {})

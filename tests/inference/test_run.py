@@ -80,6 +80,7 @@ def test_a_given_share_of_fakes_counts_from_the_first_video_on(members, videos, 
     assert json.loads(to_json(run, moved))["prior"] == {"share": 0.2, "how": "given"}
 
 
+@pytest.mark.slow
 def test_an_estimated_share_is_followed_when_all_videos_are_known(members, videos, blend, tmp_path):
     blend = dataclasses.replace(blend, mix=Mix(np.array([0.5, 0.5]), shift=-4.0), clip=(0.0, 1.0))  # says: all real
     pipeline = make_pipeline(OPTIONS, torch.device("cpu"), members, blend=blend)
@@ -112,6 +113,7 @@ def test_half_and_half_is_what_is_assumed_unless_it_is_asked_otherwise(pipeline,
     assert (tmp_path / "s.csv").read_bytes().splitlines() == undisturbed.splitlines()[:2]
 
 
+@pytest.mark.slow
 def test_whoever_asks_for_an_estimate_is_told_results_that_follow_it(members, videos, blend, tmp_path):
     dataclasses.replace(blend, mix=Mix(np.array([0.5, 0.5]), shift=-4.0)).write(tmp_path / "blend.json")
     told = []
@@ -232,6 +234,7 @@ def test_when_time_is_up_the_rest_gets_the_prior(pipeline, videos, tmp_path):
     assert pd.read_csv(tmp_path / "s.csv")["label"].tolist() == [0.5] * 6
 
 
+@pytest.mark.slow
 def test_a_generous_budget_changes_nothing(pipeline, videos, undisturbed, tmp_path):
     run = predict_videos(
         pipeline, videos, tmp_path / "s.csv", scheduler=make_scheduler(pipeline, len(videos), "9h", "2m", time.time())

@@ -95,6 +95,7 @@ def test_another_blend_is_the_next_version_and_the_third_of_a_day_is_refused(des
     assert "2 submissions" in str(third.exception), third.exception
 
 
+@pytest.mark.slow
 def test_each_step_by_itself(desk):
     assert desk.run("upload").exit_code != 0  # nothing is built
     assert desk.run("build", *desk.common[:4]).exit_code == 0

@@ -66,6 +66,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_loader_processes_stay_and_do_not_heed_the_groups_sigterm(tmp_path):
     script = tmp_path / "signalled.py"  # a file: loader processes import the data set's class from it
     script.write_text(SIGNALLED)

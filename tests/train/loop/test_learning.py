@@ -93,7 +93,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(data, tmp_path, monkeypatch):
         run(data, tmp_path / "run")
 
 
-@pytest.mark.parametrize("amp", ["bf16", "fp16"])
+@pytest.mark.parametrize("amp", ["bf16", pytest.param("fp16", marks=pytest.mark.slow)])
 def test_lower_precision_learns_too(data, tmp_path, amp):
     trainer = Trainer(
         dataclasses.replace(CONFIG, amp=amp, epochs=6), data, tmp_path / amp, Machine(torch.device("cpu"), 0)

@@ -18,7 +18,10 @@ EVERYTHING = dataclasses.replace(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("config", [CONFIG, EVERYTHING], ids=["plain", "everything"])
+@pytest.mark.parametrize(
+    "config",
+    [pytest.param(CONFIG, id="plain", marks=pytest.mark.slow), pytest.param(EVERYTHING, id="everything")],
+)
 def test_two_epochs_and_two_more_are_four(data, tmp_path, config):
     """Paused after two epochs and gone on: the same files as undisturbed, bit for bit."""
     whole = run(data, tmp_path / "whole", config)
@@ -28,7 +31,7 @@ def test_two_epochs_and_two_more_are_four(data, tmp_path, config):
         assert torch.equal(value, weights(tmp_path / "halves")[key]), key
 
 
-@pytest.mark.parametrize("stop_at", [3, 12])
+@pytest.mark.parametrize("stop_at", [3, pytest.param(12, marks=pytest.mark.slow)])
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(data, tmp_path, monkeypatch, stop_at):
     """Stopped by SIGTERM inside an epoch, then resumed: the same weights, bit for bit."""
     whole = run(data, tmp_path / "whole")
