@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def extract(
-    videos: Annotated[list[Path], typer.Argument(help="videos, folders of them, or parts of DFDC with metadata.json")],
+    videos: Annotated[
+        list[Path], typer.Argument(help="videos, folders of them, parts of DFDC, FaceForensics++ or Celeb-DF")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder of the shards; a stopped run goes on there")],
     labels: Annotated[Path | None, typer.Option(help="CSV filename,label[,original] instead of metadata.json")] = None,
     frames: Annotated[int, typer.Option(help="frames per video, evenly spread", min=1)] = 32,

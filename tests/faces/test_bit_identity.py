@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from imageio_ffmpeg import get_ffmpeg_exe
 
 from faces import packets, video
 from faces.media import aspect_of, upright
@@ -152,12 +152,12 @@ def planes_of(path: Path) -> bytes:
     return bytes(rows)
 
 
-@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="there is no ffmpeg on this machine to compare with")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in STREAMS if name != "ffv1.mkv"])  # packed: its pixels have 4 bytes
 def test_a_full_decode_is_that_of_the_ffmpeg_program(tmp_path: Path, name: str) -> None:
     """The reference above is PyAV's own decode, and that one equals another build of FFmpeg."""
     path = write_video(tmp_path / name, **{"frames": FRAMES, "size": (64, 48), **STREAMS[name]})
-    command = ["ffmpeg", "-v", "error", "-i", str(path), "-map", "0:v:0", "-fps_mode", "passthrough"]
+    command = [get_ffmpeg_exe(), "-v", "error", "-i", str(path), "-map", "0:v:0", "-fps_mode", "passthrough"]
     theirs = subprocess.run([*command, "-f", "rawvideo", "-"], capture_output=True, check=True).stdout
     assert planes_of(path) == theirs != b""
 
