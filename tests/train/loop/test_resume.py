@@ -3,13 +3,11 @@
 import dataclasses
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 import torch
 
-from tests.train.running import CONFIG, ROOT, run, weights
+from tests.train.running import CONFIG, run, run_killed, weights
 from train.loop import Trainer
 
 EVERYTHING = dataclasses.replace(
@@ -50,44 +48,16 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(data, tmp_path, monkey
         assert torch.equal(value, weights(tmp_path / "cut")[key]), key
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-import torch
-import models.registry
-from tests.train.running import TINY, run
-from train.data.load import load_data
-from train.loop import Trainer
-if __name__ == "__main__":
-    models.registry.MEMBERS = TINY
-    torch.set_num_threads(1)  # as in the tests around it: another number rounds otherwise
-    folder, kill_at = Path(sys.argv[1]), int(sys.argv[2])
-    update = Trainer._update
-
-    def dying(self, *batch):
-        print("step", self.step, flush=True)
-        if self.step == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return update(self, *batch)
-
-    Trainer._update = dying
-    data = load_data([folder / "crops"], folder / "labels.csv")
-    print("sha", run(data, folder / "killed", checkpoint_every=5).sha256)
-"""
-
-
 @pytest.mark.slow
 def test_kill_9_loses_no_more_than_checkpoint_every(data, tmp_path):
     """Killed twice without warning, then left alone: the same member as undisturbed."""
     whole = run(data, tmp_path / "whole")
     steps = []
     for kill_at in (8, 21, -1):
-        command = [sys.executable, "-c", KILLED, str(tmp_path), str(kill_at)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600, cwd=ROOT)
-        assert done.returncode == (0 if kill_at < 0 else -signal.SIGKILL), done.stderr
-        steps.append([int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("step")])
-    assert [(run[0], run[-1]) for run in steps] == [(0, 8), (5, 21), (20, 47)]
-    assert done.stdout.split()[-1] == whole.sha256
+        mine, sha256 = run_killed(tmp_path, tmp_path / "killed", kill_at)
+        steps.append((mine[0], mine[-1]))
+    assert steps == [(0, 8), (5, 21), (20, 47)]
+    assert sha256 == whole.sha256
 
 
 def test_other_options_refuse_an_old_checkpoint(data, tmp_path):

@@ -10,35 +10,9 @@ import time
 
 import pytest
 
-from tests.train.running import ROOT, run
+from tests.train.running import ROOT, run, run_killed
 
 STOPS = int(os.environ.get("DFDC_STOPS", "3"))  # each takes the start of two processes
-
-MIRRORED = """
-import os, signal, sys
-from pathlib import Path
-import torch
-import models.registry
-from tests.train.running import TINY, run
-from train.data.load import load_data
-from train.loop import Trainer
-from train.mirror import Mirror
-if __name__ == "__main__":
-    models.registry.MEMBERS = TINY
-    torch.set_num_threads(1)  # as in the test around it: another number rounds otherwise
-    base, folder, url, kill_at = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-    update = Trainer._update
-
-    def dying(self, *batch):
-        print("step", self.step, flush=True)
-        if self.step == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return update(self, *batch)
-
-    Trainer._update = dying
-    data = load_data([base / "crops"], base / "labels.csv")
-    print("sha", run(data, folder, checkpoint_every=5, mirror=Mirror(url)).sha256)
-"""
 
 
 @pytest.mark.slow
@@ -49,15 +23,13 @@ def test_a_machine_that_goes_with_its_disk_costs_minutes(data, tmp_path, request
     url = f"{request.getfixturevalue('bucket')}/run" if kind == "s3" else f"file://{tmp_path}/mirror"
     steps = []
     for folder, kill_at in (("a", 22), ("b", -1)):
-        command = [sys.executable, "-c", MIRRORED, str(tmp_path), str(tmp_path / folder), url, str(kill_at)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
-        assert done.returncode == (0 if kill_at < 0 else -signal.SIGKILL), done.stderr
-        steps.append([int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("step")])
+        mine, sha256 = run_killed(tmp_path, tmp_path / folder, kill_at, url)
+        steps.append(mine)
         if folder == "a":
             shutil.rmtree(tmp_path / "a")
     first, second = steps
     assert first[-1] == 22 and 5 <= second[0] <= 20 and second[-1] == 47
-    assert done.stdout.split()[-1] == whole.sha256
+    assert sha256 == whole.sha256
 
 
 TEAM = """
