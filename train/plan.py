@@ -11,6 +11,7 @@ import torch
 
 from common.errors import DfdcError
 from train.data.loader import SHARED_MEMORY
+from train.memory import describe_memory, estimate_memory
 
 if TYPE_CHECKING:
     from train.loop import Trainer
@@ -65,6 +66,8 @@ def describe(run: Trainer) -> str:
     lines.append(
         f"steps: {run.steps_in_epoch} an epoch of {faces} faces at {run.spec.size} pixels, {run.steps_in_all} in all"
     )
+    there = torch.cuda.get_device_properties(run.device).total_memory if run.device.type == "cuda" else None
+    lines.append(describe_memory(estimate_memory(run), config.batch, config.accumulate, there))
     return "\n".join([*lines, f"start: {run.start}"])
 
 

@@ -24,6 +24,7 @@ def test_a_run_says_what_it_will_do(data, tmp_path):
         "train: 36 faces (24 fake) of 12 groups",
         "val: 12 faces (8 fake) of 4 groups",
         "steps: 12 an epoch of 4 faces at 64 pixels, 48 in all",
+        "memory: about 0.0 GiB: weights and what is kept for each 0.0, a batch of 4 0.0",
         "start: scratch",
     ]
 
