@@ -19,8 +19,6 @@ from tqdm import tqdm
 
 from common.engine import to_device
 from common.errors import DfdcError
-from ensemble.calibrate import cross_fit
-from ensemble.metrics import auc, log_loss_balanced, sigmoid
 from models.network import Scorer, build_member
 from models.registry import get_member
 from train.augment.mixing import mix_pairs
@@ -38,7 +36,7 @@ from train.start import start_of
 from train.state import apply_state, take_state
 from train.stopping import GO_ON, StoppedError, Stops
 from train.trackers import RunLog, open_trackers
-from train.validate import score_together, training_batches, validation_batches
+from train.validate import figures_of, score_together, training_batches, validation_batches
 
 LOOK_EVERY = 10  # steps between looks at the loss: each look makes the CPU wait for the GPU
 Batch = tuple[torch.Tensor, ...]
@@ -257,17 +255,12 @@ class Trainer:
     def _end_epoch(self) -> None:
         self._save()  # before validation, which may take long: a machine that goes away in it costs no step
         logits = self.validate()
-        label, prob_fake = self.data.val["target"].to_numpy(), sigmoid(logits)
-        group = self.data.val["group"].to_numpy(dtype=object)
         losses = self.team.gather(self.loss_sum / self.steps_in_epoch)
         row = {
             "epoch": self.epoch + 1,
             "step": self.step,
             "train_loss": float(np.mean(losses)),
-            "val_log_loss_balanced": log_loss_balanced(label, prob_fake),
-            # What counts: the member is calibrated when it is exported, so being too bold is no fault of an epoch.
-            "val_log_loss_calibrated": log_loss_balanced(label, sigmoid(cross_fit(logits, label, group))),
-            "val_auc": auc(label, prob_fake),
+            **figures_of(logits, self.data.val),
             "lr": float(self.optimizer.param_groups[0]["lr"]),
             "seconds": round(self.seconds, 1),
         }

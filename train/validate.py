@@ -9,11 +9,15 @@ import torch
 from torch.utils.data import Subset
 from tqdm import tqdm
 
+from ensemble.calibrate import cross_fit
+from ensemble.metrics import auc, log_loss_balanced, sigmoid
 from train.data.dataset import FaceDataset
 from train.data.loader import Batches, EpochBatches, EpochFaces, check_shared_memory, make_loader
 from train.stopping import GO_ON, StoppedError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from train.loop import Trainer
 
 BATCH = 32  # faces; scoring holds no gradients, so this fits wherever training does
@@ -85,3 +89,23 @@ def score_alone(run: Trainer, network: torch.nn.Module) -> np.ndarray:
                 raise StoppedError(f"stopped while the member was checked; {GO_ON}")
             found.append(network(crops.to(run.device)).double().cpu())
     return torch.cat(found).numpy()
+
+
+def figures_of(logits: np.ndarray, table: pd.DataFrame) -> dict[str, float]:
+    """Score an epoch.
+
+    Args:
+        logits: (N,) of the validation faces.
+        table: of these faces, with target and group.
+
+    Returns:
+        val_log_loss_balanced, val_log_loss_calibrated and val_auc. The calibrated loss is what counts: the member is
+        calibrated when it is exported, so being too bold is no fault of an epoch.
+    """
+    label, prob_fake = table["target"].to_numpy(), sigmoid(logits)
+    calibrated = sigmoid(cross_fit(logits, label, table["group"].to_numpy(dtype=object)))
+    return {
+        "val_log_loss_balanced": log_loss_balanced(label, prob_fake),
+        "val_log_loss_calibrated": log_loss_balanced(label, calibrated),
+        "val_auc": auc(label, prob_fake),
+    }
