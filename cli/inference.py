@@ -40,7 +40,9 @@ def predict(
     files_from: Annotated[
         str | None, typer.Option(help="a list of further videos, one a line; - reads it from stdin")
     ] = None,
-    recursive: Annotated[bool, typer.Option("--recursive", help="search folders inside the folders as well")] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="search folders inside, too; names are then paths in the folder")
+    ] = False,
     frames: FramesPerVideo = None,
     sample: Annotated[Path | None, typer.Option(help="a sample_submission.csv: its rows, in its order")] = None,
     report: Annotated[Path | None, typer.Option(help="also write an HTML page with pictures here")] = None,

@@ -26,7 +26,7 @@ from inference.journal import Journal
 from inference.pipeline import Pipeline, PredictOptions, make_pipeline
 from inference.result import ScoredFace, VideoResult
 from inference.run import finished_before, open_journal, size_of
-from inference.videos import find_videos, journal_of
+from inference.videos import gather_videos, journal_of
 from models.backend import LoadedMember, load_members
 from models.checkpoint import WEIGHTS_DIR
 from models.registry import TIGHT
@@ -76,7 +76,7 @@ def is_videos(inputs: Sequence[Path]) -> bool:
     """Whether the inputs are videos (files, or folders with video files in them) rather than face crops."""
     for source in inputs:
         if source.is_dir():
-            return any(p.suffix.lower() in VIDEO_ENDINGS for p in source.iterdir())
+            return any(p.suffix.lower() in VIDEO_ENDINGS for p in source.rglob("*"))
         if source.suffix.lower() in (".tar", *IMAGE_ENDINGS):
             return False
     return True
@@ -94,7 +94,8 @@ def evaluate_videos(
     Args:
         pipeline: decodes, detects, runs the members, aggregates and clips.
         inputs: videos, or folders of videos.
-        labels: a CSV with the column filename, or a metadata.json.
+        labels: a CSV with the column filename, or a metadata.json. With "/" in its names, folders in the folders are
+            searched too, and a video is called by its path.
         output: a CSV of what each video was given, where wanted; also of a run that is stopped.
         journal: what it knows is not predicted again. It is removed when the evaluation is over.
 
@@ -104,12 +105,14 @@ def evaluate_videos(
     table = read_labels(labels)
     if "filename" not in table:
         raise ValueError(f"{labels} has no column 'filename', by which videos are found")
-    paths = {path.name: path for path in find_videos(inputs)}
+    by_path = bool(table["filename"].str.contains("/").any())  # as in data sets that have one name in many folders
+    paths = gather_videos(inputs, recursive=by_path).named
     rows = _join(table, "filename", paths.keys())
     named = {name: paths[name] for name in rows["filename"]}
     done = finished_before(journal, named) if journal else {}
     todo = [path for name, path in named.items() if name not in done]
-    results = pipeline.run_as_finished(todo, None, journal.begin if journal else None)
+    names = {path: name for name, path in named.items()}
+    results = pipeline.run_as_finished(todo, None, journal.begin if journal else None, names)
     bar = tqdm(results, total=len(named), initial=len(done), desc="predicting", unit="video")
     members = [loaded.card.name for loaded in pipeline.loaded_members]
     with kept(output, rows, "filename", members, done), bar:

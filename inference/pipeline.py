@@ -6,7 +6,7 @@ Decoding runs ahead in processes; detection takes one video at a time, the membe
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ from inference.result import PRIOR, Closeup, PersonResult, VideoResult, face_pix
 from inference.schedule.plans import Plan
 from inference.schedule.scheduler import FixedScheduler, Scheduler
 from inference.stages import clocked
-from inference.work import VideoWork, in_order, scored_face, with_logits
+from inference.work import VideoWork, called, in_order, scored_face, with_logits
 from models.backend import LoadedMember, load_members
 from models.checkpoint import WEIGHTS_DIR
 
@@ -95,10 +95,14 @@ class Pipeline:
         Yields:
             One result per path; `skipped_by_budget` where the scheduler has ended the run before.
         """
-        return in_order(paths, self._finished(paths, scheduler, begin))
+        return in_order(paths, self._finished(paths, scheduler, begin, {}))
 
     def run_as_finished(
-        self, paths: Sequence[Path], scheduler: Scheduler | None = None, begin: Callable[[str], None] | None = None
+        self,
+        paths: Sequence[Path],
+        scheduler: Scheduler | None = None,
+        begin: Callable[[str], None] | None = None,
+        names: Mapping[Path, str] | None = None,
     ) -> Generator[VideoResult, None, None]:
         """Predict videos. One that cannot be read is a result, not an exception, and one that hangs holds up no other.
 
@@ -106,16 +110,21 @@ class Pipeline:
             paths: the videos.
             scheduler: decides how each video is scored, and ends the run early; all are scored alike without one.
             begin: is called with the name of a video before native code works on its pixels in this process.
+            names: what the videos are called; by their file names without it.
 
         Yields:
             One result per path, as they are finished, until the scheduler ends the run.
         """
-        with contextlib.closing(self._finished(paths, scheduler, begin)) as finished:
-            for _, result in finished:
-                yield result
+        with contextlib.closing(self._finished(paths, scheduler, begin, names or {})) as finished:
+            for path, result in finished:
+                yield called(result, names[path], path) if names else result
 
     def _finished(
-        self, paths: Sequence[Path], scheduler: Scheduler | None, begin: Callable[[str], None] | None
+        self,
+        paths: Sequence[Path],
+        scheduler: Scheduler | None,
+        begin: Callable[[str], None] | None,
+        names: Mapping[Path, str],
     ) -> Generator[tuple[Path, VideoResult], None, None]:
         """Each path and its result, as `run_as_finished`."""
         scheduler = scheduler or FixedScheduler(Plan(self.options.frames, 0))
@@ -125,12 +134,12 @@ class Pipeline:
         patience = 0.0 if self._batch() == 1 else PATIENCE
         with contextlib.closing(decode_ahead(jobs, self.decoders, limits, patience=patience)) as ahead:
             for decoded in ahead:
-                plan = scheduler.plan_of(decoded.path.name)
+                plan = scheduler.plan_of(decoded.path)
                 if waiting and waiting[-1].plan.fallback != plan.fallback:
                     yield from self._score(waiting, scheduler)
                     waiting = []
                 if begin is not None:
-                    begin(decoded.path.name)
+                    begin(names.get(decoded.path, decoded.path.name))
                 waiting.append(self._prepare(decoded, plan))
                 if self.options.prompt or sum(len(work.faces) for work in waiting) >= self._batch():
                     yield from self._score(waiting, scheduler)
@@ -220,7 +229,7 @@ class Pipeline:
                 share = len(work.faces) / max(1, total)
                 work.seconds["judge"], work.cpu["judge"] = took.seconds * share, took.cpu * share
             result = self._finish(work, {name: values[rows] for name, values in logits.items()})
-            scheduler.finished(result)
+            scheduler.finished(work.path, result)
             yield work.path, result
 
     def _finish(self, work: VideoWork, logits: dict[str, NDArray[np.float64]]) -> VideoResult:

@@ -19,7 +19,7 @@ from inference.result import VideoResult
 from inference.run import Run, open_journal, predict_videos
 from inference.schedule.budget import make_scheduler
 from inference.verdict import Verdict, legend_of, verdict_of
-from inference.videos import gather_videos
+from inference.videos import as_named, gather_videos
 from models.backend import words_of
 from models.checkpoint import WEIGHTS_DIR
 
@@ -110,7 +110,6 @@ def predict(request: PredictRequest) -> PredictResult:
     """
     asked = read_prior(request.prior)
     gathered = gather_videos(request.videos, request.recursive)
-    paths = gathered.videos
     for line in gathered.sentences():
         print(line, file=sys.stderr)
     blend, device = load_blend(request.members, request.blend, request.competition), find_device(request.device)
@@ -126,11 +125,13 @@ def predict(request: PredictRequest) -> PredictResult:
     print(f"{RUN_ON}{words_of(device)}", file=sys.stderr)
     scheduler = None
     if request.budget is not None:
-        scheduler = make_scheduler(pipeline, len(paths), request.budget, request.reserve, request.started)
+        scheduler = make_scheduler(pipeline, len(gathered.named), request.budget, request.reserve, request.started)
     journal = open_journal(pipeline, request.output, request.restart)
     told = request.on_result
     each = None if told is None or asked == EM else lambda result: told(result, verdict_of(result, blend))
-    run = predict_videos(pipeline, paths, request.output, request.sample, journal, scheduler, each, asked == EM)
+    run = predict_videos(
+        pipeline, gathered.named, request.output, request.sample, journal, scheduler, each, asked == EM
+    )
     final = replace(blend, prior=run.prior.share)
     if told is not None and asked == EM:  # only now is the share of fakes known
         for result in run.results:
@@ -142,5 +143,6 @@ def predict(request: PredictRequest) -> PredictResult:
         from inference.report.page import write_report
 
         facts = facts_of(pipeline, run, final, device, request.command)
-        write_report(request.report, run.results, facts, videos=paths)
-    return PredictResult(request, run, final, len(paths))
+        videos = as_named(gathered.named, [result.filename for result in run.results])
+        write_report(request.report, run.results, facts, videos=videos)
+    return PredictResult(request, run, final, len(gathered.named))

@@ -21,7 +21,7 @@ from inference.result import PRIOR, VideoResult
 from inference.schedule.scheduler import Change, Scheduler
 from inference.stages import Profile, profile
 from inference.submission import read_sample, write_submission
-from inference.videos import journal_of
+from inference.videos import as_named, journal_of
 from inference.work import SKIPPED
 
 # Seconds between two writings of a submission that is not finished. Writing 4,000 rows takes milliseconds; a minute is
@@ -62,7 +62,7 @@ class Run:
 
 def predict_videos(
     pipeline: Pipeline,
-    videos: Sequence[Path],
+    videos: Sequence[Path] | Mapping[str, Path],
     output: Path,
     sample: Path | None = None,
     journal: Journal | None = None,
@@ -76,7 +76,7 @@ def predict_videos(
 
     Args:
         pipeline: predicts.
-        videos: paths; no two of one name.
+        videos: paths, no two of one name; or paths by the names that they have in the submission.
         output: the submission CSV.
         sample: a sample_submission.csv. Its names and their order are the submission's: a name without a video gets
             the prior and a reason, a video that it does not name is left out. Without it rows are sorted by name.
@@ -93,8 +93,9 @@ def predict_videos(
         ValueError: the sample is none.
         DfdcError: the submission cannot be written as it should be.
     """
-    by_name = {path.name: path for path in videos}
+    by_name = dict(videos) if isinstance(videos, Mapping) else {path.name: path for path in videos}
     order = read_sample(sample) if sample else sorted(by_name)
+    by_name = as_named(by_name, order)
     if ignored := sorted(by_name.keys() - set(order)):
         print(f"{len(ignored)} videos are not named in {sample} and were left out: {ignored[:3]} ...", file=sys.stderr)
     began = time.perf_counter()
@@ -102,13 +103,15 @@ def predict_videos(
     done = {} if journal is None else finished_before(journal, named, pipeline.blend.unseen)
     blend = pipeline.blend
     save = _Saver(output, order, blend, done)
-    todo = [path for name, path in named.items() if name not in done]
+    waiting = [name for name in named if name not in done]
     if journal is not None:
-        todo.sort(key=lambda path: journal.begun[path.name])  # those that were begun, and not finished, come last
+        waiting.sort(key=lambda name: journal.begun[name])  # those that were begun, and not finished, come last
+    todo = [named[name] for name in waiting]
     tell = on_result or (lambda _: None)
     for result in done.values():
         tell(result)
-    results = pipeline.run_as_finished(todo, scheduler, journal.begin if journal else None)
+    names = {path: name for name, path in named.items()}
+    results = pipeline.run_as_finished(todo, scheduler, journal.begin if journal else None, names)
     try:
         for result in _with_progress(results, len(named), list(done.values())):
             done[result.filename] = result
@@ -127,7 +130,7 @@ def predict_videos(
     if journal is not None:
         journal.close(remove=True)
     seconds, plans = time.perf_counter() - began, tuple(scheduler.history) if scheduler else ()
-    scored = profile([done[path.name] for path in todo if path.name in done], seconds, pipeline.decoders)
+    scored = profile([done[name] for name in waiting if name in done], seconds, pipeline.decoders)
     rows = [done.get(name) or _lacking(name, name in named, blend.unseen) for name in order]
     return Run(rows, seconds, scored, plans, prior)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from common.files import VIDEO_ENDINGS, files_in
 
@@ -34,8 +34,13 @@ def journal_of(output: Path) -> Path:
 class Gathered:
     """The videos of a run."""
 
-    videos: list[Path]  # sorted by name
+    named: dict[str, Path]  # name in the submission -> video, sorted by name
     skipped: dict[str, list[Path]] = field(default_factory=dict)  # reason -> files that are no videos
+
+    @property
+    def videos(self) -> list[Path]:
+        """The files, in the order of their names."""
+        return list(self.named.values())
 
     def sentences(self) -> list[str]:
         """A line for each reason, with the names of some files."""
@@ -52,7 +57,7 @@ def gather_videos(inputs: Sequence[Path], recursive: bool = False) -> Gathered:
     Args:
         inputs: files, taken whatever they are, and folders, of which those entries are taken that end like a video or
             begin like one.
-        recursive: search the folders inside the folders as well.
+        recursive: search the folders inside the folders as well. A video is then called by its path in the folder.
 
     Returns:
         The videos and what was left out of folders. Whether a video can be read is found out later.
@@ -61,21 +66,21 @@ def gather_videos(inputs: Sequence[Path], recursive: bool = False) -> Gathered:
         ValueError: an input does not exist, a folder has no video, or two files have one name: it is the row of the
             submission.
     """
-    found: list[Path] = []
+    found: list[tuple[str, Path]] = []
     skipped: dict[str, list[Path]] = {}
     for source in inputs:
         if not source.is_dir():
-            found += files_in([source])
+            found += [(path.name, path) for path in files_in([source])]
             continue
         inside = 0
         for path in _entries(source, recursive):
             if reason := _why_skipped(path):
                 skipped.setdefault(reason, []).append(path)
             else:
-                found.append(path)
+                found.append((path.relative_to(source).as_posix(), path))
                 inside += 1
         if not inside:
-            there = Gathered([], skipped).sentences()
+            there = Gathered({}, skipped).sentences()
             raise ValueError("; ".join([f"{source} holds no video ({', '.join(VIDEO_ENDINGS)})", *there]))
     return Gathered(_named_once(found), skipped)
 
@@ -95,13 +100,42 @@ def read_list(lines: Iterable[str]) -> list[Path]:
     return [Path(line.rstrip("\r\n")) for line in lines if line.strip()]
 
 
-def _named_once(found: list[Path]) -> list[Path]:
+def _named_once(found: list[tuple[str, Path]]) -> dict[str, Path]:
     names: dict[str, Path] = {}
-    for path in found:
-        if path.name in names:
-            raise ValueError(f"{path} and {names[path.name]} have one name; a submission has one row per name")
-        names[path.name] = path
-    return sorted(found, key=lambda path: path.name)
+    for name, path in found:
+        if name in names:
+            raise ValueError(
+                f"{path} and {names[name]} have one name, and a submission has one row per name; give the folder that "
+                "holds both, with --recursive"
+            )
+        names[name] = path
+    return dict(sorted(names.items()))
+
+
+def as_named(videos: Mapping[str, Path], order: Sequence[str]) -> dict[str, Path]:
+    """Call videos as a sample submission does, where that has their file names and they have paths.
+
+    Args:
+        videos: by their names.
+        order: the names of the sample.
+
+    Returns:
+        The videos by their names, those of the sample among them.
+
+    Raises:
+        ValueError: two videos may be meant by one name.
+    """
+    named = dict(videos)
+    by_end: dict[str, list[str]] = {}
+    for name in videos:
+        by_end.setdefault(PurePosixPath(name).name, []).append(name)
+    for wanted in order:
+        if wanted not in videos and wanted in by_end:
+            if len(by_end[wanted]) > 1:
+                either = " or ".join(by_end[wanted][:2])
+                raise ValueError(f"{wanted!r} of the sample may be {either}; name it by its path")
+            named[wanted] = named.pop(by_end[wanted][0])
+    return named
 
 
 def _entries(folder: Path, recursive: bool) -> list[Path]:

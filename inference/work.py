@@ -63,6 +63,11 @@ def with_logits(
     return replace(face, logits=mine, prob_fake=float(prob_fake[index]))
 
 
+def called(result: VideoResult, name: str, path: Path) -> VideoResult:
+    """Call a result by the name that its video has in the input, and never by where its file lies."""
+    return replace(result, filename=name, reason=result.reason.replace(str(path), name))
+
+
 def in_order(paths: Sequence[Path], finished: Generator[tuple[Path, VideoResult], None, None]) -> Iterator[VideoResult]:
     """Give one result for each path, in their order, as soon as it and those before it are there.
 

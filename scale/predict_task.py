@@ -6,7 +6,6 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from inference.result import PRIOR, VideoResult
 from inference.schedule.budget import make_planner
 from inference.schedule.planner import Planner
 from inference.schedule.scheduler import BudgetScheduler, Change
+from inference.work import called
 from models.checkpoint import WEIGHTS_DIR, find_cards
 from scale.manifest import refuse_other
 from scale.rows import ROWS, blend_of
@@ -88,13 +88,13 @@ class PredictTask:
         if tick is None:
             results = self.pipeline.run(list(todo.values()), scheduler)
             for (key, path), result in zip(todo.items(), results, strict=True):
-                yield _named(result, key, path)
+                yield called(result, key, path)
             return
         for key, path in todo.items():
             if end is not None and time.time() >= end:
                 return
             tick(key)
-            yield _named(next(self.pipeline.run([path])), key, path)
+            yield called(next(self.pipeline.run([path])), key, path)
 
 
 def _told(change: Change) -> dict[str, Any]:
@@ -102,11 +102,6 @@ def _told(change: Change) -> dict[str, Any]:
     plan = change.plan
     about = {"frames": plan.frames, "fallback": plan.fallback, "thorough": plan.thorough}
     return {"seconds": round(change.seconds, 3), "left": change.left, **about}
-
-
-def _named(result: VideoResult, key: str, path: Path) -> VideoResult:
-    """Call a result by the video's key, and never by where a worker had the file."""
-    return replace(result, filename=key, reason=result.reason.replace(str(path), key))
 
 
 def _given_up(key: str, status: str, reason: str) -> VideoResult:

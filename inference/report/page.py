@@ -28,7 +28,11 @@ from inference.verdict import legend_of, person_name, verdict_of
 
 
 def write_report(
-    path: Path, results: Sequence[VideoResult], run: RunFacts, max_sections: int = 300, videos: Sequence[Path] = ()
+    path: Path,
+    results: Sequence[VideoResult],
+    run: RunFacts,
+    max_sections: int = 300,
+    videos: Mapping[str, Path] | None = None,
 ) -> None:
     """Write the HTML report of `results` to `path`, whole or not at all; the same input gives the same bytes.
 
@@ -40,7 +44,8 @@ def write_report(
         results: one per video.
         run: what is the same for all of them.
         max_sections: how many videos, from the top of the table, get a section with pictures.
-        videos: the files. Those in the page's folder, or in folders below, are played by a click on a picture.
+        videos: the files by their names in the results. Those in the page's folder, or in folders below, are
+            played by a click on a picture.
 
     Raises:
         ValueError: max_sections is negative.
@@ -50,7 +55,7 @@ def write_report(
     # Sorting is stable: equal scores keep the order given.
     ordered = sorted(results, key=_rank)
     stages = list(dict.fromkeys(stage for result in results for stage in result.seconds))
-    links = _links(path, videos)
+    links = _links(path, videos or {})
     page = render(
         "inference/report/page.html.j2",
         title=run.title,
@@ -87,10 +92,10 @@ def render_section(result: VideoResult, members: Sequence[str], blend: Blend) ->
     )
 
 
-def _links(page: Path, videos: Sequence[Path]) -> dict[str, str]:
+def _links(page: Path, videos: Mapping[str, Path]) -> dict[str, str]:
     """Addresses, as seen from the page, of the videos that lie beside it: page and videos may be moved together."""
     folder = page.resolve().parent
-    beside = [(video.name, video.resolve()) for video in videos]
+    beside = [(name, video.resolve()) for name, video in videos.items()]
     return {
         name: quote(os.fsencode(video.relative_to(folder).as_posix()))
         for name, video in beside

@@ -40,10 +40,10 @@ class Scheduler(Protocol):
     def jobs(self, paths: Sequence[Path]) -> Iterator[tuple[Path, int]]:
         """Each path with its frames, decided when it is asked for; ends early when time is up."""
 
-    def plan_of(self, name: str) -> Plan:
+    def plan_of(self, path: Path) -> Plan:
         """How a video that `jobs` gave is predicted."""
 
-    def finished(self, result: VideoResult) -> None:
+    def finished(self, path: Path, result: VideoResult) -> None:
         """A video is done."""
 
     def over(self) -> bool:
@@ -60,10 +60,10 @@ class FixedScheduler:
     def jobs(self, paths: Sequence[Path]) -> Iterator[tuple[Path, int]]:
         return ((path, self.plan.frames) for path in paths)
 
-    def plan_of(self, name: str) -> Plan:
+    def plan_of(self, path: Path) -> Plan:
         return self.plan
 
-    def finished(self, result: VideoResult) -> None:
+    def finished(self, path: Path, result: VideoResult) -> None:
         pass
 
     def over(self) -> bool:
@@ -78,7 +78,7 @@ class BudgetScheduler:
         self.planner, self.stop, self.now, self.began = planner, planner.deadline, now, planner.started
         self._lock = threading.Lock()  # jobs are pulled in the decoders' threads
         self.history: list[Change] = []
-        self._plans: dict[str, Plan] = {}
+        self._plans: dict[Path, Plan] = {}
         self._left = 0  # videos that are not started
         self._said = now()
 
@@ -91,14 +91,14 @@ class BudgetScheduler:
                 return
             if not self.history or self.history[-1].plan != plan:
                 self.history.append(Change(now - self.began, left, plan))
-            self._plans[path.name], self._left = plan, left - 1
+            self._plans[path], self._left = plan, left - 1
             yield path, plan.frames
 
-    def plan_of(self, name: str) -> Plan:
-        return self._plans[name]
+    def plan_of(self, path: Path) -> Plan:
+        return self._plans[path]
 
-    def finished(self, result: VideoResult) -> None:
-        now, plan = self.now(), self._plans[result.filename]
+    def finished(self, path: Path, result: VideoResult) -> None:
+        now, plan = self.now(), self._plans[path]
         with self._lock:
             self.planner.finished(now, spent_on(result, plan))
             today, forecast = self.planner.plan, self.planner.forecast(now, self._left)

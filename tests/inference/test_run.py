@@ -21,6 +21,7 @@ from ensemble.convex import Mix
 from ensemble.facts import ExpectedLoss, Facts
 from ensemble.prior import Prior, estimate_prior, with_prior
 from inference import submission
+from inference.evaluate import evaluate_videos
 from inference.outputs import to_json, to_json_line
 from inference.pipeline import Pipeline, PredictOptions, make_pipeline
 from inference.predict import PredictRequest, predict
@@ -104,6 +105,49 @@ def test_an_estimated_share_is_followed_when_all_videos_are_known(members, video
     assert values["how"] == "estimated"
     assert set(values) == {"share", "how", "estimate", "low", "high"}
     assert not journal_of(tmp_path / "s.csv").exists()
+
+
+@pytest.fixture(scope="module")
+def nested(videos, tmp_path_factory):
+    """Two videos of one name in two folders, one with a face and one without, and the labels of their data set."""
+    folder = tmp_path_factory.mktemp("nested")
+    for name, source in (("one/x.mp4", videos[0]), ("two/x.mp4", videos[2]), ("two/y.mp4", videos[0])):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(source, folder / name)
+    return folder
+
+
+def test_videos_of_one_name_in_two_folders_have_a_row_each(members, nested, undisturbed, tmp_path):
+    asked = PredictRequest(
+        [nested], tmp_path / "s.csv", frames=3, members=members, device="cpu", recursive=True,
+        budget="10m", reserve="1s", report=tmp_path / "r.html", probabilities=tmp_path / "p.csv",
+    )  # fmt: skip
+    found = {result.filename: result for result in predict(asked).run.results}
+    assert {name: result.status for name, result in found.items()} == {
+        "one/x.mp4": "ok", "two/x.mp4": "no_face", "two/y.mp4": "ok",
+    }  # fmt: skip
+    rows = pd.read_csv(tmp_path / "s.csv", index_col="filename")["label"]
+    assert list(rows.index) == ["one/x.mp4", "two/x.mp4", "two/y.mp4"]
+    assert rows["one/x.mp4"] == rows["two/y.mp4"] != rows["two/x.mp4"] == 0.5
+    assert set(pd.read_csv(tmp_path / "p.csv")["filename"]) == set(found)
+    assert "two/x.mp4" in (tmp_path / "r.html").read_text()
+
+
+def test_a_sample_of_file_names_and_a_journal_of_paths(members, nested, tmp_path):
+    sample = tmp_path / "sample.csv"
+    sample.write_text("filename,label\ny.mp4,0.5\none/x.mp4,0.5\n")
+    asked = PredictRequest(
+        [nested], tmp_path / "s.csv", frames=3, members=members, device="cpu", recursive=True, sample=sample
+    )
+    assert [(r.filename, r.status) for r in predict(asked).run.results] == [("y.mp4", "ok"), ("one/x.mp4", "ok")]
+
+
+def test_an_evaluation_finds_videos_by_their_paths(pipeline, nested, tmp_path):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("filename,label\none/x.mp4,FAKE\ntwo/x.mp4,REAL\ntwo/y.mp4,REAL\n")
+    found = evaluate_videos(pipeline, [nested], labels, tmp_path / "e.csv")
+    assert found.scores["blend"] is not None
+    assert list(pd.read_csv(tmp_path / "e.csv")["filename"]) == ["one/x.mp4", "two/x.mp4", "two/y.mp4"]
 
 
 def test_half_and_half_is_what_is_assumed_unless_it_is_asked_otherwise(pipeline, videos, undisturbed, tmp_path):
@@ -249,7 +293,7 @@ def test_a_plan_is_followed(pipeline, videos, blend):
     class Fixed(BudgetScheduler):
         def jobs(self, paths):
             for path, plan in zip(paths, (Plan(2, 1), Plan(3, 0)), strict=False):
-                self._plans[path.name] = plan
+                self._plans[path] = plan
                 yield path, plan.frames
 
     plans = make_plans(3, 1)
@@ -268,10 +312,10 @@ def test_a_tight_budget_shrinks_the_plan(capsys):
     scheduler = BudgetScheduler(Planner(make_plans(32, 3), 100, 300.0, 5.0, 0.0, workers=1), now=lambda: now[0])
     scored = 0
     for path, frames in scheduler.jobs([Path(f"{i}.mp4") for i in range(100)]):
-        plan = scheduler.plan_of(path.name)
+        plan = scheduler.plan_of(path)
         seconds = {"decode": 0.5, "detect": 4.0 * frames / 32, "judge": 5.5 * frames / 32 * plan.members}
         now[0] += sum(seconds.values())
-        scheduler.finished(VideoResult(path.name, "ok", 0.5, seconds=seconds))
+        scheduler.finished(path, VideoResult(path.name, "ok", 0.5, seconds=seconds))
         scored += 1
     assert scored == 100
     assert now[0] <= 295
@@ -288,7 +332,7 @@ def test_nothing_but_hung_videos_is_told_and_does_not_end_the_run(capsys):
     scheduler = BudgetScheduler(Planner(make_plans(32, 0), 5, 3600.0, 5.0, 0.0, workers=1), now=lambda: now[0])
     for path, _ in scheduler.jobs([Path(f"{i}.mp4") for i in range(5)]):
         now[0] += 61
-        scheduler.finished(VideoResult(path.name, "timed_out", 0.5, seconds={"decode": 60.0}))
+        scheduler.finished(path, VideoResult(path.name, "timed_out", 0.5, seconds={"decode": 60.0}))
     assert "finish expected in a time not yet known" in capsys.readouterr().err
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from inference.videos import find_videos, gather_videos, read_list
+from inference.videos import as_named, find_videos, gather_videos, read_list
 from tests.media import write_video
 
 SIDECAR = bytes([0, 5, 22, 7, 0, 2, 0, 0]) + b"Mac OS X        " + bytes(4072)
@@ -43,11 +43,22 @@ def test_a_folder_is_looked_through_by_content_and_what_is_skipped_is_named(tmp_
 
 def test_folders_inside_are_searched_where_that_is_asked(tmp_path: Path) -> None:
     gathered = gather_videos([fill(tmp_path / "x")], recursive=True)
-    assert "g.mp4" in [path.name for path in gathered.videos]
+    assert gathered.named["inside/g.mp4"] == tmp_path / "x" / "inside" / "g.mp4"
     assert not any("--recursive" in line for line in gathered.sentences())
     (tmp_path / "x" / "inside" / "a.mp4").touch()
-    with pytest.raises(ValueError, match="have one name"):
-        gather_videos([tmp_path / "x"], recursive=True)
+    assert {"a.mp4", "inside/a.mp4"} <= gather_videos([tmp_path / "x"], recursive=True).named.keys()
+    with pytest.raises(ValueError, match=r"have one name.*with --recursive"):
+        gather_videos([tmp_path / "x", tmp_path / "x" / "inside"])
+
+
+def test_a_sample_may_leave_folders_out_where_one_video_is_meant() -> None:
+    videos = {"one/a.mp4": Path("one/a.mp4"), "two/b.mp4": Path("two/b.mp4"), "two/c.mp4": Path("two/c.mp4")}
+    assert as_named(videos, ["b.mp4", "one/a.mp4", "gone.mp4"]) == {
+        "b.mp4": videos["two/b.mp4"], "one/a.mp4": videos["one/a.mp4"], "two/c.mp4": videos["two/c.mp4"],
+    }  # fmt: skip
+    both = videos | {"one/b.mp4": Path("one/b.mp4")}
+    with pytest.raises(ValueError, match=r"'b.mp4' of the sample may be two/b.mp4 or one/b.mp4; name it by its path"):
+        as_named(both, ["b.mp4"])
 
 
 def test_a_file_that_is_named_is_taken_whatever_it_is(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_a_video_beside_the_page_is_played_from_its_pictures(tmp_path: Path) -> 
     for video in videos:
         video.parent.mkdir(parents=True)
         video.touch()
-    write_report(tmp_path / "page" / "report.html", results, RUN, videos=videos)
+    write_report(tmp_path / "page" / "report.html", results, RUN, videos={video.name: video for video in videos})
     html = (tmp_path / "page" / "report.html").read_text(encoding="utf-8")
     links = re.findall(r'href="([^"]*)" title="Play from here"', html)
     assert links == [f"clips/{quote(name)}#t=0.50", f"clips/{quote(name)}#t=1.25"]
