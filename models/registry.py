@@ -64,8 +64,6 @@ SHIPPED = (
     Member("mnv1_tight", "mobilenetv1_100", TIGHT_FACE, dropout=0.3, drop_path=0.0),
     Member("lite1_blend", "tf_efficientnet_lite1", BLEND_CLOSE),
     Member("lite0_tight", "tf_efficientnet_lite0", TIGHT),
-    # lite0_tight, trained on with blends of DFDC's reals among the fakes and with everything published.
-    Member("lite0_wild", "tf_efficientnet_lite0", TIGHT),
     Member("lite0_mouth", "tf_efficientnet_lite0", MOUTH, dropout=0.3),
     Member("lite0_eyes", "tf_efficientnet_lite0", EYES, dropout=0.3),
     Member("lite0_inner", "tf_efficientnet_lite0", INNER, dropout=0.3),

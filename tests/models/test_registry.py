@@ -14,7 +14,6 @@ PARAMETERS = {
     "mnv1_tight": 3_208_001,
     "lite1_blend": 4_136_961,
     "lite0_tight": 3_372_289,
-    "lite0_wild": 3_372_289,
     "lite0_mouth": 3_372_289,
     "lite0_eyes": 3_372_289,
     "lite0_inner": 3_372_289,
