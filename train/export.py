@@ -187,7 +187,8 @@ def _provenance(run: Trainer, data_name: str) -> dict[str, Any]:
         "held_out_groups": group_digests(data.val),
         "start": run.start,
         "init": run.learnt,
-        "config": dataclasses.asdict(run.config),
+        # The file's name alone: where it lay is of this machine, and `init` below says which member it was.
+        "config": dataclasses.asdict(run.config) | {"init": Path(run.config.init).name},
         "extended": run.extended,
         "history": run.history,
         "seconds": round(run.seconds),

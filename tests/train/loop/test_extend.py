@@ -71,6 +71,7 @@ def test_a_member_is_where_another_run_starts(data, tmp_path):
     tuned = run(data, tmp_path / "second", config)
     assert tuned.training["start"] == f"member tiny (sha256 {card.sha256[:12]})"
     assert tuned.training["init"]["groups_sha256"] == card.training["groups_sha256"]
+    assert tuned.training["config"]["init"] == "tiny.safetensors", "no path of a machine in a card"
     before, after = (load_member(c, tmp_path / where) for c, where in ((card, "first"), (tuned, "second")))
     matrix = "backbone.conv_stem.weight"
     torch.testing.assert_close(after.state_dict()[matrix], before.state_dict()[matrix], rtol=0, atol=1e-4)
