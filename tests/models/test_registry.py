@@ -4,6 +4,7 @@ import timm
 import torch
 
 from faces.crop import ALIGNED_POINTS, ALIGNED_SIDE
+from models.checkpoint import WEIGHTS_DIR
 from models.network import Scorer, build_backbone, build_member
 from models.registry import ALIGNED, MEMBERS, SHIPPED, TIGHT, WINNERS, CropSpec, get_member
 
@@ -123,3 +124,8 @@ def test_normalisation_is_inside_and_right(name):
     Scorer(Spy(), spec)(torch.from_numpy(pixels))
     expected = (pixels / 255.0 - spec.mean) / spec.std
     np.testing.assert_allclose(seen[0].permute(0, 2, 3, 1).numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("path", sorted(WEIGHTS_DIR.glob("*.json")), ids=lambda path: path.name)
+def test_no_shipped_card_or_blend_names_a_place_on_a_machine(path):
+    assert '"/' not in path.read_text(encoding="utf-8")
