@@ -7,6 +7,8 @@ dead machine by asking the machine: a small task that must run there.
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 import time
 from collections import Counter, deque
 from typing import Any
@@ -49,6 +51,7 @@ class RayEngine:
         Raises:
             DfdcError: there is no cluster at the address.
         """
+        self._sigterm = signal.getsignal(signal.SIGTERM)  # ray.init takes the handler over, and nobody gives it back
         try:
             self.context = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -92,10 +95,12 @@ class RayEngine:
             self.asked.pop(ref, None)
 
     def close(self) -> None:
-        """Kill what runs, and let go of the cluster."""
+        """Kill what runs, let go of the cluster, and put the handler of SIGTERM back."""
         for ref in [*self.running, *self.asked]:
             ray.cancel(ref, force=True)
         ray.shutdown()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._sigterm)
 
     def _begin(self) -> None:
         while self.queue and (node := self._free_node()) is not None:
