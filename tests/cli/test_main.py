@@ -41,6 +41,7 @@ def test_help_lists_every_command_with_its_whole_sentence_and_imports_little():
     assert {"predict", "explore", "train", "run-units", "dry-run", "ship"} <= set(listed)
 
 
+@pytest.mark.slow
 def test_predict_from_another_folder(media, members, tmp_path):
     done = dfdc("predict", media / "single_face.mp4", "-o", "s.csv", "--frames", 4, "--members", members,
                 "--report", "r.html", "--probabilities", "p.csv", "--json", cwd=tmp_path)  # fmt: skip
@@ -51,6 +52,7 @@ def test_predict_from_another_folder(media, members, tmp_path):
     assert len(pd.read_csv(tmp_path / "p.csv")) == 8
 
 
+@pytest.mark.slow
 def test_a_table_of_predict_blends_to_the_same_submission(media, members, tmp_path):
     """`dfdc blend` needs no video: what predict scored is blended again, the video without a face included."""
     blend = Blend(("first", "second"), Mix(np.array([0.8, 0.2]), 0.3, 0.4), clip=(0.02, 0.97))
@@ -111,6 +113,7 @@ def write_holdout(path):
     pd.concat(parts).to_csv(path, index=False)
 
 
+@pytest.mark.slow
 def test_too_many_fallbacks_end_with_3_and_the_file_is_there_all_the_same(media, members, tmp_path):
     folder = tmp_path / "bad"
     expected = make_bad_videos(folder, media / "single_face.mp4")
@@ -125,16 +128,21 @@ def test_too_many_fallbacks_end_with_3_and_the_file_is_there_all_the_same(media,
     ("arguments", "code", "message"),
     [
         (["predict", "gone.mp4"], 2, "gone.mp4 does not exist"),
-        (["predict"], 2, "no video is given"),
-        (["predict", "{media}/single_face.mp4", "--members", "{empty}"], 1, "holds no member"),
         (["predict", "{media}/single_face.mp4", "--blend", "{empty}/b.json"], 1, "make one with: dfdc tune"),
-        (["tune", "gone.csv"], 2, "gone.csv does not exist"),
-        (["blend", "gone.csv", "--blend", "gone.json"], 1, "gone.json is not a blend"),
-        (["predict", "{media}/single_face.mp4", "--device", "tpu"], 2, "device is 'tpu'"),
-        (
-            ["train", "b9", "--crops", "{empty}", "--labels", "x.csv", "-o", "{empty}"],
-            2,
-            "no experiment is called 'b9'",
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)  # each is a process of its own
+            for case in (
+                (["predict"], 2, "no video is given"),
+                (["predict", "{media}/single_face.mp4", "--members", "{empty}"], 1, "holds no member"),
+                (["tune", "gone.csv"], 2, "gone.csv does not exist"),
+                (["blend", "gone.csv", "--blend", "gone.json"], 1, "gone.json is not a blend"),
+                (["predict", "{media}/single_face.mp4", "--device", "tpu"], 2, "device is 'tpu'"),
+                (
+                    ["train", "b9", "--crops", "{empty}", "--labels", "x.csv", "-o", "{empty}"],
+                    2,
+                    "no experiment is called 'b9'",
+                ),
+            )
         ),
     ],
 )
@@ -145,6 +153,7 @@ def test_mistakes_are_one_line_and_a_code(media, tmp_path, arguments, code, mess
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_doctor_finds_this_machine_fit():
     done = dfdc("doctor")
     assert done.returncode == 0, done.stdout

@@ -51,7 +51,14 @@ def test_a_network_is_built_once_and_gives_the_same_bits(kept):
     assert len(list(kept.iterdir())) == 2
 
 
-@pytest.mark.parametrize("spoil", [lambda data: data[:-1], lambda data: data[:40] + b"\0" + data[41:], lambda _: b""])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda data: data[:-1], marks=pytest.mark.slow),
+        lambda data: data[:40] + b"\0" + data[41:],
+        pytest.param(lambda _: b"", marks=pytest.mark.slow),
+    ],
+)
 def test_a_damaged_file_is_made_anew(kept, spoil):
     built = []
     first = answers(built)
@@ -74,6 +81,7 @@ def test_it_can_be_turned_off(monkeypatch, tmp_path):
     assert graphs.folder() == tmp_path / "dfdc" / "graphs"
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_changes_nothing(monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv(graphs.SWITCH, str(tmp_path / "file" / "below"))

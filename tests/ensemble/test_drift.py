@@ -26,7 +26,7 @@ def test_a_test_set_of_the_same_kind_is_alike(held_out, test_set):
     assert render(found)[-1] == "the test set looks to the members like the held-out videos"
 
 
-@pytest.mark.parametrize("change", [lambda z: z + 2.5, lambda z: z * 3])
+@pytest.mark.parametrize("change", [pytest.param(lambda z: z + 2.5, marks=pytest.mark.slow), lambda z: z * 3])
 def test_the_member_that_moved_is_named(held_out, test_set, change):
     """A shift, and a spread that leaves the middle where it was."""
     logit = test_set.logit.copy()
@@ -50,6 +50,7 @@ def test_a_handful_of_videos_is_too_few(held_out):
         drift(held_out, few)
 
 
+@pytest.mark.slow
 def test_groups_are_not_split(held_out):
     """Copies of few videos tell the sets apart by heart, unless a group stays on one side."""
     made = noisy(10, (0.6, 0.9, 1.2), seed=3)

@@ -117,6 +117,7 @@ class Interrupted(Journal):
         super().add(result, size)
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_was_stopped_goes_on_and_has_a_row_per_video(media, loaded_members, tmp_path):
     (tmp_path / "metadata.json").write_text(
         json.dumps({"single_face.mp4": {"label": "REAL"}, "noface_face.mov": {"label": "FAKE"}})

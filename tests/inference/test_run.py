@@ -142,6 +142,7 @@ def test_a_sample_of_file_names_and_a_journal_of_paths(members, nested, tmp_path
     assert [(r.filename, r.status) for r in predict(asked).run.results] == [("y.mp4", "ok"), ("one/x.mp4", "ok")]
 
 
+@pytest.mark.slow
 def test_an_evaluation_finds_videos_by_their_paths(pipeline, nested, tmp_path):
     labels = tmp_path / "labels.csv"
     labels.write_text("filename,label\none/x.mp4,FAKE\ntwo/x.mp4,REAL\ntwo/y.mp4,REAL\n")

@@ -54,6 +54,7 @@ def count(desk):
     return [len(desk.asked(call)) for call in calls]
 
 
+@pytest.mark.slow
 def test_from_members_to_a_score_and_not_twice(desk, tmp_path):
     done = desk.run("ship", *desk.common, "--yes")
     assert done.exit_code == 0, done.output
