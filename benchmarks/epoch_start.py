@@ -1,4 +1,4 @@
-"""How long loader processes take to start, and how much each is sent, at 300,000 faces.
+"""How long loader processes take to start, how much each is sent and holds, at 300,000 faces.
 
     python benchmarks/epoch_start.py [--faces 300000] [--workers 2]
 
@@ -17,6 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+import psutil
 import torch
 
 from faces.store import CropStore, Where
@@ -33,6 +34,11 @@ def synthetic(folder: Path, count: int) -> tuple[CropStore, pd.DataFrame]:
     names = [f"video_{i // 32:06d}_frame_{i % 32:03d}_0.jpg" for i in range(count)]
     store.index = {name: Where(folder / "face.png") for name in names}
     return store, pd.DataFrame({"face": names, "target": np.arange(count) % 2})
+
+
+def held() -> float:
+    """MiB of memory of its own that the largest process below this one has: a loader process with its data set."""
+    return max(child.memory_full_info().uss for child in psutil.Process().children(recursive=True)) / 2**20
 
 
 def main() -> None:
@@ -55,6 +61,7 @@ def main() -> None:
                 began = time.perf_counter()
                 next(iter(loader))
                 print(f"{name}: first batch of epoch {epoch} after {time.perf_counter() - began:.2f} s", flush=True)
+            print(f"{name}: a loader process holds {held():.0f} MiB of its own", flush=True)
             del loader
 
 
