@@ -4,6 +4,8 @@ import csv
 import io
 import os
 import pickle
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -76,6 +78,51 @@ def test_a_url_gives_the_crops_of_the_folder_and_each_is_fetched_once(server, sh
     assert reads(server) == SHARDS * FACES
     other = pickle.loads(pickle.dumps(compact(CropStore([f"{server.url}/"]))))  # noqa: S301 - a loader process's copy
     assert np.array_equal(other.read("1_3.png"), here.read("1_3.png")) and reads(server) == SHARDS * FACES
+
+
+LOADED = """
+import sys
+import torch
+from torch.utils.data import Dataset
+from faces.store import CropStore
+from train.data.array_index import compact
+from train.data.loader import make_loader
+
+class Sums(Dataset):
+    def __init__(self, store):
+        self.store, self.names = store, list(store.index)
+    def __len__(self):
+        return len(self.names)
+    def __getitem__(self, row):
+        return row, int(self.store.read(self.names[row]).sum())
+
+if __name__ == "__main__":
+    data = Sums(compact(CropStore([sys.argv[1]])))
+    loader = make_loader(data, torch.device("cpu"), 2, 0, batch_size=5)
+    for epoch in range(2):
+        sums = {int(row): int(value) for batch in loader for row, value in zip(*batch)}
+    print(*(sums[row] for row in range(len(data))))
+"""
+
+
+@pytest.mark.slow
+def test_loader_processes_read_from_s3_after_their_parent_has(server, shards, tmp_path):
+    """The parent's client has threads and connections by then, which its loader processes must not wait for."""
+    script = tmp_path / "loaded.py"  # a file: loader processes import the data set's class from it
+    script.write_text(LOADED)
+    command = [sys.executable, str(script), server.url]
+    done = subprocess.run(
+        command,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        timeout=600,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    here = CropStore([shards])
+    expected = [int(here.read(name).sum()) for name in here.index]
+    assert [int(value) for value in done.stdout.split()] == expected, done.stderr
+    assert reads(server) == SHARDS * FACES  # the second epoch comes from this machine
 
 
 def test_a_url_stays_as_it_is_and_a_path_is_a_path():
