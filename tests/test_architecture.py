@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import LIMIT
+
 ROOT = Path(__file__).resolve().parent.parent
 # Room -> what it may import of ours, besides itself. A dotted name is one module of a room.
 ARROWS = {
@@ -78,4 +80,4 @@ def test_the_command_starts_without_heavy_imports(module):
 
 def test_help_loads_nothing_heavy():
     code = "import sys, dfdc; assert not {'torch', 'numpy', 'pandas', 'cv2', 'av', 'timm'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=LIMIT)

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,9 +70,7 @@ def start_server(members):
             yield Running(process, line.split()[-1], log)
         finally:
             process.send_signal(signal.SIGTERM)
-            began = time.monotonic()
             process.wait(LIMIT)
-            assert time.monotonic() - began < 60, "the server does not end"
             process.stdout.close()
 
     return start

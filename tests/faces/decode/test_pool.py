@@ -19,7 +19,7 @@ from tests.faces.decode.processes import alive, state, workers
 from tests.faces.streams import FAST_VP
 from tests.inference.fuzz import make_fuzzed
 from tests.media import write_video
-from tests.waiting import in_time, wait_until
+from tests.waiting import LIMIT, in_time, wait_until
 
 SLOW = os.environ.get("DFDC_SLOW") == "1"
 ROOT = Path(__file__).resolve().parents[3]
@@ -168,7 +168,7 @@ def test_a_run_that_ends_while_a_worker_hangs_does_not_wait_for_it(clip):
 
     stream = decode_ahead(jobs(), 1, VideoLimits(seconds=math.inf, exit_seconds=60.0))
     assert next(stream).outcome == "ok"
-    assert begun.wait(60)
+    assert begun.wait(LIMIT)
     in_time(stream.close, "the pool is closed")
 
 
