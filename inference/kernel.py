@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,7 +121,9 @@ def _only(found: list[Path], what: str, remedy: str) -> Path:
     return found[0]
 
 
-def supervise(command: Sequence[str], output: Path, deadline: float) -> int:
+def supervise(
+    command: Sequence[str], output: Path, deadline: float, environment: Mapping[str, str] | None = None
+) -> int:
     """Run `command` until it has written the submission; start it again after each death.
 
     A command that ends with an error before it begins a video does so every time, so it has few tries; one that was
@@ -132,13 +134,14 @@ def supervise(command: Sequence[str], output: Path, deadline: float) -> int:
         command: `dfdc predict` and its arguments.
         output: the submission, beside which the journal lies.
         deadline: time at which the command is ended, in seconds of time.time().
+        environment: of the command; without it that of this process.
 
     Returns:
         The last exit code; negative for a signal.
     """
     journal, idle, stuck, before = journal_of(output), 0, 0, (-1, -1)
     while True:
-        code = _run([*command, *(("--device", "cpu") if stuck >= SUSPECT else ())], deadline)
+        code = _run([*command, *(("--device", "cpu") if stuck >= SUSPECT else ())], deadline, environment)
         if code in (DONE, FALLBACKS) or time.time() >= deadline:
             return code
         after = _progress(journal)
@@ -159,8 +162,8 @@ def _progress(journal: Path) -> tuple[int, int]:
     return text.count(b' {"done":'), len(text)
 
 
-def _run(command: Sequence[str], deadline: float) -> int:
-    with subprocess.Popen(command) as process:
+def _run(command: Sequence[str], deadline: float, environment: Mapping[str, str] | None) -> int:
+    with subprocess.Popen(command, env=environment) as process:
         try:
             return process.wait(max(0.0, deadline - time.time()))
         except subprocess.TimeoutExpired:
@@ -213,10 +216,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, rest = _parser().parse_known_args(arguments)
     found = find(options.input, options.competition, options.videos, options.sample)
     print(f"videos: {found.videos}; sample: {found.sample}; code and members: {options.tree}", flush=True)
-    os.environ["DFDC_STARTED"] = repr(started)
     # The command ends by itself before the reserve begins. When half of the reserve is gone, it hangs.
     deadline = started + options.budget - options.reserve / 2
-    code = supervise([*_command(options, found), *rest], options.output, deadline)
+    code = supervise(
+        [*_command(options, found), *rest], options.output, deadline, {**os.environ, "DFDC_STARTED": repr(started)}
+    )
     if code in (DONE, FALLBACKS):
         return code
     if not options.output.exists():

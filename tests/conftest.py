@@ -14,6 +14,7 @@ from faces.crop import CropSpec
 from models.backend import LoadedMember, load_members
 from models.checkpoint import Card, save_member
 from models.network import build_backbone
+from tests.waiting import LIMIT
 
 os.environ.setdefault("TQDM_DISABLE", "1")  # bars of captured runs are noise in a failure
 # Compiled networks of the tests' members stay beside the tests; the cache of whoever runs them is left alone.
@@ -42,6 +43,18 @@ def media() -> Path:
     return Path(next(iter(spec.submodule_search_locations))) / "tests" / "data"
 
 
+@pytest.fixture(autouse=True)
+def settings_stay() -> Iterator[None]:
+    """No test leaves a setting of ours in the environment: other tests' commands would inherit it."""
+
+    def ours() -> dict[str, str]:
+        return {name: value for name, value in os.environ.items() if name.startswith("DFDC_")}
+
+    before = ours()
+    yield
+    assert ours() == before
+
+
 NUMBERS = itertools.count()
 
 
@@ -57,6 +70,8 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     running.start()
     host, port = running.get_host_and_port()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    for limit in ("read_timeout", "connect_timeout"):  # its own are few for a client and a server in one busy process
+        monkeypatch.setattr(s3fs.S3FileSystem, limit, LIMIT)
     s3fs.S3FileSystem.clear_instance_cache()
     name = f"bucket-{next(NUMBERS)}"  # moto keeps what it holds for as long as the process lives
     s3fs.S3FileSystem().mkdir(name)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from kaggle_dataset.submit.ledger import read_ledger
@@ -171,8 +172,8 @@ def test_dry_run_ends_its_kernel_and_clears_its_folders(tmp_path):
     assert code == 130, line
     assert line == f"dfdc: stopped; nothing is kept. To begin again: dfdc dry-run {built} --videos clips"
     assert {path.name for path in tmp_path.iterdir()} == {"build", "clips"}
-    running = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")]
-    assert not [command for command in running if str(tmp_path).encode() in command], "its kernel has ended"
+    running = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    assert not [command for command in running if str(tmp_path) in " ".join(command)], "its kernel has ended"
 
 
 def test_upload_that_waits_for_its_version(fake_kaggle, tmp_path, dataset):

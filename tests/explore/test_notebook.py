@@ -24,7 +24,11 @@ def test_it_runs_from_top_to_bottom(notebook, tmp_path, monkeypatch):
     for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "TMPDIR"):
         monkeypatch.setenv(name, str(tmp_path))  # the notebook's own files too go where pytest cleans up
     client = NotebookClient(
-        notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": NOTEBOOK.parent}}
+        notebook,
+        timeout=1800,
+        startup_timeout=600,
+        kernel_name="python3",
+        resources={"metadata": {"path": NOTEBOOK.parent}},
     )
     done = client.execute()
     shown = [output for cell in done.cells if cell.cell_type == "code" for output in cell.outputs]

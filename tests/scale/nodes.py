@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
+import random
 import socket
 from pathlib import Path
 
@@ -22,10 +23,13 @@ PORTS = ("metrics_agent_port", "runtime_env_agent_port", "dashboard_agent_listen
 
 
 def ports():
-    """Free ports for a node's helpers."""
-    with contextlib.ExitStack() as opened:
-        sockets = [opened.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in PORTS]
-        return {name: free.getsockname()[1] for name, free in zip(PORTS, sockets, strict=True)}
+    """Free ports for a node's helpers, below those that the system gives away: until they listen nobody takes them."""
+    found = []
+    while len(found) < len(PORTS):
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.append(port)
+    return dict(zip(PORTS, found, strict=True))
 
 
 def tell_ports(start):

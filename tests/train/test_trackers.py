@@ -5,6 +5,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -121,7 +122,7 @@ def test_a_tracker_of_another_name_is_refused(tmp_path):
 
 def test_what_a_look_tells(monkeypatch):
     clock = iter([0.0, 1.0, 3.0, 3.5, 4.0, 10.0, 10.0])  # begin; two waits of 2 and .5 s; the look; the next begin
-    monkeypatch.setattr("train.trackers.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("train.trackers.time", SimpleNamespace(monotonic=lambda: next(clock)))
     told = Told()
     log = RunLog([told], torch.device("cpu"), faces=8)
     for _ in range(2):

@@ -8,6 +8,8 @@ import threading
 from collections import defaultdict
 from pathlib import Path
 
+from tests.waiting import wait_until
+
 # Children that were there before a test: servers that other tests' pools of processes keep.
 OTHERS: set[int] = set()
 
@@ -68,6 +70,7 @@ def stopping(clip: Path, wrong: set[int], clock: Clock, then=None):
         if number in wrong:
             (pid,) = workers()
             os.kill(pid, signal.SIGSTOP)
+            wait_until(lambda pid=pid: state(pid) == "T", "the worker is frozen")
             looks = 0
 
             def look(pid=pid):
@@ -75,6 +78,7 @@ def stopping(clip: Path, wrong: set[int], clock: Clock, then=None):
                 looks += 1
                 if then is not None and looks == 3:  # after those that begin a video and its limit
                     os.kill(pid, then)
+                    wait_until(lambda: not alive(pid), "the worker is dead")
 
             clock.hanging[threading.get_ident()] = look
         yield clip, 1

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.inference.report.test_page import face, render, scored
+from tests.waiting import LIMIT
 
 CHROMIUM = Path("/usr/bin/chromium")
 PHONE = {"width": 390, "height": 844}
@@ -25,6 +26,7 @@ def test_the_filter_chooses_rows_and_sections_and_a_phone_does_not_scroll_sidewa
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport=PHONE)
+        page.set_default_timeout(LIMIT * 1000)
         page.goto((tmp_path / "page.html").as_uri())
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert [page.evaluate(VISIBLE, names) for names in ("tbody tr[id^=row]", "article")] == [49, 20]

@@ -75,13 +75,10 @@ def ran(request, tmp_path_factory):
     (sandbox.input / "there").write_text("as it was")
     (sandbox.source / "script.py").write_text(SCRIPT)
     command = [str(fresh.python), str(sandbox.inside(sandbox.source / "script.py")), str(sandbox.inside(sandbox.input))]
-    os.environ["PYTHONPATH"] = str(Path(module.__file__).parent.parent)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            mark_looks(patch, 150e6)
-            ended = sandbox.run(command, {"DFDC_ARGUMENTS": "of ours"}, LIMIT, fresh.reads)
-    finally:
-        del os.environ["PYTHONPATH"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(module.__file__).parent.parent))
+        mark_looks(patch, 150e6)
+        ended = sandbox.run(command, {"DFDC_ARGUMENTS": "of ours"}, LIMIT, fresh.reads)
     return sandbox, ended, json.loads((sandbox.working / "said.json").read_text())
 
 

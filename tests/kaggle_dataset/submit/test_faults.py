@@ -1,5 +1,8 @@
 """What the client's failures mean: texts of Kaggle and of the client, and texts that nobody has seen yet."""
 
+import time
+from types import SimpleNamespace
+
 import pytest
 
 from kaggle_dataset.submit.faults import NotThere, Refused, fault_of, refusal
@@ -105,7 +108,8 @@ def test_a_text_that_nobody_knows_ends_it_after_three_tries(number):
 @pytest.mark.parametrize("number", range(10))
 def test_a_text_that_nobody_knows_is_final_within_a_minute(monkeypatch, number, poll):
     slept = []
-    monkeypatch.setattr("kaggle_dataset.submit.polling.time.sleep", slept.append)
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=slept.append)
+    monkeypatch.setattr("kaggle_dataset.submit.polling.time", clock)
     client = Client(*[Answer(1, "", f"fault {number}: the frobnicator declined")] * 9)
     with pytest.raises(Refused):
         ask(client, Timer(3600, poll, lambda _: None, "it", "again"), "kernels", "status", "a/b")

@@ -11,7 +11,7 @@ from kaggle_dataset.submit.faults import Refused
 from kaggle_dataset.submit.kaggle_client import NotSignedIn
 from kaggle_dataset.submit.push import STATE
 from tests.kaggle_dataset.kernels import REF
-from tests.waiting import LIMIT
+from tests.waiting import LIMIT, StoppedClock
 
 pytestmark = pytest.mark.slow
 
@@ -44,15 +44,10 @@ def test_faults_that_pass_are_outlasted(desk):
 
 def test_a_look_that_stalls_is_repeated(desk, monkeypatch):
     monkeypatch.setattr("kaggle_dataset.submit.polling.CALL", 3.0)
-    desk.fault("GetKernelSessionStatus", delay=LIMIT, drop=True)
-    told = []
-
-    def say(line):
-        told.append(line)
-        if "does not answer" in line:  # from now on a slow client is waited for
-            monkeypatch.setattr("kaggle_dataset.submit.polling.CALL", LIMIT)
-
-    desk.push(say=say)
+    fault, told = desk.fault("GetKernelSessionStatus", delay=LIMIT, drop=True), []
+    ended = lambda: any("does not answer" in line for line in told)  # noqa: E731
+    monkeypatch.setattr("kaggle_dataset.submit.kaggle_client.time", StoppedClock(fault.begun.is_set, ended))
+    desk.push(say=told.append)
     assert any("does not answer: kaggle kernels status" in line and "was not done after 3 s" in line for line in told)
 
 
@@ -76,7 +71,8 @@ def test_credentials_that_are_not_accepted_push_nothing(desk):
 
 def test_a_push_that_stalls_did_not_arrive(desk, monkeypatch):
     monkeypatch.setattr("kaggle_dataset.submit.push.CALL", 2.0)
-    desk.fault("SaveKernel", delay=LIMIT, drop=True)
+    fault = desk.fault("SaveKernel", delay=LIMIT, drop=True)
+    monkeypatch.setattr("kaggle_dataset.submit.kaggle_client.time", StoppedClock(fault.begun.is_set))
     with pytest.raises(DfdcError, match=r"did not arrive: kaggle kernels push .* was not done after .*same command"):
         desk.push()
     monkeypatch.setattr("kaggle_dataset.submit.push.CALL", LIMIT)

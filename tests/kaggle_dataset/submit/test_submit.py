@@ -14,7 +14,7 @@ from kaggle_dataset.submit.ledger import read_ledger, record
 from kaggle_dataset.submit.push import last_push, push
 from kaggle_dataset.submit.submit import COMPETITION, SETTLE, describe, submit
 from tests.kaggle_dataset.kernels import OUTPUT, QUICK, REF, write_kernel, write_manifest
-from tests.waiting import LIMIT
+from tests.waiting import LIMIT, StoppedClock
 
 pytestmark = pytest.mark.slow
 
@@ -101,12 +101,13 @@ def test_an_answer_that_is_lost_sends_nothing_twice(desk, fault):
 
 def test_what_did_not_arrive_is_not_sent_again_at_once(desk):
     desk.fault("CreateCodeSubmission", drop=True)
+    now = datetime.now(UTC)
     with pytest.raises(DfdcError, match=r"whether the submission arrived is not known: .*Max retries.* it looks again"):
-        desk.submit()
+        desk.submit(now=lambda: now)
     assert [entry.status for entry in read_ledger(desk.ledger)] == ["sending"]
     with pytest.raises(DfdcError, match=r"run the same command again in [23]\d\d s"):
-        desk.submit()
-    later = datetime.now(UTC) + timedelta(seconds=SETTLE)
+        desk.submit(now=lambda: now)
+    later = now + timedelta(seconds=SETTLE)
     assert desk.submit(now=lambda: later).status == "complete"
     assert len(desk.messages()) == 1
 
@@ -121,7 +122,8 @@ def test_killed_while_sending_it_is_found_again(desk):
 
 def test_a_stalled_submission_is_looked_for(desk, monkeypatch):
     monkeypatch.setattr("kaggle_dataset.submit.submit.CALL", 2.0)
-    desk.fault("CreateCodeSubmission", delay=LIMIT, drop=True)
+    fault = desk.fault("CreateCodeSubmission", delay=LIMIT, drop=True)
+    monkeypatch.setattr("kaggle_dataset.submit.kaggle_client.time", StoppedClock(fault.begun.is_set))
     with pytest.raises(DfdcError, match=r"arrived is not known: .* was not done after 2 s"):
         desk.submit()
 

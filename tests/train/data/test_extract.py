@@ -360,11 +360,11 @@ def interrupted(part: Path, folder: Path, interrupt: Callable[[int], None]) -> t
     for attempt in range(20):
         output = folder / str(attempt)
         run = subprocess.Popen(command(part, output, 1), stderr=subprocess.PIPE, start_new_session=True)
-        wait_until(lambda at=output: list(at.glob(".shard_*.now")), "a shard is begun")
+        wait_until(lambda at=output, run=run: list(at.glob(".shard_*.now")) or run.poll() is not None, "it is begun")
         with contextlib.suppress(OSError):  # it may be over by now
             interrupt(run.pid)
         _, told = run.communicate(timeout=600)
-        if run.returncode != 0:
+        if run.returncode not in (0, -signal.SIGINT):  # by the signal: it came when the command was over
             return output, run.returncode, told
     raise AssertionError("twenty runs were over before they could be interrupted")
 
@@ -407,7 +407,7 @@ def test_a_worker_that_dies_costs_nothing(done, part, tmp_path):
     """It is killed in the middle of a shard, and the run goes on to the same bytes."""
     output = tmp_path / "out"
     run = subprocess.Popen(command(part, output, 1), stderr=subprocess.PIPE, start_new_session=True)
-    wait_until(lambda: list(output.glob(".shard_*.now")), "a shard is begun")
+    wait_until(lambda: list(output.glob(".shard_*.now")) or run.poll() is not None, "a shard is begun")
     with contextlib.suppress(OSError):
         kill_workers(run.pid)
     _, told = run.communicate(timeout=600)
