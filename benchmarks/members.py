@@ -13,6 +13,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -36,12 +37,27 @@ def card_row(card: Card) -> list[str]:
     config = training.get("config", {})
     crops = steps * config.get("batch", 0) * config.get("accumulate", 1) * training.get("processes", 1)
     hours = sum(epoch.get("seconds", 0) for epoch in history[-1:]) / 3600
-    family = "made fakes" if config.get("made_fakes") else "DFDC pairs"
     return [
-        card.name, card.backbone, f"x{1 + 2 * card.crop.margin:.2f}", str(card.crop.size), family,
-        str(config.get("start", "")), f"{crops:,}", f"{hours:.1f}", f"{metrics.get('auc', float('nan')):.3f}",
+        card.name, card.backbone, f"x{1 + 2 * card.crop.margin:.2f}", str(card.crop.size), family_of(config),
+        start_of(card), f"{crops:,}", f"{hours:.1f}", f"{metrics.get('auc', float('nan')):.3f}",
         f"{card.bytes / 1e6:.1f} MB",
     ]  # fmt: skip
+
+
+def family_of(config: Mapping[str, Any]) -> str:
+    """What a member learnt from."""
+    if config.get("made_fakes"):
+        return "made fakes"
+    share = config.get("self_blend") or 0.0
+    return f"DFDC pairs, {share:.0%} blends" if share else "DFDC pairs"
+
+
+def start_of(card: Card) -> str:
+    """Where its run started: another member, or the name of weights."""
+    before = (card.training.get("init") or {}).get("member")
+    if before is None:
+        return str(card.training.get("config", {}).get("start", ""))
+    return "itself" if before == card.name else str(before)
 
 
 def values_of(faces: Faces) -> Floats:

