@@ -95,7 +95,7 @@ def test_a_parameter_at_its_bound_is_named():
 
 
 def test_the_same_seed_gives_the_same_file():
-    faces, few = noisy(300, (0.5, 1.0, 3.0)), dataclasses.replace(OPTIONS, trials=15)
+    faces, few = noisy(200, (0.5, 1.0, 3.0)), dataclasses.replace(OPTIONS, trials=10)
     assert tune_blend(faces, few).blend.to_json() == tune_blend(faces, few).blend.to_json()
 
 

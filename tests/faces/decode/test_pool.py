@@ -221,7 +221,7 @@ def test_a_parent_that_forgets_to_close_ends_all_the_same(clip):
 
 def test_damaged_videos_are_outcomes(clip, tmp_path):
     """There are 200 of them with DFDC_SLOW=1."""
-    paths = make_fuzzed(tmp_path, clip, 200 if SLOW else 16, seed=1)
+    paths = make_fuzzed(tmp_path, clip, 200 if SLOW else 8, seed=1)
     results = list(decode_ahead([(path, 3) for path in paths], 2))
     assert sorted(decoded.path for decoded in results) == sorted(paths)
     for decoded in results:
