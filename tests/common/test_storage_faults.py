@@ -92,6 +92,7 @@ Folder(sys.argv[1]).put(Path(sys.argv[2]), "large")
 """
 
 
+@pytest.mark.slow
 def test_a_writer_that_is_killed_amid_its_parts_leaves_no_object(store, folder, bucket, tmp_path):
     large = tmp_path / "large"
     with large.open("wb") as file:

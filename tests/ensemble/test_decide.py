@@ -118,6 +118,7 @@ def test_what_blend_json_says(outcome):
     assert outcome.blend.fallbacks[-1].members == ("m0",)
 
 
+@pytest.mark.slow
 def test_progress_counts_every_trial():
     counts, stages = [], []
     tune_blend(
@@ -157,6 +158,7 @@ def test_degradations_are_told_apart():
     assert wrong == pytest.approx((1 - slices["clean"].accuracy) * 200)
 
 
+@pytest.mark.slow
 def test_one_member_is_calibrated_and_clipped():
     found = tune_blend(noisy(300, (1.0,)), dataclasses.replace(OPTIONS, trials=20))
     assert found.blend.members == ("m0",)
@@ -193,6 +195,7 @@ def by_width(videos, seed, dependent):
     return dataclasses.replace(faces, face_pixels=width)
 
 
+@pytest.mark.slow
 def test_a_calibration_by_face_width_ships_where_it_has_the_lowest_loss():
     found = tune_blend(by_width(800, 0, dependent=True), StudyOptions(trials=10))
     assert found.chosen in (TUNED_BY_WIDTH, EQUAL_BY_WIDTH)

@@ -213,6 +213,7 @@ def test_pictures_take_the_colours_of_the_page(page):
     assert "font-family" not in svg
 
 
+@pytest.mark.slow
 def test_the_same_outcome_gives_the_same_bytes(outcome, page, tmp_path):
     assert page_of(outcome, tmp_path) == page
     arguments = [("a", SimpleNamespace(value=0.5, low=0.4, high=0.6))], "log loss"
@@ -249,6 +250,7 @@ def test_what_is_not_known_is_na(outcome, tmp_path):
     assert not re.search(r"\bnan\b", render(blank))
 
 
+@pytest.mark.slow
 def test_one_member_without_costs(single, tmp_path):
     page = page_of(single, tmp_path)
     assert not Page(page).open
@@ -261,6 +263,7 @@ def test_one_member_without_costs(single, tmp_path):
     assert "No cheaper subset" not in render(single)
 
 
+@pytest.mark.slow
 def test_thousands_of_subsets_stay_small(outcome, tmp_path):
     chosen = outcome.fitted.best_subset
     many = [replace(chosen, seconds=0.1 + at / 4000, bytes=10**6 + at, log_loss=0.7 - at / 10**5) for at in range(4095)]

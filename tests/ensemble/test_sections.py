@@ -105,6 +105,7 @@ def test_contributions_that_are_cut_are_those_of_light_members(clock):
     assert cut.cuts == ["a section, cut after 2.5 s: what the blend loses without a member is known of 2 of 4"]
 
 
+@pytest.mark.slow
 def test_fallbacks_of_many_members_or_in_no_time_halve(clock):
     def sizes(faces, limit):
         costs = {name: Cost(1, 0.01) for name in faces.members}

@@ -15,6 +15,7 @@ def study(faces, ridge=0.0, **options):
     return run_study(Problem(Aggregates(faces), ridge), StudyOptions(**options))
 
 
+@pytest.mark.slow
 def test_optuna_finds_a_planted_optimum():
     faces, weights = planted(3, seed=3)
     tuned = study(faces, trials=1000)
@@ -76,6 +77,7 @@ def url(folder):
     return f"sqlite:///{folder}/study.db"
 
 
+@pytest.mark.slow
 def test_a_stopped_study_goes_on(tmp_path):
     faces = noisy(200, (0.5, 2.0))
     assert study(faces, trials=15, storage=url(tmp_path)).trials == 15

@@ -72,6 +72,7 @@ def test_predictions_do_not_see_their_own_fold():
         assert np.abs(after.logit[name][~here] - before.logit[name][~here]).max() > 0.1
 
 
+@pytest.mark.slow
 def test_what_a_tuned_blend_is_compared_with():
     mix = equal_mix(FACES.logit, TRUTH)
     assert mix.temperature < 1  # members that agree in part only are too timid together

@@ -86,12 +86,14 @@ def test_a_picture_can_stand_alone():
     assert ElementTree.fromstring(alone).tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314 - made here
 
 
+@pytest.mark.slow
 def test_chance_is_no_leak():
     found = leak(make_table(90))
     assert found.auc.low < found.auc.value < 0.6
     assert found.warning == "" and (found.videos, found.groups) == (90, 30)
 
 
+@pytest.mark.slow
 def test_a_time_base_that_differs_is_found_and_named():
     table = make_table(90)
     table["audio_start_time"] = np.where(table["label"] == "FAKE", 0.023, 0.0)
@@ -101,6 +103,7 @@ def test_a_time_base_that_differs_is_found_and_named():
     assert "audio_start_time" in found.warning and "Train nothing on metadata" in found.warning
 
 
+@pytest.mark.slow
 def test_sound_that_only_reals_have_is_found():
     table = make_table(90)
     table["audio_codec"] = np.where(table["label"] == "FAKE", "", "aac")
@@ -109,6 +112,7 @@ def test_sound_that_only_reals_have_is_found():
     assert np.isnan(found.columns[0].alone)
 
 
+@pytest.mark.slow
 def test_the_shape_that_gave_fakes_away_is_found():
     table = make_table(90)
     fake = table["label"] == "FAKE"
@@ -118,6 +122,7 @@ def test_the_shape_that_gave_fakes_away_is_found():
     assert leak(table).columns[0].name == "width_over_height"
 
 
+@pytest.mark.slow
 def test_what_a_group_shares_is_no_leak():
     """Groups of one label each, and a number by which a group is known: that says nothing of groups not seen."""
     table = make_table(240)

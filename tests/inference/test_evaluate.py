@@ -93,6 +93,7 @@ def test_labels_of_other_files_are_refused(faces, loaded_members, tmp_path):
         evaluate_faces(loaded_members, [faces], tmp_path / "labels.csv", TIGHT, Blend.equal(["first", "second"]))
 
 
+@pytest.mark.slow
 def test_videos_are_scored_whole_and_fallbacks_are_scored_and_named(media, loaded_members, tmp_path):
     (tmp_path / "labels.csv").write_text(
         "filename,label,group\nsingle_face.mp4,REAL,a\nno_face.mp4,FAKE,b\nnoface_face.mov,FAKE,c\ngone.mp4,FAKE,d\n"

@@ -149,6 +149,7 @@ def test_every_result_stands_in_its_own_place():
     assert given == [("a", "ok", 0.0), ("a", "ok", 0.1), ("b", "skipped_by_budget", 0.5), ("c", "ok", 0.3)]
 
 
+@pytest.mark.slow
 def test_the_blend_beside_the_members_decides(media, members, tmp_path):
     """Its weights, temperature and clip; a member of weight 0 does not run."""
     for path in members.iterdir():

@@ -68,6 +68,7 @@ def undisturbed(pipeline, videos, tmp_path_factory):
     return output.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_given_share_of_fakes_counts_from_the_first_video_on(members, videos, blend, undisturbed, tmp_path):
     moved = dataclasses.replace(blend, prior=0.2)
     told = []
@@ -117,6 +118,7 @@ def nested(videos, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_videos_of_one_name_in_two_folders_have_a_row_each(members, nested, undisturbed, tmp_path):
     asked = PredictRequest(
         [nested], tmp_path / "s.csv", frames=3, members=members, device="cpu", recursive=True,
@@ -178,6 +180,7 @@ def test_whoever_asks_for_an_estimate_is_told_results_that_follow_it(members, vi
         predict(dataclasses.replace(asked, prior="20"))
 
 
+@pytest.mark.slow
 def test_what_few_videos_say_of_the_share_is_told_and_not_followed(pipeline, videos, undisturbed, tmp_path):
     run = predict_videos(pipeline, videos, tmp_path / "s.csv", estimate=True)
     assert (tmp_path / "s.csv").read_bytes() == undisturbed
@@ -252,6 +255,7 @@ def test_a_video_that_kills_the_process_again_and_again_is_given_up(pipeline, vi
     assert status == "ok" or f"died {DEATHS} times" in run.results[0].reason
 
 
+@pytest.mark.slow
 def test_who_was_begun_and_not_finished_comes_last(pipeline, videos, tmp_path, monkeypatch):
     """A kill from outside hits another video each time, and one that kills its process holds nobody up."""
     journal = open_journal(pipeline, tmp_path / "s.csv")

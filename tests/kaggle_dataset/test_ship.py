@@ -77,6 +77,7 @@ def test_from_members_to_a_score_and_not_twice(desk, tmp_path):
         assert told in again.output
 
 
+@pytest.mark.slow
 def test_dfdc_itself_ends_before_a_session_is_spent(desk):
     done = desk.run("ship", *desk.common, "--yes", "--competition", DFDC)
     assert isinstance(done.exception, DfdcError)

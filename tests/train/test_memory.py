@@ -64,6 +64,7 @@ def test_the_estimate_is_what_a_real_pass_keeps(dtype):
     assert estimate == pytest.approx(sum(storage.nbytes() for storage in kept.values()), rel=0.01 if dtype else 0)
 
 
+@pytest.mark.slow
 def test_the_winners_batch_of_twelve_takes_nine_gib_in_bf16():
     """The figure is of another estimate of the same kind."""
     member = MEMBERS["b7_wide"]

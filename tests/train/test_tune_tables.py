@@ -49,6 +49,7 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
+@pytest.mark.slow
 def test_two_sources_are_tuned_as_one_and_told_apart(tables):
     out = tables / "blend.json"
     more = ("-o", out, "--members", tables, "--trials", 6, "--report", tables / "tune.html")
@@ -63,6 +64,7 @@ def test_two_sources_are_tuned_as_one_and_told_apart(tables):
     assert re.search(r"<th[^>]*>(<[^>]*>)*ffpp<", (tables / "tune.html").read_text())
 
 
+@pytest.mark.slow
 def test_turned_values_are_refused_and_the_named_option_helps(tables):
     more = ("-o", tables / "blend.json", "--members", tables, "--trials", 4)
     found = run("tune", tables / "turned.csv", *more)
@@ -72,6 +74,7 @@ def test_turned_values_are_refused_and_the_named_option_helps(tables):
     assert found.exit_code == 0, found.output
 
 
+@pytest.mark.slow
 def test_a_blend_is_applied_with_the_share_of_fakes_that_was_estimated(tables):
     Blend.equal(["m0", "m1"]).write(tables / "blend.json")
     rows = pd.read_csv(tables / "dfdc.csv")

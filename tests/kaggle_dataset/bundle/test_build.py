@@ -88,6 +88,7 @@ print(module.build(BuildOptions(Path(sys.argv[1]), "someone"), Path(sys.argv[2])
 """
 
 
+@pytest.mark.slow
 def test_built_twice_it_has_the_same_bytes(tmp_path, blended, tiny):
     first = build(BuildOptions(blended, "someone"), tmp_path / "a")
     wheel = tmp_path / "cache" / "tiny_package-1.0-py3-none-any.whl"

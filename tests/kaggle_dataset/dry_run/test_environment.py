@@ -32,6 +32,7 @@ def installed(tmp_path, monkeypatch):
     environment._listed.cache_clear()
 
 
+@pytest.mark.slow
 def test_a_shared_folder_shows_only_what_is_asked_for(installed, tmp_path):
     made = environment.make_environment(tmp_path / "environment", ["D_One", "nowhere"], tmp_path / "connections")
     assert made.linked.keys() == {"d-one", "pip"}

@@ -43,6 +43,7 @@ def test_another_owner_than_the_account_is_an_error(fake_kaggle, owner, words):
     assert not fake_kaggle.asked("ListSubmissions")
 
 
+@pytest.mark.slow
 def test_rules_that_are_not_accepted_and_wrong_tokens_end_it(fake_kaggle):
     body = {"message": "You must accept this competition's rules before you can see this."}
     fake_kaggle.fault("ListSubmissions", status=403, body=body)

@@ -74,6 +74,7 @@ def inferred(videos):
     return keys, crops
 
 
+@pytest.mark.slow
 def test_the_videos_test_something(stored, inferred):
     table, _ = stored
     keys, _ = inferred
