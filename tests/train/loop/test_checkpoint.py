@@ -64,6 +64,7 @@ def write_as_before(run, path):
     )
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_an_older_version_is_gone_on_from(tmp_path, table, monkeypatch):
     """Paused after an epoch with the old file: the same member, bit for bit, as undisturbed."""
     data = load(tmp_path, table)
@@ -116,7 +117,9 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(
+    "change", [pytest.param(name, marks=() if name == "another group" else pytest.mark.slow) for name in CHANGES]
+)
 def test_a_run_does_not_go_on_with_other_data(tmp_path, table, change):
     apply, told = CHANGES[change]
     assert run(load(tmp_path, table), tmp_path / "run", SHORT, until=1) is None

@@ -13,6 +13,7 @@ from train.run import TrainRequest
 from train.stopping import StoppedError
 
 
+@pytest.mark.slow
 def test_every_fold_is_trained_once_and_scored_by_the_run_that_left_it_out(tmp_path, monkeypatch):
     table = make_faces(tmp_path / "crops", count=24).drop(columns="split")
     table.assign(fold=[row // 3 % 3 - 1 for row in range(24)]).to_csv(tmp_path / "folds.csv", index=False)

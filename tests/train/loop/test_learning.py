@@ -93,7 +93,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(data, tmp_path, monkeypatch):
         run(data, tmp_path / "run")
 
 
-@pytest.mark.parametrize("amp", ["bf16", pytest.param("fp16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("amp", ["bf16", "fp16"])
 def test_lower_precision_learns_too(data, tmp_path, amp):
     trainer = Trainer(
         dataclasses.replace(CONFIG, amp=amp, epochs=6), data, tmp_path / amp, Machine(torch.device("cpu"), 0)
@@ -103,6 +104,7 @@ def test_lower_precision_learns_too(data, tmp_path, amp):
     assert trainer.history[-1]["train_loss"] < trainer.history[0]["train_loss"] - 0.1
 
 
+@pytest.mark.slow
 def test_accumulating_is_a_larger_batch(data, tmp_path, monkeypatch):
     """Two batches of 4 per step and one of 8: the same pairs, the same sums."""
     monkeypatch.setattr("models.registry.MEMBERS", PLAIN)

@@ -16,10 +16,8 @@ EVERYTHING = dataclasses.replace(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "config",
-    [pytest.param(CONFIG, id="plain", marks=pytest.mark.slow), pytest.param(EVERYTHING, id="everything")],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("config", [pytest.param(CONFIG, id="plain"), pytest.param(EVERYTHING, id="everything")])
 def test_two_epochs_and_two_more_are_four(data, tmp_path, config):
     """Paused after two epochs and gone on: the same files as undisturbed, bit for bit."""
     whole = run(data, tmp_path / "whole", config)

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import pytest
+
 from tests.train.running import CONFIG, run
 from tests.train.test_trackers import events_of, store
 from train.loop import LOOK_EVERY
@@ -10,6 +12,7 @@ from train.trackers import PROJECT
 __all__ = ["store"]  # a fixture
 
 
+@pytest.mark.slow
 def test_steps_and_epochs_are_shown_and_a_resumed_run_is_one(data, tmp_path, store):
     config = dataclasses.replace(CONFIG, epochs=2)
     assert run(data, tmp_path / "run", config, until=1, track=("mlflow",)) is None
