@@ -10,8 +10,9 @@ python benchmarks/units.py before VIDEOS_FOLDER --checkout FOLDER
 Memory: an engine that does nothing but report, and a plan that is read from a store line by line. Printed: resident
 memory of the process at ten places of the run, and the units a second. Speed: `dfdc predict`, then plan, run-units and
 merge, each as a command of its own; whether both CSVs are equal, and the seconds of both with their starts. Ray: few
-and many copies of a video through both engines, with 4 frames each; seconds of CPU of all processes, those of Ray too,
-and from them what Ray costs once and for each video. Start: seconds of CPU until a worker could begin its first unit.
+and many copies of a video through both engines, with 4 frames each; seconds by the clock of whole commands, both on all
+cores, and from them what Ray costs once and for each video. (Not of CPU: what Ray's own processes start is not told.)
+Start: seconds of CPU until a worker could begin its first unit.
 Before: `dfdc predict` of another checkout and of this one, in turns.
 """
 
@@ -150,7 +151,7 @@ def speed(videos: str) -> None:
 
 def ray(video: str, few: int = 4, many: int = 20) -> None:
     """What Ray costs once, and for each video."""
-    cpu: dict[str, list[float]] = {"local": [], "ray": []}
+    took: dict[str, list[float]] = {"local": [], "ray": []}
     with tempfile.TemporaryDirectory() as folder:
         for count in (1, few, many):  # the first fills the cache of compiled networks
             inputs = Path(folder, f"in{count}")
@@ -158,7 +159,7 @@ def ray(video: str, few: int = 4, many: int = 20) -> None:
             for number in range(count):
                 (inputs / f"{number}{Path(video).suffix}").symlink_to(Path(video).resolve())
             written = []
-            for engine, spent in cpu.items():
+            for engine, spent in took.items():
                 store, out = f"{folder}/{engine}{count}", Path(folder, f"{engine}{count}.csv")
                 timed("plan", str(inputs), store, "--unit-videos", "2", "--frames", "4")
                 how = (
@@ -166,14 +167,14 @@ def ray(video: str, few: int = 4, many: int = 20) -> None:
                     if engine == "ray"
                     else ("--slots", str(cores()))
                 )
-                spent.append(timed("run-units", store, *how)[1])
+                spent.append(timed("run-units", store, *how)[0])
                 timed("merge", store, "-o", str(out))
                 written.append(out.read_bytes())
-                print(f"{engine:<6} {count:>3} videos: {spent[-1]:6.1f} s of CPU", flush=True)
+                print(f"{engine:<6} {count:>3} videos: {spent[-1]:6.1f} s", flush=True)
             print(f"the same bytes: {written[0] == written[1]}")
-    each = {engine: (spent[2] - spent[1]) / (many - few) for engine, spent in cpu.items()}
-    once = {engine: spent[1] - few * each[engine] for engine, spent in cpu.items()}
-    for engine in cpu:
+    each = {engine: (spent[2] - spent[1]) / (many - few) for engine, spent in took.items()}
+    once = {engine: spent[1] - few * each[engine] for engine, spent in took.items()}
+    for engine in took:
         print(f"{engine:<6} {once[engine]:6.1f} s once, {each[engine]:6.2f} s a video")
     print(f"Ray: {once['ray'] - once['local']:+.1f} s once, {each['ray'] / each['local']:.2f} of local a video")
 
