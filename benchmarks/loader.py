@@ -47,21 +47,21 @@ def main(
 
 def measure(store, table, config, workers: int, seconds: float) -> float:
     """Images a second over `seconds`, from the first batch on."""
-    from torch.utils.data import DataLoader
+    import torch
 
     from models.registry import TIGHT, get_member
     from train.data.dataset import FaceDataset
-    from train.data.loader import one_thread
+    from train.data.loader import make_loader
     from train.data.sampler import PairedSampler
 
     spec = get_member(config.member).crop
     spec = dataclasses.replace(spec, size=config.size or spec.size)
     dataset = FaceDataset(store, table, spec, TIGHT, config)
     sampler = PairedSampler(table, config.batch, config.seed, config.sampling)
-    options = {"num_workers": workers, "multiprocessing_context": "forkserver", "worker_init_fn": one_thread}
+    loader = make_loader(dataset, torch.device("cpu"), workers, config.seed, batch_sampler=sampler)
     began, images = 0.0, 0
     while True:
-        for number, (crops, _) in enumerate(DataLoader(dataset, batch_sampler=sampler, **options)):
+        for number, (crops, *_) in enumerate(loader):
             if not began:
                 # The first batches were made while the slowest worker was still starting.
                 began = time.perf_counter() if number >= WARM_UP else 0.0
