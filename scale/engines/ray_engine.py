@@ -99,7 +99,8 @@ class RayEngine:
         for ref in [*self.running, *self.asked]:
             ray.cancel(ref, force=True)
         ray.shutdown()
-        if threading.current_thread() is threading.main_thread():
+        # None is a handler that Python did not set and cannot set again.
+        if self._sigterm is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._sigterm)
 
     def _begin(self) -> None:
