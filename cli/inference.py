@@ -22,6 +22,7 @@ from cli.options import (
     Json,
     Members,
     Prior,
+    Tolerance,
     VideoSeconds,
 )
 from cli.stopping import when_stopped
@@ -44,9 +45,12 @@ def predict(
         bool, typer.Option("--recursive", help="search folders inside, too; names are then paths in the folder")
     ] = False,
     frames: FramesPerVideo = None,
+    tolerance: Tolerance = None,
     sample: Annotated[Path | None, typer.Option(help="a sample_submission.csv: its rows, in its order")] = None,
     report: Annotated[Path | None, typer.Option(help="also write an HTML page with pictures here")] = None,
-    probabilities: Annotated[Path | None, typer.Option(help="also write every member's logit of every face")] = None,
+    probabilities: Annotated[
+        Path | None, typer.Option(help="also write every member's logit of every face that was scored")
+    ] = None,
     budget: Annotated[
         str | None, typer.Option(help="end in time whatever happens: 9h, 90m; plans frames and members")
     ] = None,
@@ -90,6 +94,7 @@ def predict(
             report=report,
             probabilities=probabilities,
             frames=frames,
+            tolerance=tolerance,
             budget=budget,
             reserve=reserve,
             restart=restart,

@@ -34,6 +34,16 @@ Prior = Annotated[
 FramesPerVideo = Annotated[
     int | None, typer.Option(help="frames per video, evenly spread (default: what the blend says)", min=1)
 ]
+Tolerance = Annotated[
+    float | None,
+    typer.Option(
+        help="score a video's faces until the standard error of P(fake) is this, against all of them; 0 scores all "
+        "(default: 0.02, and 0 with a budget that is long enough)",
+        min=0,
+        max=0.49,
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="print JSON on stdout instead of a table")]
 VideoSeconds = Annotated[
     float | None,

@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from cli.options import EXIT_FAILED, EXIT_FALLBACKS, BlendFile, Competition, Device, FramesPerVideo, VideoSeconds
+from cli.options import (
+    EXIT_FAILED,
+    EXIT_FALLBACKS,
+    BlendFile,
+    Competition,
+    Device,
+    FramesPerVideo,
+    Tolerance,
+    VideoSeconds,
+)
 from cli.stopping import when_stopped
 
 Store = Annotated[str, typer.Argument(help="folder of the run: a path, s3://, gs://", show_default=False)]
@@ -23,6 +32,7 @@ def plan(
     extract: Annotated[bool, typer.Option("--extract", help="plan `dfdc extract` instead of `dfdc predict`")] = False,
     unit_videos: Annotated[int, typer.Option(help="videos in a unit; families stay whole", min=1)] = UNIT_VIDEOS,
     frames: FramesPerVideo = None,
+    tolerance: Tolerance = None,
     members: Annotated[Path | None, typer.Option(help="folder of members (default: models/weights)")] = None,
     blend: BlendFile = None,
     competition: Competition = False,
@@ -45,16 +55,17 @@ def plan(
     request = PlanRequest(
         inputs,
         store,
-        "extract" if extract else "predict",
-        unit_videos,
-        video_seconds,
-        None if extract else frames,
-        members,
-        blend,
-        competition,
-        labels,
-        {"frames": frames or 32, "fps": fps, "image_format": image_format, "margin": margin} if extract else {},
-        int(video_memory * (1 << 30)),
+        task="extract" if extract else "predict",
+        unit_videos=unit_videos,
+        video_seconds=video_seconds,
+        frames=None if extract else frames,
+        tolerance=tolerance,
+        members=members,
+        blend=blend,
+        competition=competition,
+        labels=labels,
+        extract={"frames": frames or 32, "fps": fps, "image_format": image_format, "margin": margin} if extract else {},
+        video_memory=int(video_memory * (1 << 30)),
     )
     typer.echo(make_plan(request), err=True)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ensemble.blend import Blend, VideoVerdict
 from ensemble.prior import EM, HALF, Prior
-from inference.result import PersonResult, VideoResult, face_pixels_of
+from inference.result import VideoResult, face_pixels_of, people_of
 
 
 def answer_again(result: VideoResult, blend: Blend) -> VideoResult:
@@ -32,7 +32,7 @@ def answer_again(result: VideoResult, blend: Blend) -> VideoResult:
         result,
         prob_fake=verdict.prob_fake,
         faces=faces,
-        people=tuple(PersonResult(*person) for person in verdict.people),
+        people=people_of(verdict, {who.person: who.frames for who in result.people}),
         closeups=tuple(replace(closeup, prob_fake=faces[closeup.face].prob_fake) for closeup in result.closeups),
     )
 

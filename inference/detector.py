@@ -23,6 +23,7 @@ from inference.blends import load_blend
 from inference.pipeline import Pipeline, PredictOptions, make_pipeline
 from inference.prediction import Prediction, Predictions
 from inference.result import VideoResult
+from inference.schedule.plans import TOLERANCE
 from inference.verdict import verdict_of
 from models.checkpoint import WEIGHTS_DIR
 from models.registry import TIGHT
@@ -101,6 +102,7 @@ def load(
     device: str = "auto",
     blend: Blend | VideoPath | None = None,
     frames: int | None = None,
+    tolerance: float = TOLERANCE,
     competition: bool = False,
     prior: float | None = None,
 ) -> FakeDetector:
@@ -112,6 +114,8 @@ def load(
         blend: A Blend, or the path of a blend.json; by default one of those beside the members, and equal weights
             where there is none.
         frames: How many frames of a video are looked at, evenly spread; by default what the blend says.
+        tolerance: A video's faces are scored until the standard error of its P(fake) is no larger than this, against
+            what all of them would give; 0 scores all.
         competition: The videos are DFDC's: take blend.json, tuned on DFDC alone, and not blend_any.json.
         prior: The share of fakes among the videos, between 0 and 1; by default what the blend assumes, which is half.
             Probabilities follow it, and verdicts do not.
@@ -120,7 +124,8 @@ def load(
         The detector. It takes seconds to load and can be used any number of times.
 
     Raises:
-        ValueError: The device is unknown or not there, frames is below 1, or prior is no share.
+        ValueError: The device is unknown or not there, frames is below 1, tolerance not from 0 to 0.5, or prior no
+            share.
         DfdcError: Weights are missing or damaged, or are others than those that the blend was tuned with.
     """
     folder = Path(members)
@@ -129,7 +134,7 @@ def load(
     )
     if prior is not None:
         chosen = replace(chosen, prior=prior)
-    options = PredictOptions(frames=chosen.frames if frames is None else frames)
+    options = PredictOptions(frames=chosen.frames if frames is None else frames, tolerance=tolerance)
     return FakeDetector(make_pipeline(options, find_device(device), folder, blend=chosen))
 
 

@@ -97,10 +97,11 @@ class Journal:
     def _check(self, values: dict[str, Any] | None, about: dict[str, Any]) -> None:
         if values is None:
             raise DfdcError(f"the first line of {self.path} is damaged; start anew with --restart")
-        if different := [key for key in about if values.get(key) != about[key]]:
+        known = _OLDER | values
+        if different := [key for key in about if known.get(key) != about[key]]:
             key = different[0]
             raise DfdcError(
-                f"{self.path} is the journal of a run with {key} {values.get(key)!r}, and this one has {about[key]!r}; "
+                f"{self.path} is the journal of a run with {key} {known.get(key)!r}, and this one has {about[key]!r}; "
                 f"run it the same way, start anew with --restart, or give another --output"
             )
 
@@ -136,6 +137,8 @@ def results_of(path: Path) -> dict[str, float]:
 
 
 PICTURES = ("thumbnails", "closeups")  # fields of a result that a journal leaves out
+# What runs had whose journals do not say so yet.
+_OLDER = {"tolerance": 0.0}
 # Field of a face -> its key in the journal, where the two differ: journals of older versions are read on.
 _KEYS = {"detector": "step"}
 
@@ -164,8 +167,9 @@ def to_values(result: VideoResult) -> dict[str, Any]:
         for face in result.faces
     ]
     plain = {f.name: getattr(result, f.name) for f in dataclasses.fields(result) if f.name not in PICTURES}
-    if not result.looked:
-        del plain["looked"]  # a result that has none is written as before there was such a number
+    for name in ("looked", "with_face"):
+        if not plain[name]:
+            del plain[name]  # a result that has none is written as before there was such a number
     return {**plain, "faces": faces, "people": [dataclasses.asdict(person) for person in result.people]}
 
 

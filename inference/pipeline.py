@@ -6,13 +6,13 @@ Decoding runs ahead in processes; detection takes one video at a time, the membe
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from common.cores import cores
 from common.device import Device
@@ -29,9 +29,10 @@ from faces.video import Frames
 from inference.evidence import evidence_notes, use_lone_faces
 from inference.occlusion import occlusion_map
 from inference.pictures import CLOSEUP, closeups_of, face_picture, heat_picture, thumbnails_of
-from inference.result import PRIOR, Closeup, PersonResult, VideoResult, face_pixels_of
-from inference.schedule.plans import Plan
+from inference.result import PRIOR, Closeup, VideoResult, face_pixels_of, people_of
+from inference.schedule.plans import Plan, check_tolerance
 from inference.schedule.scheduler import FixedScheduler, Scheduler
+from inference.scoring import Scored, score_faces
 from inference.stages import clocked
 from inference.work import VideoWork, called, in_order, scored_face, with_logits
 from models.backend import LoadedMember, load_members
@@ -50,6 +51,7 @@ class PredictOptions:
     frames: int = 32  # scored per video, evenly spread
     decoders: int = 0  # videos decoded at a time; 0: one per core
     batch: int = 0  # crops gathered, over videos, before the members score them; 0: a video's on the CPU, 256 elsewhere
+    tolerance: float = 0.0  # of P(fake), its standard error by the faces that are scored; 0: all are scored
     thumbnails: int = 0  # frames per video kept small for a report
     heatmap: bool = False  # of the most telling face of a video that looks fake: about as long as the members again
     limits: VideoLimits = DEFAULT_LIMITS  # what decoding one video may take
@@ -58,6 +60,7 @@ class PredictOptions:
     def __post_init__(self) -> None:
         if self.frames < 1 or self.batch < 0 or self.decoders < 0:
             raise ValueError(f"frames {self.frames} start at 1, batch {self.batch} and decoders {self.decoders} at 0")
+        check_tolerance(self.tolerance)
 
 
 # Seconds: far more than a video takes, and far less than one that hangs is given.
@@ -127,7 +130,7 @@ class Pipeline:
         names: Mapping[Path, str],
     ) -> Generator[tuple[Path, VideoResult], None, None]:
         """Each path and its result, as `run_as_finished`."""
-        scheduler = scheduler or FixedScheduler(Plan(self.options.frames, 0))
+        scheduler = scheduler or FixedScheduler(self.plan)
         waiting: list[VideoWork] = []
         jobs, limits = scheduler.jobs(paths), self.options.limits
         # What shares a batch on a GPU moves the last digits: there the order is kept as long as nothing hangs.
@@ -135,7 +138,7 @@ class Pipeline:
         with contextlib.closing(decode_ahead(jobs, self.decoders, limits, patience=patience)) as ahead:
             for decoded in ahead:
                 plan = scheduler.plan_of(decoded.path)
-                if waiting and waiting[-1].plan.fallback != plan.fallback:
+                if waiting and waiting[-1].plan.scored_alike != plan.scored_alike:
                     yield from self._score(waiting, scheduler)
                     waiting = []
                 if begin is not None:
@@ -158,9 +161,14 @@ class Pipeline:
         Returns:
             The result, as `run` gives it for a video with these frames.
         """
-        scheduler = FixedScheduler(Plan(len(frames.images), 0))
+        scheduler = FixedScheduler(replace(self.plan, frames=len(frames.images)))
         decoded = Decoded(Path(name), frames, "ok", "", 0.0)
         return next(self._score([self._prepare(decoded, scheduler.plan)], scheduler))[1]
+
+    @property
+    def plan(self) -> Plan:
+        """How a video is predicted where nothing is short."""
+        return Plan(self.options.frames, 0, tolerance=self.options.tolerance)
 
     @property
     def decoders(self) -> int:
@@ -214,25 +222,22 @@ class Pipeline:
         return [loaded for loaded in self.loaded_members if loaded.card.name in names]
 
     def _score(self, waiting: list[VideoWork], scheduler: Scheduler) -> Iterator[tuple[Path, VideoResult]]:
-        """Let the members score the crops of all waiting videos in one go; all have a plan of the same fallback."""
-        total = sum(len(work.faces) for work in waiting)
-        logits: dict[str, NDArray[np.float64]] = {}
+        """Let the members score the crops of all waiting videos in one go; their plans score alike."""
+        if not waiting:
+            return
+        plan = waiting[0].plan
         with clocked() as took:
-            for loaded in self._members(waiting[0].plan) if total else ():
-                crops = [crop for work in waiting for crop in work.crops.get(loaded.card.crop, [])]
-                logits[loaded.card.name] = loaded.logits(crops)
-        start = 0
-        for work in waiting:
-            rows = slice(start, start + len(work.faces))
-            start = rows.stop
+            scored = score_faces(waiting, self._members(plan), self._blend(plan), plan.tolerance)
+        total = sum(len(mine.faces) for mine in scored)
+        for work, mine in zip(waiting, scored, strict=True):
             if work.info is not None:
-                share = len(work.faces) / max(1, total)
+                share = len(mine.faces) / max(1, total)
                 work.seconds["judge"], work.cpu["judge"] = took.seconds * share, took.cpu * share
-            result = self._finish(work, {name: values[rows] for name, values in logits.items()})
+            result = self._finish(work, mine)
             scheduler.finished(work.path, result)
             yield work.path, result
 
-    def _finish(self, work: VideoWork, logits: dict[str, NDArray[np.float64]]) -> VideoResult:
+    def _finish(self, work: VideoWork, mine: Scored) -> VideoResult:
         info = work.info
         if info is None:
             unseen = self.blend.unseen
@@ -243,6 +248,7 @@ class Pipeline:
             self.blend.unseen,
             "; ".join(part for part in (f"no face in {work.looked} frames", work.note) if part),
             looked=work.looked,
+            with_face=len({face.frame for face in work.faces}),
             width=info.width,
             height=info.height,
             fps=info.fps,
@@ -254,15 +260,17 @@ class Pipeline:
         )
         if not work.faces:
             return known
+        seen = Counter(face.person for face in work.faces)
+        work.keep(mine.faces)
         person = np.array([face.person for face in work.faces])
-        verdict = self._blend(work.plan).predict(logits, person, face_pixels_of(work.faces))
+        verdict = self._blend(work.plan).predict(mine.logits, person, face_pixels_of(work.faces))
         scored = replace(
             known,
             status="ok",
             prob_fake=verdict.prob_fake,
             reason=work.note,
-            faces=tuple(with_logits(face, i, logits, verdict.faces) for i, face in enumerate(work.faces)),
-            people=tuple(PersonResult(*person) for person in verdict.people),
+            faces=tuple(with_logits(face, i, mine.logits, verdict.faces) for i, face in enumerate(work.faces)),
+            people=people_of(verdict, seen),
         )
         return replace(scored, closeups=self._closeups(work, scored))
 

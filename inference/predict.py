@@ -18,6 +18,7 @@ from inference.pipeline import PredictOptions, make_pipeline
 from inference.result import VideoResult
 from inference.run import Run, open_journal, predict_videos
 from inference.schedule.budget import make_scheduler
+from inference.schedule.plans import TOLERANCE
 from inference.verdict import Verdict, legend_of, verdict_of
 from inference.videos import as_named, gather_videos
 from models.backend import words_of
@@ -38,6 +39,9 @@ class PredictRequest:
     report: Path | None = None  # an HTML page with pictures, where wanted
     probabilities: Path | None = None  # a CSV of every member's logit of every face, where wanted
     frames: int | None = None  # per video, evenly spread; what the blend says without it
+    # A video's faces are scored until the standard error of its P(fake) is this, against all of them; 0: all. Without
+    # it it is TOLERANCE, and 0 where a budget is given, which falls back on TOLERANCE when it gets short.
+    tolerance: float | None = None
     budget: str | None = None  # end in time whatever happens: 9h, 90m
     reserve: str = "2m"  # of the budget, kept for writing
     restart: bool = False  # throw away the journal of a run that was stopped
@@ -120,7 +124,10 @@ def predict(request: PredictRequest) -> PredictResult:
     # Whoever is short of time gets no heat maps: each takes about as long as the members take for its video.
     heatmap = bool(request.report) and request.budget is None
     frames = request.frames or blend.frames
-    options = PredictOptions(frames=frames, thumbnails=thumbnails, heatmap=heatmap, limits=limits)
+    tolerance = request.tolerance
+    if tolerance is None:
+        tolerance = TOLERANCE if request.budget is None else 0.0
+    options = PredictOptions(frames=frames, tolerance=tolerance, thumbnails=thumbnails, heatmap=heatmap, limits=limits)
     pipeline = make_pipeline(options, device, request.members, blend=blend)
     print(f"{RUN_ON}{words_of(device)}", file=sys.stderr)
     scheduler = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Literal
 
+from ensemble.blend import VideoVerdict
 from faces.crop import Boxes
 
 Status = Literal["ok", "no_face", "unreadable", "timed_out", "crashed", "skipped_by_budget"]
@@ -43,8 +44,19 @@ class PersonResult:
     """One person over the whole video."""
 
     person: int
-    frames: int  # in how many of the scored frames the person was seen
+    frames: int  # in how many of the searched frames the person was seen
     prob_fake: float
+
+
+def people_of(verdict: VideoVerdict, seen: Mapping[int, int]) -> tuple[PersonResult, ...]:
+    """The people of a video, the most seen first.
+
+    Args:
+        verdict: of the faces that were scored.
+        seen: person -> in how many frames, whether the face was scored there or not.
+    """
+    people = [PersonResult(person, seen[person], prob_fake) for person, _, prob_fake in verdict.people]
+    return tuple(sorted(people, key=lambda who: (-who.frames, who.person)))
 
 
 @dataclass(frozen=True)
@@ -82,19 +94,20 @@ class VideoResult:
     fps: float = 0.0
     frames: int = 0  # as the header says
     duration: float = 0.0  # seconds
-    faces: tuple[ScoredFace, ...] = ()
+    faces: tuple[ScoredFace, ...] = ()  # those that were scored
     people: tuple[PersonResult, ...] = ()
     thumbnails: tuple[Thumbnail, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)  # stage, a key of inference.stages.NAMES -> wall clock
     looked: int = 0  # frames that were searched for faces; 0 in journals of older versions
     cpu: dict[str, float] = field(default_factory=dict)  # stage -> seconds of CPU, of all threads; cut videos have none
     closeups: tuple[Closeup, ...] = ()  # of the faces that speak most for a fake
+    with_face: int = 0  # frames in which a face was found, scored or not; 0 in journals of older versions
 
     @property
     def evidence(self) -> dict[str, float]:
         """What the answer stands on: frames searched, frames with a face, and the median width of a face in pixels."""
         return {
             "frames": self.looked,
-            "frames_with_face": len({face.frame for face in self.faces}),
+            "frames_with_face": self.with_face or len({face.frame for face in self.faces}),
             "face_pixels": round(face_pixels_of(self.faces), 1) if self.faces else 0.0,
         }

@@ -150,6 +150,7 @@ def open_journal(pipeline: Pipeline, output: Path, restart: bool = False) -> Jou
         "blend": hashlib.sha256(pipeline.blend.to_json().encode()).hexdigest(),
         "members": {loaded.card.name: loaded.card.sha256 for loaded in pipeline.loaded_members},
         "frames": pipeline.options.frames,
+        "tolerance": pipeline.options.tolerance,
     }
     return Journal(journal_of(output), about, restart)
 

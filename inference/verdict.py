@@ -59,7 +59,7 @@ def verdict_of(result: VideoResult, blend: Blend) -> Verdict:
     if prob >= fake_from:
         return Verdict("likely fake", f"{number}, {_telling(result)}", _of_alarms(rates), unlike)
     if prob < TEST_PRIOR:
-        seen = f"in {len({face.frame for face in result.faces})} of {result.looked} frames" if result.looked else ""
+        seen = f"in {result.evidence['frames_with_face']} of {result.looked} frames" if result.looked else ""
         grounds = ", ".join(part for part in (number, f"a face {seen}" if seen else "") if part)
         return Verdict("no sign found", f"{grounds}, which is no proof", _of_misses(rates), unlike)
     between = f"{number} lies between 0.50 and {fake_from:.2f}, where real videos and fakes are both found"

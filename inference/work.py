@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -40,6 +40,17 @@ class VideoWork:
     pictures: list[bytes] = field(default_factory=list)  # of each face, a JPEG; none where no report is made
     points: list[tuple[Boxes, bool]] = field(default_factory=list)  # of each face: its five points; is it mirrored
 
+    def keep(self, faces: NDArray[np.intp]) -> None:
+        """Let go of all but some of the faces, with what belongs to each.
+
+        Args:
+            faces: (K,) their indices, rising.
+        """
+        self.faces = [self.faces[i] for i in faces]
+        self.crops = {spec: [crops[i] for i in faces] for spec, crops in self.crops.items()}
+        self.pictures = [self.pictures[i] for i in faces] if self.pictures else []
+        self.points = [self.points[i] for i in faces]
+
 
 def scored_face(frames: Frames, number: int, faces: FrameFaces, index: int, person: int) -> ScoredFace:
     """Make the record of a face that was found, before the members have scored it."""
@@ -56,7 +67,7 @@ def scored_face(frames: Frames, number: int, faces: FrameFaces, index: int, pers
 
 
 def with_logits(
-    face: ScoredFace, index: int, logits: dict[str, NDArray[np.float64]], prob_fake: NDArray[np.float64]
+    face: ScoredFace, index: int, logits: Mapping[str, NDArray[np.float64]], prob_fake: NDArray[np.float64]
 ) -> ScoredFace:
     """Put the members' logits, and what the blend makes of them, into a face's record."""
     mine = {name: float(values[index]) for name, values in logits.items()}

@@ -33,6 +33,7 @@ class PlanRequest:
     unit_videos: int = UNIT_VIDEOS
     video_seconds: float | None = None  # of CPU for decoding one video; by its length without it
     frames: int | None = None  # predict: per video; what the blend says without it
+    tolerance: float | None = None  # predict: of P(fake), as in PredictRequest
     members: Path | None = None  # predict: folder of members; the shipped ones without it
     blend: Path | None = None  # predict: a blend.json; the one beside the members without it
     competition: bool = False  # predict: of the two blends the one that is tuned for DFDC alone
@@ -100,12 +101,16 @@ def _manifest(request: PlanRequest) -> dict[str, Any]:
 
 def _predict_options(request: PlanRequest) -> dict[str, Any]:
     from inference.blends import load_blend
+    from inference.schedule.plans import TOLERANCE, check_tolerance
     from models.checkpoint import WEIGHTS_DIR, find_cards
 
     members = request.members or WEIGHTS_DIR
     blend = load_blend(members, request.blend, request.competition)
     hashes = {card.name: card.sha256 for card in find_cards(members) if card.name in blend.members}
-    return {"frames": request.frames or blend.frames, "blend": blend.to_json(), "members": hashes}
+    tolerance = TOLERANCE if request.tolerance is None else request.tolerance
+    check_tolerance(tolerance)
+    frames = request.frames or blend.frames
+    return {"frames": frames, "tolerance": tolerance, "blend": blend.to_json(), "members": hashes}
 
 
 def _extract_options(request: PlanRequest) -> dict[str, Any]:

@@ -46,7 +46,9 @@ class PredictTask:
         found = {card.name: card.sha256 for card in find_cards(members) if card.name in blend.members}
         refuse_other("the weights of this run", options["members"], found)
         limits = VideoLimits.of(options["video_seconds"])
-        how = PredictOptions(options["frames"], decoders=setup.threads, limits=limits)
+        how = PredictOptions(
+            options["frames"], decoders=setup.threads, tolerance=options.get("tolerance", 0.0), limits=limits
+        )
         self.pipeline: Pipeline = make_pipeline(how, device, members, setup.threads, blend)
         self.planner: Planner | None = None  # knows from one unit to the next how fast this machine is
 

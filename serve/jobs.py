@@ -26,7 +26,7 @@ from inference.pipeline import Pipeline, PredictOptions, make_pipeline
 from inference.predict import REPORT_THUMBNAILS
 from inference.report.page import render_section
 from inference.result import VideoResult
-from inference.schedule.plans import Plan
+from inference.schedule.plans import TOLERANCE, Plan
 from inference.schedule.scheduler import FixedScheduler
 from inference.verdict import verdict_of
 from models.checkpoint import WEIGHTS_DIR
@@ -72,7 +72,7 @@ class JobsOfServer(FixedScheduler):
 
 def answer(pipeline: Pipeline, voice: Voice) -> None:
     """Predict what comes until no more does."""
-    jobs = JobsOfServer(Plan(pipeline.options.frames, 0), voice)
+    jobs = JobsOfServer(pipeline.plan, voice)
     members = [loaded.card.name for loaded in pipeline.loaded_members]
     for result in pipeline.run_as_finished([], jobs, jobs.scoring):
         job = jobs.known.pop(result.filename)
@@ -103,7 +103,9 @@ def work(arguments: Sequence[str]) -> None:
     try:
         device, blend = find_device(asked.device), load_blend(asked.members, asked.blend, competition=False)
         frames = asked.frames or blend.frames
-        options = PredictOptions(frames=frames, thumbnails=REPORT_THUMBNAILS, heatmap=True, prompt=True)
+        options = PredictOptions(
+            frames=frames, tolerance=TOLERANCE, thumbnails=REPORT_THUMBNAILS, heatmap=True, prompt=True
+        )
         pipeline = make_pipeline(options, device, asked.members, blend=blend)
     except (DfdcError, ValueError) as error:
         voice.say(failed=str(error))

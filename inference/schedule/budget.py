@@ -40,7 +40,9 @@ def make_planner(pipeline: Pipeline, videos: int, seconds: float, kept: float, s
         started: when the seconds began, on the caller's clock.
     """
     blend = pipeline.blend
-    plans = make_plans(pipeline.options.frames, len(blend.fallbacks), _shares(pipeline), _losses(blend))
+    plans = make_plans(
+        pipeline.options.frames, len(blend.fallbacks), _shares(pipeline), _losses(blend), pipeline.options.tolerance
+    )
     return Planner(plans, videos, seconds, kept, started, pipeline.decoders)
 
 

@@ -28,8 +28,9 @@ class Change:
 
     def __str__(self) -> str:
         members = "all members" if self.plan.fallback == 0 else f"members of fallback {self.plan.fallback}"
+        faces = f", faces to {self.plan.tolerance:g} of P(fake)" if self.plan.tolerance else ""
         look = "" if self.plan.thorough else ", first look for faces only"
-        return f"{self.plan.frames} frames, {members}{look}"
+        return f"{self.plan.frames} frames, {members}{faces}{look}"
 
 
 class Scheduler(Protocol):

@@ -12,6 +12,15 @@ from common.parent import children_deaf_to
 ALIVE = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('alive')"
 
 
+@pytest.fixture
+def ctrl_c_is_heard():
+    """Where tests run in the background of a shell, SIGINT is ignored, and children inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 def test_a_child_is_deaf_from_its_first_instruction_on_and_the_parent_is_not():
     with pytest.raises(KeyboardInterrupt), children_deaf_to(signal.SIGINT):
         done = subprocess.run([sys.executable, "-S", "-c", ALIVE], capture_output=True, text=True, check=False)

@@ -142,6 +142,15 @@ def test_restart_forgets(tmp_path):
         opened(tmp_path / "j")
 
 
+@pytest.mark.parametrize(("before", "now"), [(None, 0.02), (0.02, 0.0), (0.02, 0.01)])
+def test_another_tolerance_is_another_run(tmp_path, before, now):
+    """A journal that says nothing of it is of a run that scored all faces."""
+    opened(tmp_path / "j", ABOUT if before is None else ABOUT | {"tolerance": before}).close()
+    with pytest.raises(DfdcError, match=f"tolerance {before or 0.0}, and this one has {now}"):
+        opened(tmp_path / "j", ABOUT | {"tolerance": now})
+    opened(tmp_path / "j", ABOUT | {"tolerance": before or 0.0}).close()
+
+
 def test_two_runs_do_not_share_a_journal(tmp_path):
     first = opened(tmp_path / "j")
     with pytest.raises(DfdcError, match="another run is writing"):

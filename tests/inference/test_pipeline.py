@@ -213,6 +213,36 @@ def test_the_width_of_the_faces_counts_as_it_does_for_tables(media, pipeline, me
     assert pd.read_csv(tmp_path / "s.csv")["label"].tolist() == pytest.approx([after.prob_fake], abs=1e-5)
 
 
+def test_faces_that_hardly_matter_are_not_scored_and_the_rest_is_as_before(members, media, tmp_path):
+    every, fewer = (
+        make_pipeline(PredictOptions(frames=24, tolerance=tolerance), torch.device("cpu"), members)
+        for tolerance in (0.0, 0.02)
+    )
+    whole, part = (next(pipeline.run([media / "single_face.mp4"])) for pipeline in (every, fewer))
+    assert (len(whole.faces), len(part.faces)) == (24, 6)
+    assert part.evidence["frames_with_face"] == whole.evidence["frames_with_face"] == 24
+    assert [(who.person, who.frames) for who in part.people] == [(who.person, who.frames) for who in whole.people]
+    assert part.prob_fake == pytest.approx(whole.prob_fake, abs=0.05)
+    logits = {face.frame: face.logits for face in whole.faces}
+    for face in part.faces:
+        assert face.logits == pytest.approx(logits[face.frame], abs=1e-4)
+    write_probabilities(tmp_path / "p.csv", [part])
+    fewer.blend.write(tmp_path / "blend.json")
+    blend_tables(BlendRequest((tmp_path / "p.csv",), tmp_path / "blend.json", tmp_path / "s.csv"))
+    assert pd.read_csv(tmp_path / "s.csv")["label"].tolist() == pytest.approx([part.prob_fake], abs=1e-5)
+
+
+def test_frames_in_memory_are_scored_by_the_same_tolerance(members, media):
+    pipeline = make_pipeline(PredictOptions(frames=24, tolerance=0.02), torch.device("cpu"), members)
+    assert len(pipeline.predict_frames(decode(media / "single_face.mp4", 24)).faces) == 6
+
+
+@pytest.mark.parametrize("tolerance", [-0.1, 0.5, float("nan")])
+def test_a_tolerance_is_a_small_share(tolerance):
+    with pytest.raises(ValueError, match="at least 0 and below 0"):
+        PredictOptions(tolerance=tolerance)
+
+
 def test_a_sample_submission_gives_names_and_order(media, pipeline, tmp_path, capsys):
     sample = tmp_path / "sample_submission.csv"
     sample.write_text("filename,label\nsingle_face.mp4,0.5\ngone.mp4,0.5\nno_face.mp4,0.5\n")

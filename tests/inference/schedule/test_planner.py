@@ -8,7 +8,7 @@ from benchmarks.simulate_budget import draw, measure, shipped_plans
 from benchmarks.simulated_machine import CUT, SCORED, SKIPPED, Machine, simulate
 from ensemble.blend import FILE, Blend
 from inference.schedule.planner import Planner, Spent
-from inference.schedule.plans import Plan, make_plans
+from inference.schedule.plans import TOLERANCE, Plan, make_plans
 from models.checkpoint import WEIGHTS_DIR
 
 PLANS = make_plans(32, 3, losses=(0.4244, 0.4234, 0.4358, 0.4831))
@@ -32,22 +32,25 @@ def steady(planner, plan, videos, decode, score, now=0.0, workers=2):
 
 
 def test_plans_start_with_all_and_get_cheaper_with_each_step():
-    assert PLANS[0] == Plan(32, 0)
-    assert PLANS[-1] == Plan(1, 3, thorough=False)
+    assert PLANS[:2] == (Plan(32, 0), Plan(32, 0, tolerance=TOLERANCE))  # faces that hardly matter go first
+    assert PLANS[-1] == Plan(1, 3, thorough=False, tolerance=TOLERANCE)
     assert all(plan.thorough for plan in PLANS[:-1])
+    assert all(plan.tolerance == TOLERANCE for plan in PLANS[1:])
     for a, b in pairwise(PLANS):
         assert (
-            (b.frames, -b.fallback, b.thorough)
-            <= (a.frames, -a.fallback, a.thorough)
-            != (b.frames, -b.fallback, b.thorough)
+            (b.frames, -b.fallback, b.thorough, -b.tolerance)
+            <= (a.frames, -a.fallback, a.thorough, -a.tolerance)
+            != (b.frames, -b.fallback, b.thorough, -b.tolerance)
         )
         assert b.frames <= a.frames and b.fallback >= a.fallback and b.members <= a.members and 0 < b.value < a.value
-    assert PLANS.index(Plan(16, 0)) < min(i for i, plan in enumerate(PLANS) if plan.fallback)  # half the frames first
+    assert PLANS.index(Plan(16, 0, tolerance=TOLERANCE)) < min(
+        i for i, plan in enumerate(PLANS) if plan.fallback
+    )  # half the frames first
     assert [plan.fallback for plan in PLANS if plan.frames == 1] == [1, 2, 3, 3]  # a costly drop of members comes late
 
 
 def test_one_member_and_one_frame_make_two_plans():
-    assert make_plans(1, 0) == (Plan(1, 0), Plan(1, 0, thorough=False))
+    assert make_plans(1, 0, tolerance=0.1) == tuple(Plan(1, 0, thorough, 0.1) for thorough in (True, False))
 
 
 @pytest.mark.parametrize(
