@@ -31,9 +31,9 @@ LEAST_LOSS = 0.002
 # Share of the value that is lost with the first look alone: a guess at how many videos show their faces only to the
 # later detectors of the cascade.
 FIRST_LOOK_LOSS = 0.03
-# Share of a video's faces that are scored with TOLERANCE, and share of the value that it loses: measured on 32 clips of
-# FaceForensics++ (docs/explanation/pipeline.md).
-EARLY_SHARE, EARLY_LOSS = 0.45, 0.002
+# (tolerance, share of a video's faces that are scored with it, share of the value that it loses). The shares were
+# measured on 32 clips of FaceForensics++; the losses are about half of the squared standard error over p (1 - p).
+EARLY = ((0.01, 0.75, 0.001), (TOLERANCE, 0.45, 0.004))
 
 
 @dataclass(frozen=True)
@@ -99,21 +99,21 @@ def make_plans(
         values.append(min((PRIOR_LOSS - loss) / (PRIOR_LOSS - losses[0]), values[-1] * (1 - LEAST_LOSS)))
     counts = sorted({max(1, round(frames * share)) for share in FRAME_SHARES}, reverse=True)
 
-    early = tolerance < TOLERANCE  # whether there is a plan that is cheaper by leaving out faces alone
-    share, kept = (EARLY_SHARE, 1 - EARLY_LOSS) if early else (1.0, 1.0)
+    early = [(each, share, 1 - loss) for each, share, loss in EARLY if each > tolerance]
+    ends = [(tolerance, 1.0, 1.0), *early]  # of scoring a video's faces; all plans with fewer frames have the last one
 
-    def plan(step: int, fallback: int) -> Plan:
+    def plan(step: int, fallback: int, end: int = -1) -> Plan:
+        least, share, kept = ends[end]
         value = kept * values[fallback] * (1 - FRAME_NOISE * (1 / counts[step] - 1 / frames))
-        return Plan(counts[step], fallback, True, max(tolerance, TOLERANCE), share * shares[fallback], value)
+        return Plan(counts[step], fallback, True, least, share * shares[fallback], value)
 
     step = fallback = 0
-    plans = [plan(0, 0)]
+    plans = [plan(0, 0, end) for end in range(len(ends))]
     while step + 1 < len(counts) or fallback < fallbacks:
         ways = [(step + 1, fallback)] * (step + 1 < len(counts)) + [(step, fallback + 1)] * (fallback < fallbacks)
         step, fallback = min(ways, key=lambda way: _price(plans[-1], plan(*way), frames))
         plans.append(plan(step, fallback))
-    top = (Plan(frames, 0, tolerance=tolerance, members=shares[0]),) if early else ()
-    return (*top, *plans, replace(plans[-1], thorough=False, value=plans[-1].value * (1 - FIRST_LOOK_LOSS)))
+    return (*plans, replace(plans[-1], thorough=False, value=plans[-1].value * (1 - FIRST_LOOK_LOSS)))
 
 
 def _price(before: Plan, after: Plan, frames: int) -> float:
