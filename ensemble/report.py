@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,40 +14,18 @@ from common.html import Cell, Table, render
 from ensemble import pictures, summary
 from ensemble.blend import TEST_PRIOR
 from ensemble.contribution import BINS
-from ensemble.convex import Mix
 from ensemble.decide import Outcome
+from ensemble.report_parts import Block, Section, beside, columns_of, table_of
+from ensemble.report_study import fallbacks_of, run_of, study_of
 from ensemble.select import Candidate
-from ensemble.summary import WIDE, heaviest, interval, number, verdict_of
-from ensemble.tune import GAP
-from ensemble.validate import EQUAL, TUNED, Fitted
+from ensemble.summary import interval, number, verdict_of
+from ensemble.validate import EQUAL, TUNED
 
 if TYPE_CHECKING:
-    from markupsafe import Markup
+    pass
 
 BOUNDS = 4  # every fourth bound of the clip has a row
 NATS = "log loss, nats"
-
-
-@dataclass(frozen=True)
-class Block:
-    """Pictures side by side or one beside its table, a table alone, or a list of names and values."""
-
-    pictures: tuple[Markup, ...] = ()
-    table: Table | None = None
-    facts: tuple[tuple[str, object], ...] = ()
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page; it is left out where no block shows anything."""
-
-    title: str
-    lead: str
-    blocks: tuple[Block, ...]
-
-    def shown(self) -> bool:
-        """Whether there is anything in it."""
-        return any(block.pictures or block.facts or (block.table and block.table.rows) for block in self.blocks)
 
 
 def write_report(path: Path, outcome: Outcome, command: str = "") -> None:
@@ -62,7 +39,7 @@ def write_report(path: Path, outcome: Outcome, command: str = "") -> None:
     Raises:
         OSError: `path` cannot be written.
     """
-    parts = (_blends, _members, _alike, _calibration, _clip, _subsets, _disagreements, _slices, _study, _fallbacks)
+    parts = (_blends, _members, _alike, _calibration, _clip, _subsets, _disagreements, _slices, study_of, fallbacks_of)
     sections = [section for part in parts if (section := part(outcome)).shown()]
     page = render(
         "ensemble/report.html.j2",
@@ -71,17 +48,9 @@ def write_report(path: Path, outcome: Outcome, command: str = "") -> None:
         why=f"{outcome.why[:1].upper()}{outcome.why[1:]}. {summary.doubt(outcome)}",
         cards=_verdict(outcome),
         weights=_weights(outcome),
-        sections=[*sections, _run(outcome, command)],
+        sections=[*sections, run_of(outcome, command)],
     )
     write_text(path, page)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]], kind: str = "") -> Table:
-    return Table(head, rows, f"numbers {kind}".strip(), f"table by {head[0]}")
-
-
-def _beside(picture: Markup, table: Table) -> Block:
-    return Block((picture,), table)
 
 
 def _verdict(outcome: Outcome) -> list[tuple[str, str, str]]:
@@ -107,7 +76,7 @@ def _weights(outcome: Outcome) -> Table:
         weight = float(weights[m])
         small = "" if weight > 0 else "need not run"
         rows.append((Cell(names=(members[m],)), Cell(f"{weight:.3f}", bar=weight, small=small)))
-    return _table(("member", "weight"), rows, "weights")
+    return table_of(("member", "weight"), rows, "weights")
 
 
 def _blends(outcome: Outcome) -> Section:
@@ -128,8 +97,8 @@ def _blends(outcome: Outcome) -> Section:
         "overlap. Below 0 the first is better. Vermilion marks what ships, and differences that lie below 0 with their "
         "interval.",
         (
-            _beside(above, _table(("blend", "log loss", "95 %", *outcome.losses.by_source), losses)),
-            _beside(below, _table(("difference", "log loss", "95 %", "the first is"), summary.gain_rows(outcome))),
+            beside(above, table_of(("blend", "log loss", "95 %", *outcome.losses.by_source), losses)),
+            beside(below, table_of(("difference", "log loss", "95 %", "the first is"), summary.gain_rows(outcome))),
         ),
     )
 
@@ -146,18 +115,12 @@ def _members(outcome: Outcome) -> Section:
         "Each member by itself: its log loss as it is, and calibrated on other folds. Its contribution is what the log "
         "loss rises by without it, when the others are tuned again; an interval that lies above 0 says that the blend "
         "needs the member.",
-        (Block(table=_table((*summary.MEMBER_COLUMNS, "without it"), rows)),),
+        (Block(table=table_of((*summary.MEMBER_COLUMNS, "without it"), rows)),),
     )
 
 
-def _columns(outcome: Outcome) -> tuple[tuple[str, ...], str]:
-    """The members that have a column in a table, and a sentence where these are not all."""
-    shown, count = heaviest(outcome), len(outcome.blend.members)
-    return shown, f" Of {count} members the {len(shown)} with the most weight are shown." if len(shown) < count else ""
-
-
 def _alike(outcome: Outcome) -> Section:
-    shown, some = _columns(outcome)
+    shown, some = columns_of(outcome)
     places = [outcome.blend.members.index(name) for name in shown]
     correlation = outcome.contributions.correlation[np.ix_(places, places)]
     rows = [
@@ -166,7 +129,7 @@ def _alike(outcome: Outcome) -> Section:
     ]
     lead = f"The correlation of their logits: the darker a cell, the less the second member adds.{some}"
     head = ("member", *map(str, range(1, len(rows) + 1)))
-    table = _table(head, rows if len(rows) > 1 else [], "heat")
+    table = table_of(head, rows if len(rows) > 1 else [], "heat")
     return Section("How alike members are", lead, (Block(table=table),))
 
 
@@ -181,7 +144,7 @@ def _calibration(outcome: Outcome) -> Section:
         f"line the two agree. Expected calibration error (15 bins): {number(before.error, 4)} before, "
         f"{number(after.error, 4)} after. The table describes what ships.",
         (
-            _beside(picture, _table(("prob_fake", "share of fakes", "videos"), rows)),
+            beside(picture, table_of(("prob_fake", "share of fakes", "videos"), rows)),
             Block(facts=tuple(summary.width_facts(outcome))),
         ),
     )
@@ -199,7 +162,7 @@ def _clip(outcome: Outcome) -> Section:
         "What the clip costs and what it protects against",
         f"{low:g} to {high:g} are the widest bounds that serve the worst fold as well as its best bounds do, each side "
         "by itself. One error: the nats that one video costs when the blend is certain and wrong.",
-        (_beside(pictures.clip_cost(curve, (low, high)), _table(("bound", "mean", "worst fold", "one error"), rows)),),
+        (beside(pictures.clip_cost(curve, (low, high)), table_of(("bound", "mean", "worst fold", "one error"), rows)),),
     )
 
 
@@ -217,7 +180,7 @@ def _subsets(outcome: Outcome) -> Section:
         line = outcome.selection.frontier(cost)
         images.append(pictures.subsets(outcome.selection.candidates, line, chosen, cost, limit, axis))
         rows = [(number(cost(c), 2), *_subset(c)) for c in line]
-        tables.append(Block(table=_table((axis, "log loss", "frames", "limits", "members"), rows, "names")))
+        tables.append(Block(table=table_of((axis, "log loss", "frames", "limits", "members"), rows, "names")))
     lead = (
         f"{summary.how_searched(outcome)} The log loss is that of tuned weights on other folds, not clipped. The "
         "tables list the subsets than which no cheaper one is better."
@@ -231,7 +194,7 @@ def _subset(candidate: Candidate) -> tuple[object, ...]:
 
 
 def _disagreements(outcome: Outcome) -> Section:
-    members, some = _columns(outcome)
+    members, some = columns_of(outcome)
     rows = [
         (
             *(Cell(names=(video.filename,)), video.label, number(video.prob_fake, 3)),
@@ -242,7 +205,7 @@ def _disagreements(outcome: Outcome) -> Section:
     return Section(
         "Videos on which members disagree most",
         f"prob_fake of the blend, clipped, and of each member, calibrated; blue is real, vermilion is fake.{some}",
-        (Block(table=_table(("video", "label", "blend", *members), rows, "heat")),),
+        (Block(table=table_of(("video", "label", "blend", *members), rows, "heat")),),
     )
 
 
@@ -253,66 +216,4 @@ def _slices(outcome: Outcome) -> Section:
         rows.append((part.name, str(part.videos), *scores, str(part.missed), str(part.accused)))
     head = ("degradation", "videos", "log loss", "AUC", "accuracy", "fakes called real", "reals called fake")
     lead = "What ships, on the videos with each degradation."
-    return Section("By degradation", lead, (Block(table=_table(head, rows)),))
-
-
-def _study(outcome: Outcome) -> Section:
-    tuned, (shown, some) = outcome.fitted.tuned, _columns(outcome)
-    members = outcome.faces.members if not some else shown
-    how = "weights, temperature and shift" if tuned.structure.space == "logit" else "weights at its temperature, shift"
-    taken = "further than that, so the optimum was taken over" if tuned.polished else "close enough, so it was kept"
-    facts = (
-        ("structure", f"{tuned.structure.space} space, {tuned.structure.aggregation}"),
-        ("trials", f"{tuned.trials}, of them {tuned.pruned} ended early"),
-        ("shrinkage (ridge)", f"{outcome.fitted.ridge:g}, towards equal weights; chosen on held-out folds"),
-        ("certificate", f"{tuned.gap:.1e} nats above the proven best {how}; {GAP:g} is allowed: {taken}"),
-    )
-    fits = [("all videos", outcome.fitted)]
-    fits += [(f"without fold {at}", fitted) for at, fitted in enumerate(outcome.nested.fits, 1)]
-    head = ("tuned on", "ridge", "space", "temperature", "shift", *members, "rules")
-    return Section(
-        "The study",
-        f"The tuned blend, whether it ships or not. Weights that differ from fold to fold rest on little.{some}",
-        (Block(facts=facts), Block(table=_table(head, [(name, *_fit(fitted, members)) for name, fitted in fits]))),
-    )
-
-
-def _fit(fitted: Fitted, members: Sequence[str]) -> list[str]:
-    structure, mix = fitted.tuned.structure, _mix(fitted.best_subset.members, fitted.tuned.mix, members)
-    return [f"{fitted.ridge:g}", structure.space, *mix, str(structure.aggregation)]
-
-
-def _mix(have: Sequence[str], mix: Mix, members: Sequence[str]) -> list[str]:
-    """Cells: temperature, shift, and a weight for each of `members`."""
-    weight = dict(zip(have, mix.weights, strict=True))
-    weights = [number(weight[name], 3) if name in weight else "-" for name in members]
-    return [number(mix.temperature, 3), number(mix.shift, 3, "+"), *weights]
-
-
-def _fallbacks(outcome: Outcome) -> Section:
-    (members, some), left, rows = _columns(outcome), outcome.blend.members, []
-    for fallback in outcome.blend.fallbacks:
-        lost = tuple(name for name in left if name not in fallback.members)
-        gone = Cell(names=lost) if len(lost) <= WIDE else f"{len(lost)} members"
-        rows.append([gone, number(fallback.log_loss, 4), *_mix(fallback.members, fallback.mix, members)])
-        left = fallback.members
-    return Section(
-        "When time is short",
-        "Members are dropped in this order: the one whose contribution per second is the least goes first, and the "
-        f"rest get these weights. The log loss is that of tuned weights on other folds, not clipped.{some}",
-        (Block(table=_table(("drop", "log loss", "temperature", "shift", *members), rows)),),
-    )
-
-
-def _run(outcome: Outcome, command: str) -> Section:
-    faces, truth = outcome.faces, outcome.faces.known()
-    fakes, groups = int(truth.label.sum()), len(set(truth.group.tolist()))
-    rows: list[tuple[str, object]] = [("note", note) for note in outcome.notes]
-    rows += [
-        ("videos", f"{len(truth.label)}: {fakes} fake, {len(truth.label) - fakes} real, in {groups} groups"),
-        ("faces", f"{len(faces.logit)} scored by each member; {len(faces.unscored)} videos without"),
-        ("members", Cell(names=tuple(faces.members))),
-        ("SHA-256 of the tables", faces.sha256 or "n/a"),
-        ("command", command or "n/a"),
-    ]
-    return Section("Notes, data, command", "", (Block(facts=tuple(rows)),))
+    return Section("By degradation", lead, (Block(table=table_of(head, rows)),))

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
+from ensemble.blend import Blend
 from ensemble.metrics import Floats
 from faces.crop import Boxes, CropSpec, Image, cut
 from faces.video import Frames
-from inference.occlusion import paint
+from inference.occlusion import occlusion_map, paint
 from inference.result import Closeup, Thumbnail, VideoResult
 from inference.verdict import telling_faces
+from inference.work import VideoWork
+from models.backend import LoadedMember
 
 THUMBNAIL_WIDTH = 320  # pixels
 CLOSEUP = CropSpec("closeup", size=192, margin=0.25, pad="edge")  # hair and jaw are seen as well
@@ -56,6 +60,29 @@ def closeups_of(result: VideoResult, pictures: Sequence[bytes]) -> tuple[Closeup
     telling = sorted(telling_faces(result), key=lambda face: -face.prob_fake)[:CLOSEUPS]
     chosen = [(index_of[id(face)], face) for face in telling]
     return tuple(Closeup(i, face.second, face.person, face.prob_fake, pictures[i]) for i, face in chosen)
+
+
+def with_heat(
+    closeups: tuple[Closeup, ...],
+    result: VideoResult,
+    work: VideoWork,
+    members: Sequence[LoadedMember],
+    blend: Blend,
+) -> tuple[Closeup, ...]:
+    """Paint on the first close-up on which parts of the face the answer hangs.
+
+    Args:
+        closeups: of `closeups_of`, one at least.
+        result: of their video.
+        work: the crops and points of its faces.
+        members: of the blend.
+        blend: gave the probabilities.
+    """
+    first = closeups[0]
+    crops = {spec: all_crops[first.face] for spec, all_crops in work.crops.items()}
+    (points, mirrored), box = work.points[first.face], result.faces[first.face].box_xyxy
+    falls = occlusion_map(members, blend, crops, box, points, CLOSEUP, mirrored)
+    return (replace(first, heat=heat_picture(first.jpeg, falls)), *closeups[1:])
 
 
 def heat_picture(picture: bytes, falls: Floats) -> bytes:

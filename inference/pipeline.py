@@ -27,9 +27,8 @@ from faces.track import STRAY, track
 from faces.turned import find_upright
 from faces.video import Frames
 from inference.evidence import evidence_notes, use_lone_faces
-from inference.occlusion import occlusion_map
-from inference.pictures import CLOSEUP, closeups_of, face_picture, heat_picture, thumbnails_of
-from inference.result import PRIOR, Closeup, VideoResult, face_pixels_of, people_of
+from inference.pictures import closeups_of, face_picture, thumbnails_of, with_heat
+from inference.result import PRIOR, VideoResult, face_pixels_of, people_of
 from inference.schedule.plans import Plan, check_tolerance
 from inference.schedule.scheduler import FixedScheduler, Scheduler
 from inference.scoring import Scored, score_faces
@@ -272,22 +271,13 @@ class Pipeline:
             faces=tuple(with_logits(face, i, mine.logits, verdict.faces) for i, face in enumerate(work.faces)),
             people=people_of(verdict, seen),
         )
-        return replace(scored, closeups=self._closeups(work, scored))
-
-    def _closeups(self, work: VideoWork, result: VideoResult) -> tuple[Closeup, ...]:
-        """The faces that speak most for a fake, the first with its heat map where the video looks fake."""
-        closeups = closeups_of(result, work.pictures)
-        if not (self.options.heatmap and closeups and result.prob_fake >= PRIOR):
-            return closeups
-        with clocked() as took:
-            first = closeups[0]
-            crops = {spec: all_crops[first.face] for spec, all_crops in work.crops.items()}
-            (points, mirrored), box = work.points[first.face], result.faces[first.face].box_xyxy
-            blend = self._blend(work.plan)
-            falls = occlusion_map(self.loaded_members, blend, crops, box, points, CLOSEUP, mirrored)
-        work.seconds["judge"] += took.seconds  # the planner has to know of it; the result shares these dictionaries
-        work.cpu["judge"] += took.cpu
-        return (replace(first, heat=heat_picture(first.jpeg, falls)), *closeups[1:])
+        closeups = closeups_of(scored, work.pictures)
+        if self.options.heatmap and closeups and scored.prob_fake >= PRIOR:
+            with clocked() as took:
+                closeups = with_heat(closeups, scored, work, self.loaded_members, self._blend(work.plan))
+            work.seconds["judge"] += took.seconds  # the planner has to know of it; the result shares these dictionaries
+            work.cpu["judge"] += took.cpu
+        return replace(scored, closeups=closeups)
 
 
 def make_pipeline(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from ensemble.prior import EM, read_prior
 from faces.decode.watchdog import VideoLimits
 from inference.blends import load_blend
 from inference.outputs import to_json, write_probabilities
-from inference.pipeline import PredictOptions, make_pipeline
+from inference.pipeline import Pipeline, PredictOptions, make_pipeline
 from inference.result import VideoResult
 from inference.run import Run, open_journal, predict_videos
 from inference.schedule.budget import make_scheduler
@@ -116,20 +116,8 @@ def predict(request: PredictRequest) -> PredictResult:
     gathered = gather_videos(request.videos, request.recursive)
     for line in gathered.sentences():
         print(line, file=sys.stderr)
-    blend, device = load_blend(request.members, request.blend, request.competition), find_device(request.device)
-    if isinstance(asked, float):
-        blend = replace(blend, prior=asked)
-    limits = VideoLimits.of(request.video_seconds)
-    thumbnails = REPORT_THUMBNAILS if request.report else 0
-    # Whoever is short of time gets no heat maps: each takes about as long as the members take for its video.
-    heatmap = bool(request.report) and request.budget is None
-    frames = request.frames or blend.frames
-    tolerance = request.tolerance
-    if tolerance is None:
-        tolerance = TOLERANCE if request.budget is None else 0.0
-    options = PredictOptions(frames=frames, tolerance=tolerance, thumbnails=thumbnails, heatmap=heatmap, limits=limits)
-    pipeline = make_pipeline(options, device, request.members, blend=blend)
-    print(f"{RUN_ON}{words_of(device)}", file=sys.stderr)
+    pipeline = _pipeline_of(request, asked)
+    blend = pipeline.blend
     scheduler = None
     if request.budget is not None:
         scheduler = make_scheduler(pipeline, len(gathered.named), request.budget, request.reserve, request.started)
@@ -143,13 +131,41 @@ def predict(request: PredictRequest) -> PredictResult:
     if told is not None and asked == EM:  # only now is the share of fakes known
         for result in run.results:
             told(result, verdict_of(result, final))
+    answered = PredictResult(request, run, final, len(gathered.named))
+    _write_others(answered, pipeline, gathered.named)
+    return answered
+
+
+def _pipeline_of(request: PredictRequest, prior: float | str | None) -> Pipeline:
+    """Load what a request asks for; where the members run is said on stderr."""
+    blend, device = load_blend(request.members, request.blend, request.competition), find_device(request.device)
+    if isinstance(prior, float):
+        blend = replace(blend, prior=prior)
+    tolerance = request.tolerance
+    if tolerance is None:
+        tolerance = TOLERANCE if request.budget is None else 0.0
+    options = PredictOptions(
+        frames=request.frames or blend.frames,
+        tolerance=tolerance,
+        thumbnails=REPORT_THUMBNAILS if request.report else 0,
+        # Whoever is short of time gets no heat maps: each takes about as long as the members take for its video.
+        heatmap=bool(request.report) and request.budget is None,
+        limits=VideoLimits.of(request.video_seconds),
+    )
+    pipeline = make_pipeline(options, device, request.members, blend=blend)
+    print(f"{RUN_ON}{words_of(device)}", file=sys.stderr)
+    return pipeline
+
+
+def _write_others(answered: PredictResult, pipeline: Pipeline, named: Mapping[str, Path]) -> None:
+    """Write the files that were asked for beside the submission."""
+    request, run = answered.request, answered.run
     if request.probabilities:
         write_probabilities(request.probabilities, run.results)
     if request.report:
         from inference.report.facts import facts_of
         from inference.report.page import write_report
 
-        facts = facts_of(pipeline, run, final, device, request.command)
-        videos = as_named(gathered.named, [result.filename for result in run.results])
+        facts = facts_of(pipeline, run, answered.blend, request.command)
+        videos = as_named(named, [result.filename for result in run.results])
         write_report(request.report, run.results, facts, videos=videos)
-    return PredictResult(request, run, final, len(gathered.named))

@@ -93,37 +93,33 @@ def predict_videos(
         ValueError: the sample is none.
         DfdcError: the submission cannot be written as it should be.
     """
-    by_name = dict(videos) if isinstance(videos, Mapping) else {path.name: path for path in videos}
-    order = read_sample(sample) if sample else sorted(by_name)
-    by_name = as_named(by_name, order)
-    if ignored := sorted(by_name.keys() - set(order)):
-        print(f"{len(ignored)} videos are not named in {sample} and were left out: {ignored[:3]} ...", file=sys.stderr)
+    order, named = _rows_of(videos, sample)
     began = time.perf_counter()
-    named = {name: by_name[name] for name in order if name in by_name}
-    done = {} if journal is None else finished_before(journal, named, pipeline.blend.unseen)
     blend = pipeline.blend
+    done = {} if journal is None else finished_before(journal, named, blend.unseen)
     save = _Saver(output, order, blend, done)
     waiting = [name for name in named if name not in done]
     if journal is not None:
         waiting.sort(key=lambda name: journal.begun[name])  # those that were begun, and not finished, come last
-    todo = [named[name] for name in waiting]
     tell = on_result or (lambda _: None)
     for result in done.values():
         tell(result)
     names = {path: name for name, path in named.items()}
-    results = pipeline.run_as_finished(todo, scheduler, journal.begin if journal else None, names)
+    begin = journal.begin if journal else None
+    results = pipeline.run_as_finished([named[name] for name in waiting], scheduler, begin, names)
     try:
         for result in _with_progress(results, len(named), list(done.values())):
             done[result.filename] = result
             if journal is not None:
-                journal.add(result, size_of(by_name[result.filename]))
+                journal.add(result, size_of(named[result.filename]))
             tell(result)
             save.now_and_then()
     finally:
         # Also where the user stops the run: what is finished is in the file.
         save.now()
-    prior = share_of_fakes(done.values(), blend) if estimate else Prior.given(blend.prior)
+    prior = Prior.given(blend.prior)
     if estimate:
+        prior = share_of_fakes(done.values(), blend)
         blend = replace(blend, prior=prior.share)
         done = {name: answer_again(result, blend) for name, result in done.items()}
         _Saver(output, order, blend, done)
@@ -133,6 +129,16 @@ def predict_videos(
     scored = profile([done[name] for name in waiting if name in done], seconds, pipeline.decoders)
     rows = [done.get(name) or _lacking(name, name in named, blend.unseen) for name in order]
     return Run(rows, seconds, scored, plans, prior)
+
+
+def _rows_of(videos: Sequence[Path] | Mapping[str, Path], sample: Path | None) -> tuple[list[str], dict[str, Path]]:
+    """The names of all rows in their order, and the videos of those that have one; those left out are told."""
+    by_name = dict(videos) if isinstance(videos, Mapping) else {path.name: path for path in videos}
+    order = read_sample(sample) if sample else sorted(by_name)
+    by_name = as_named(by_name, order)
+    if ignored := sorted(by_name.keys() - set(order)):
+        print(f"{len(ignored)} videos are not named in {sample} and were left out: {ignored[:3]} ...", file=sys.stderr)
+    return order, {name: by_name[name] for name in order if name in by_name}
 
 
 def open_journal(pipeline: Pipeline, output: Path, restart: bool = False) -> Journal:

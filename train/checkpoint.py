@@ -58,10 +58,15 @@ def write_checkpoint(path: Path, state: RunState) -> None:
             # Between this rename and the next one only PREVIOUS is there, and it is read then.
             path.replace(path.with_name(PREVIOUS))
 
-    save_whole(path, needed, write)
+    _save_whole(path, needed, write)
 
 
-def save_whole(path: Path, needed: int, write: Callable[[Path], None]) -> None:
+def save_weights(path: Path, weights: Mapping[str, torch.Tensor]) -> None:
+    """Write the weights of a network, whole or not at all; DfdcError on a full disk, and what was there is kept."""
+    _save_whole(path, _bytes_of(weights), lambda temporary: torch.save(weights, temporary))
+
+
+def _save_whole(path: Path, needed: int, write: Callable[[Path], None]) -> None:
     """Write a large file, whole or not at all.
 
     Args:

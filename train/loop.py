@@ -22,7 +22,7 @@ from common.errors import DfdcError
 from models.network import Scorer, build_member
 from models.registry import get_member
 from train.augment.mixing import mix_pairs
-from train.checkpoint import BEST, LAST, read_latest, remove_leftovers, save_whole, write_checkpoint
+from train.checkpoint import BEST, LAST, read_latest, remove_leftovers, save_weights, write_checkpoint
 from train.config import TrainConfig
 from train.curves import publish
 from train.data.coverage import check_coverage
@@ -255,11 +255,10 @@ class Trainer:
     def _end_epoch(self) -> None:
         self._save()  # before validation, which may take long: a machine that goes away in it costs no step
         logits = self.validate()
-        losses = self.team.gather(self.loss_sum / self.steps_in_epoch)
         row = {
             "epoch": self.epoch + 1,
             "step": self.step,
-            "train_loss": float(np.mean(losses)),
+            "train_loss": float(np.mean(self.team.gather(self.loss_sum / self.steps_in_epoch))),
             **figures_of(logits, self.data.val),
             "lr": float(self.optimizer.param_groups[0]["lr"]),
             "seconds": round(self.seconds, 1),
@@ -273,9 +272,7 @@ class Trainer:
                 f"epoch {self.epoch}: val log loss {row['val_log_loss_calibrated']:.4f}, AUC {row['val_auc']:.4f}"
             )
             if better:
-                best = self.ema.module.state_dict()
-                size = sum(value.numel() * value.element_size() for value in best.values())
-                save_whole(self.folder / BEST, size, lambda temporary: torch.save(best, temporary))
+                save_weights(self.folder / BEST, self.ema.module.state_dict())
         self._save()
         if self.team.leads:
             publish(self.history, self.folder, self.config.member)

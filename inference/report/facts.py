@@ -7,7 +7,6 @@ import platform
 import shlex
 from collections.abc import Sequence
 
-from common.device import Device
 from ensemble.blend import Blend
 from inference.pipeline import Pipeline
 from inference.report.run_section import RunFacts
@@ -17,7 +16,7 @@ from models.backend import words_of
 STATED = ("torch", "openvino", "timm", "av", "opencv-python-headless", "numpy")
 
 
-def facts_of(pipeline: Pipeline, run: Run, blend: Blend, device: Device, arguments: Sequence[str]) -> RunFacts:
+def facts_of(pipeline: Pipeline, run: Run, blend: Blend, arguments: Sequence[str]) -> RunFacts:
     """What a reader needs to understand or repeat the run."""
     versions = {"python": platform.python_version()}
     for name in STATED:
@@ -32,7 +31,7 @@ def facts_of(pipeline: Pipeline, run: Run, blend: Blend, device: Device, argumen
         wall_seconds=run.seconds,
         profile=run.profile,
         plans=run.plans,
-        device=words_of(device),
+        device=words_of(pipeline.device),
         versions=versions,
         clip=blend.clip,
         blend=blend,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from common.errors import DfdcError
 from common.files import sha256_of
@@ -17,7 +16,8 @@ from kaggle_dataset.submit.faults import Refused, reason, refusal, stays
 from kaggle_dataset.submit.kaggle_client import Kaggle, KaggleTimeout, NotSignedIn
 from kaggle_dataset.submit.ledger import Entry, read_ledger, record, timestamp
 from kaggle_dataset.submit.output import SUBMISSION
-from kaggle_dataset.submit.polling import CALL, SOON, Say, Timer, alone, ask
+from kaggle_dataset.submit.polling import CALL, SOON, Say, Timer, alone
+from kaggle_dataset.submit.submissions import Listed, find, submissions_to
 
 BLEND = "blend.json"  # in the dataset, beside the manifest
 COMPETITION = "deepfake-detection-challenge"
@@ -27,18 +27,6 @@ SETTLE = 300.0  # seconds that a submission may take to appear in the list
 LOOKS = 3  # for a submission after Kaggle's answer to it was an error
 # An error after which the submission may have arrived all the same.
 UNKNOWN = re.compile(r"\b5\d\d Server Error|Max retries|Connection|timed out", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A submission as Kaggle lists it."""
-
-    ref: str
-    when: datetime
-    message: str
-    status: str  # pending, complete, error
-    public_score: float | None
-    private_score: float | None
 
 
 @dataclass(frozen=True)
@@ -107,8 +95,8 @@ def submit(
         return entry
     with alone(ledger.resolve().parent):
         known = {other.message: other for other in read_ledger(ledger)}.get(entry.message)
-        listed = _list(work, competition)
-        if found := _find(listed, entry):
+        listed = submissions_to(competition, work.kaggle, work.timer)
+        if found := find(listed, entry.message):
             say(f"it was sent before, as {found.ref}: nothing is sent")
             record(ledger, _with(known or replace(entry, date=timestamp(found.when)), found))
         else:
@@ -148,38 +136,6 @@ def _expected(blend: Path, hashes: list[str]) -> tuple[float | None, float | Non
     known = json.loads(blend.read_text(encoding="utf-8")).get("expected_log_loss", {})
     value, low, high = (None if known.get(key) is None else float(known[key]) for key in ("value", "low", "high"))
     return value, low, high
-
-
-def _list(work: Work, competition: str) -> list[Listed]:
-    """Kaggle's list of our submissions, the newest first."""
-    answer = ask(
-        *(work.kaggle, work.timer, "competitions", "submissions", competition),
-        *("--format", "json", "--page-size", "200"),
-    )
-    if "No submissions found" in answer.out:
-        return []
-    try:
-        return [_to_listed(values) for values in answer.json()]
-    except (KeyError, TypeError, ValueError) as error:
-        raise DfdcError(
-            f"the list of submissions to {competition} cannot be read ({error!r}): {answer.words}"
-        ) from error
-
-
-def _to_listed(values: Mapping[str, Any]) -> Listed:
-    when = datetime.fromisoformat(str(values["date"]))
-    scores = [float(values[key]) if values.get(key) else None for key in ("publicScore", "privateScore")]
-    return Listed(
-        str(values["ref"]),
-        when if when.tzinfo else when.replace(tzinfo=UTC),  # the client prints UTC and does not say so
-        str(values.get("description") or ""),
-        str(values["status"]).rsplit(".", maxsplit=1)[-1].lower(),
-        *scores,
-    )
-
-
-def _find(listed: list[Listed], entry: Entry) -> Listed | None:
-    return next((found for found in listed if entry.message in found.message), None)
 
 
 def _with(entry: Entry, found: Listed) -> Entry:
@@ -272,7 +228,7 @@ def _send(entry: Entry, work: Work) -> None:
 def _appears(entry: Entry, work: Work) -> bool:
     """Whether a submission is in the list, at one of a few looks."""
     for look in range(LOOKS):
-        if _find(_list(work, entry.competition), entry):
+        if find(submissions_to(entry.competition, work.kaggle, work.timer), entry.message):
             return True
         if look + 1 < LOOKS:
             work.timer.pause("it is not in the list", most=SOON)
@@ -282,7 +238,7 @@ def _appears(entry: Entry, work: Work) -> bool:
 def _wait(entry: Entry, work: Work) -> Entry:
     """Until it has a score; DfdcError when it ends in an error, with the ledger up to date in every case."""
     while True:
-        found = _find(_list(work, entry.competition), entry)
+        found = find(submissions_to(entry.competition, work.kaggle, work.timer), entry.message)
         if found:
             with alone(work.ledger.resolve().parent, wait=True):
                 known = {other.message: other for other in read_ledger(work.ledger)}.get(entry.message, entry)

@@ -16,6 +16,7 @@ from kaggle_dataset.submit.polling import Say, Timer
 from kaggle_dataset.submit.remote import Remote, RemoteState
 from kaggle_dataset.submit.staged_dataset import Staged, read_staged
 from kaggle_dataset.submit.upload_state import Record, UploadState
+from kaggle_dataset.submit.upload_watcher import Watcher
 
 ATTEMPTS = 4
 AGAIN = "the same command again goes on from here"
@@ -160,7 +161,7 @@ class _Upload:
     def _try(self, before: int, tried: bool, lock: int) -> tuple[str, float]:
         """Run the client once; what went wrong ('': nothing), and the seconds that the server wants us to wait."""
         command = ["version", "-m", f"manifest {self.staged.sha256}"] if before else ["create"]
-        watcher = _Watcher(len(self.staged.files), self.say)
+        watcher = Watcher(len(self.staged.files), self.say)
         try:
             answer = self.kaggle(
                 *("datasets", *command, "-p", str(self.staged.folder), "-r", "skip"),
@@ -276,29 +277,6 @@ class _Upload:
 
     def _remember(self, step: str, version: int) -> None:
         self.upload_state.write(Record(self.staged.sha256, version, step))
-
-
-class _Watcher:
-    """Looks over the client's shoulder, to stop it before it does what it would call a success."""
-
-    def __init__(self, files: int, say: Say) -> None:
-        self.dropped, self.expired = "", False
-        self.pause: float | None = None
-        self._left, self._say = files, say
-
-    def __call__(self, line: str) -> bool:
-        """Whether to stop: a file has failed and would be left out, or the last request is about to be repeated."""
-        if line.startswith("Upload successful: "):
-            self._left -= 1
-            self._say(line)
-        elif re.match(r"Upload of .* expired", line):
-            self.expired = True
-        elif line.startswith("Upload unsuccessful: "):
-            self.dropped = line.removeprefix("Upload unsuccessful: ").strip()
-        # With files left it is the start of an upload that is asked for again, which does no harm.
-        elif (again := re.match(r"Request failed: .* Will retry in +([\d.]+) seconds", line)) and self._left <= 0:
-            self.pause = float(again[1])
-        return bool(self.dropped) or self.pause is not None
 
 
 def _news(seen: RemoteState | None) -> str:

@@ -46,6 +46,7 @@ def first(times):
     return ask
 
 
+@pytest.mark.slow
 def test_a_short_storm_of_refusals_costs_nothing(store, folder, tmp_path):
     store.faults.refuse = first(3)
     assert folder.create("video", CONTENT) is True
@@ -71,6 +72,7 @@ def test_a_storm_without_end_is_told_and_leaves_nothing(store, folder, tmp_path,
     assert folder.read("video") == CONTENT
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_cut_short_is_never_taken_for_the_whole(store, folder, tmp_path):
     folder.write("video", CONTENT)
     store.faults.cut = first(1)

@@ -94,6 +94,7 @@ def test_a_parameter_at_its_bound_is_named():
     assert not any("at its bound" in note for note in tune_blend(faces, few).notes)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_file():
     faces, few = noisy(200, (0.5, 1.0, 3.0)), dataclasses.replace(OPTIONS, trials=10)
     assert tune_blend(faces, few).blend.to_json() == tune_blend(faces, few).blend.to_json()

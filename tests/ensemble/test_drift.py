@@ -19,6 +19,7 @@ def test_set():
     return dataclasses.replace(noisy(300, (0.6, 0.9, 1.2), seed=2), truth=None)
 
 
+@pytest.mark.slow
 def test_a_test_set_of_the_same_kind_is_alike(held_out, test_set):
     found = drift(held_out, test_set)
     assert [one.member for one in found] == ["m0", "m1", "m2", ALL]

@@ -39,6 +39,7 @@ def test_where_all_fit_all_are_taken():
     assert best_subset(search()).members == FACES.members
 
 
+@pytest.mark.slow
 def test_a_limit_that_binds_chooses_the_line_up():
     limited = search(Limits(bytes=450, seconds=0.3))
     assert best_subset(limited) == limited.run().best

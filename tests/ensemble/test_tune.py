@@ -24,6 +24,7 @@ def test_optuna_finds_a_planted_optimum():
     assert np.abs(tuned.mix.weights - weights).max() < 1e-3
 
 
+@pytest.mark.slow
 def test_a_structure_is_compared_at_its_own_best_numbers():
     """Not by numbers that chance has chosen, with which the worse space often looks better."""
     faces = noisy(400, (0.8, 1.0, 1.2), per_video=4)

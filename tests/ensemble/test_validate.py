@@ -59,6 +59,7 @@ def test_noise_is_shrunk_and_a_difference_is_not():
     assert choose_ridge(unlike.logit, unlike.known(), 0) < 1
 
 
+@pytest.mark.slow
 def test_predictions_do_not_see_their_own_fold():
     """Turn the labels of one fold over: what is said of its videos must stay, what is said of others must not."""
     options = {"trials": 30}

@@ -176,6 +176,7 @@ def test_media_are_found_by_their_endings(folder, tmp_path):
     assert ".mp4" in module.MEDIA_ENDINGS
 
 
+@pytest.mark.slow
 def test_a_name_that_is_no_utf_8_ends_nothing(tmp_path, media):
     shutil.copy(media / "single_face.mp4", tmp_path / os.fsdecode(b"caf\xe9.mp4"))
     page = explore(find_media([tmp_path]), None, tmp_path / "report", QUICK)

@@ -24,7 +24,7 @@ def no_full_decode(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("decoded everything where the needed packets would have done")
 
-    monkeypatch.setattr(video, "_decode_all", refuse)
+    monkeypatch.setattr(video, "decode_all", refuse)
 
 
 @pytest.fixture(scope="session")

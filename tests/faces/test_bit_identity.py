@@ -133,8 +133,8 @@ def differences(path: Path, counts: range | tuple[int, ...]) -> list[str]:
 def test_wanted_frames_are_those_of_a_full_decode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     path = write_video(tmp_path / name, **{"frames": FRAMES, "size": (64, 48), **STREAMS[name]})
     full = []
-    decode_all = video._decode_all
-    monkeypatch.setattr(video, "_decode_all", lambda *given: full.append(given) or decode_all(*given))
+    decode_all = video.decode_all
+    monkeypatch.setattr(video, "decode_all", lambda *given: full.append(given) or decode_all(*given))
     counts = COUNTS if os.environ.get("DFDC_SLOW") == "1" else (1, 2, 3, 7, 16, 40)
     assert differences(path, counts) == []
     assert bool(full) == (name in WHOLE), "how it was decoded"

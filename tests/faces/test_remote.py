@@ -161,6 +161,7 @@ def test_a_cache_that_cannot_be_written_changes_nothing(server, shards, tmp_path
     assert "going on without keeping crops" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_refusals_and_answers_cut_short_never_give_a_wrong_crop(server, shards, monkeypatch):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # the client asks several times by itself, with pauses
     store, here, left = CropStore([server.url], 0), CropStore([shards]), [2]

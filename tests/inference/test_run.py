@@ -198,6 +198,7 @@ class Killed(BaseException):
     """Nothing catches it, as nothing catches a signal."""
 
 
+@pytest.mark.slow
 def test_stopped_anywhere_it_goes_on_to_the_same_bytes(pipeline, videos, undisturbed, tmp_path, monkeypatch, capsys):
     output = tmp_path / "s.csv"
     finish, left = pipeline._finish, [2]

@@ -79,6 +79,7 @@ def test_aligned_eyes_are_as_far_apart_as_the_second_places():
     assert pixels == pytest.approx(75, abs=0.01)
 
 
+@pytest.mark.slow
 def test_the_tutorials_head_learns_from_a_flat_map():
     """Small input, real numbers: features keep timm's names, the head is what remains."""
     torch.manual_seed(0)

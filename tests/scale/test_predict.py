@@ -92,6 +92,7 @@ def test_videos_of_one_name_in_two_folders_are_two_videos(worker, videos, member
     assert rows["one/a.mp4"] == rows["two/deep/a.mp4"] != rows["two/broken.mp4"] == 0.5
 
 
+@pytest.mark.slow
 def test_a_video_that_is_given_up_has_the_prior_and_its_neighbours_theirs(worker, expected, videos, members, tmp_path):
     plan(videos, tmp_path / "store", members)
     mine = working_for(worker, tmp_path / "store", videos)
@@ -156,6 +157,7 @@ def test_other_weights_are_refused(worker, members, tmp_path):
         UnitWorker(WorkerSetup(str(store), str(members), "cpu"))
 
 
+@pytest.mark.slow
 def test_from_and_to_s3(worker, expected, videos, members, tmp_path, bucket):
     """The videos, the run and the result on S3; a store that does not answer gives no row."""
     for path in videos.iterdir():
@@ -178,6 +180,7 @@ def test_from_and_to_s3(worker, expected, videos, members, tmp_path, bucket):
     assert written == (expected / "submission.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_damaged_result_is_not_merged(worker, videos, members, tmp_path):
     plan(videos, tmp_path / "store", members)
     mine = working_for(worker, tmp_path / "store", videos)

@@ -208,6 +208,7 @@ def worker_of(server):
     return worker
 
 
+@pytest.mark.slow
 def test_a_decoder_that_crashes_costs_its_video_only(server, clip):
     """All decoders are stopped; one of them has a video when they are killed."""
 
@@ -298,6 +299,7 @@ if "serve.worker" in sys.orig_argv:
 """
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_still_loading_ends_with_its_server(start_server, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(SLOW_IMPORT)
     with start_server(tmp_path, PYTHONPATH=str(tmp_path)) as server:
@@ -432,6 +434,7 @@ def test_health_metrics_and_the_description(server, nobody):
         assert page.headers["x-frame-options"] == "DENY"
 
 
+@pytest.mark.slow
 def test_a_server_without_its_ensemble_ends_with_the_reason(start_server, tmp_path):
     (tmp_path / "none").mkdir()
     with start_server(tmp_path, "--members", str(tmp_path / "none")) as server:

@@ -26,7 +26,7 @@ def step_of(folder):
     return read_latest(folder).facts["step"]
 
 
-@pytest.fixture(params=["file", "s3"])
+@pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.slow)])
 def url(request, tmp_path):
     return f"{request.getfixturevalue('bucket')}/runs/one" if request.param == "s3" else f"file://{tmp_path}/mirror"
 

@@ -54,6 +54,7 @@ def test_events_can_be_read_back(tmp_path):
     assert events_of(tmp_path) == {"val_auc": [(3, 0.75)], "lr": [(3, 0.5)]}
 
 
+@pytest.mark.slow
 def test_mlflow_goes_on_with_the_run_of_the_folder(store, tmp_path):
     for step in (10, 20):
         tracker = MLflow(tmp_path, "a run", {"lr": 1e-3})

@@ -248,6 +248,7 @@ faces.video.decode = decode
     ],
 )
 @pytest.mark.usefixtures("loaded")
+@pytest.mark.slow
 def test_a_video_that_its_decoder_does_not_survive_is_a_row(part, tmp_path, monkeypatch, what, status, reason):
     (tmp_path / "sitecustomize.py").write_text(HURT.format(what=what))
     monkeypatch.setattr(sys, "path", [str(tmp_path), str(ROOT), *sys.path])
@@ -415,6 +416,7 @@ def test_a_worker_that_dies_costs_nothing(done, part, tmp_path):
     assert contents(output) == contents(done[0])
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_in_one_line(part, tmp_path):
     output, code, told = interrupted(part, tmp_path, lambda pid: os.killpg(pid, signal.SIGINT))
     assert code == 130 and b"Traceback" not in told
