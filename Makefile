@@ -7,6 +7,10 @@ JOBS ?= $(shell $(PYTHON) -c 'import os; print(min(4, len(os.sched_getaffinity(0
 # Files changed by hand are installed again; the stamp is written only when everything is there.
 STAMP := $(VENV)/.installed
 
+# Some shells keep Python from storing what it has compiled. Checks and tests start hundreds of processes, and each of
+# them would compile torch again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo docs test check format bench clean
 
