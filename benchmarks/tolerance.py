@@ -94,7 +94,7 @@ def main() -> None:
     whole = predict(works, cast(list[LoadedMember], members), blend, 0.0)[:, 0]
     print(f"{len(works)} videos, {len(logits)} faces; log loss with the classes half each")
     print("tolerance  faces scored  log loss    AUC     error of P(fake): rms  largest")
-    for tolerance in (0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1):
+    for tolerance in (0.0, 0.005, 0.0075, 0.01, 0.0125, 0.015, 0.02, 0.03, 0.05):
         prob, share = predict(works, cast(list[LoadedMember], members), blend, tolerance).T
         off = np.abs(prob - whole)
         print(

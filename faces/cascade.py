@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.device import Device
 from common.engine import Engine
+from faces.between import faces_between
 from faces.crop import Image
 from faces.detect import NO_FACES, SURE, BlazeDetector, FrameFaces, MtcnnDetector
 from faces.tiles import Tile, focus, letterbox, overlapping_tiles, short_side_tiles
@@ -28,7 +30,8 @@ MORE = 2  # sure faces more than before in the middle probe, so that the tiles a
 class Cascade:
     """The detector of the pipeline: cheap first, dearer steps only where the cheap ones found nothing sure.
 
-    1. BlazeFace back on the letterboxed frame, on all frames.
+    1. BlazeFace back on the letterboxed frame, on all frames but those whose neighbours show the same faces
+       (faces/between.py), where the caller allows that.
     2. BlazeFace back on one square around the likely face (of the frame, or of the nearest frame that has one), on the
        frames without a sure face, when they are more than `bearable` of the video; the surer answer stays.
     3. BlazeFace back on tiles of the whole frame, on the frames without any face, or without a sure one while the
@@ -48,12 +51,20 @@ class Cascade:
         self.bearable = 0.1  # share of frames without a face that changes no verdict
         self.probes = 4  # frames that MTCNN looks at before it is given the whole video
 
-    def __call__(self, images: Sequence[Image], thorough: bool = True) -> list[FrameFaces]:
-        """The frames of one video, (H, W, 3) uint8 RGB each, to one FrameFaces each; `step` tells what found it.
+    def __call__(
+        self, images: Sequence[Image], thorough: bool = True, between: NDArray[np.bool_] | None = None
+    ) -> list[FrameFaces]:
+        """Find the faces of one video.
 
-        thorough: False stops after step 1, for a run that is short of time.
+        Args:
+            images: its frames, (H, W, 3) uint8 RGB each.
+            thorough: False stops after step 1, for a run that is short of time.
+            between: (N,) the frames whose faces may be taken from their neighbours, of `frames_between`; none without.
+
+        Returns:
+            One FrameFaces for each frame; its `detector` tells what found it.
         """
-        found = self._first(images)
+        found = self._look(images, between)
         if not thorough:
             return found if images and max(faces.best for faces in found) >= SURE else [NO_FACES] * len(images)
         if len(_unsure(found)) > self.bearable * len(images):
@@ -65,6 +76,25 @@ class Cascade:
         self._crowd(found, images)
         if images and max(faces.best for faces in found) < SURE:
             return self._last_resort(images)
+        return found
+
+    def _look(self, images: Sequence[Image], between: NDArray[np.bool_] | None) -> list[FrameFaces]:
+        """Step 1."""
+        if between is None or not between.any():
+            return self._first(images)
+        found = [NO_FACES] * len(images)
+        ends = np.flatnonzero(~between)
+        for i, faces in zip(ends, self._first([images[i] for i in ends]), strict=True):
+            found[i] = faces
+        missing = []
+        for i in np.flatnonzero(between):
+            taken = faces_between(found[i - 1], found[i + 1])
+            if taken is None:
+                missing.append(i)
+            else:
+                found[i] = taken
+        for i, faces in zip(missing, self._first([images[i] for i in missing]), strict=True):
+            found[i] = faces
         return found
 
     def first_look(self, images: Sequence[Image]) -> list[FrameFaces]:

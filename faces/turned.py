@@ -21,26 +21,29 @@ BETTER = 0.1  # by which the mean score must rise; upright faces have 0.90 to 0.
 LYING = 45.0  # degrees between the line from eyes to mouth and the vertical
 
 
-def find_upright(detector: Cascade, frames: Frames, thorough: bool = True) -> tuple[Frames, list[FrameFaces], int]:
+def find_upright(
+    detector: Cascade, frames: Frames, thorough: bool = True, between: NDArray[np.bool_] | None = None
+) -> tuple[Frames, list[FrameFaces], int]:
     """Find the faces of a video, and turn the video first where its faces are then upright.
 
     Args:
         detector: finds faces.
         frames: of one video, upright as far as the file says.
         thorough: False for a run that is short of time: nothing is turned.
+        between: (N,) the frames whose faces may be taken from their neighbours; none without it.
 
     Returns:
         The frames, turned where that makes faces upright, with a note of it; the faces of each; and by how many
         quarters the frames were turned clockwise.
     """
     if not thorough:
-        return frames, detector(frames.images, thorough=False), 0
-    found = detector(frames.images)
+        return frames, detector(frames.images, thorough=False, between=between), 0
+    found = detector(frames.images, between=between)
     turns = _best_turn(detector, frames.images, _suspected(found)) if frames.images else 0
     if not turns:
         return frames, found, 0
     turned = turn_frames(frames, turns)
-    return turned, detector(turned.images), turns
+    return turned, detector(turned.images, between=between), turns
 
 
 def turn_frames(frames: Frames, turns: int) -> Frames:

@@ -17,6 +17,7 @@ import numpy as np
 from common.cores import cores
 from common.device import Device
 from ensemble.blend import Blend
+from faces.between import frames_between
 from faces.cascade import Cascade
 from faces.crop import Image, cut
 from faces.decode.pool import Decoded, decode_ahead
@@ -191,8 +192,11 @@ class Pipeline:
         return work
 
     def _detect(self, work: VideoWork, frames: Frames, plan: Plan) -> None:
-        frames, found, _ = find_upright(self.detector, frames, plan.thorough)
-        people = track(found, [float(s) for s in frames.seconds], cuts=cuts(frames.images))
+        seconds, cut_before = [float(s) for s in frames.seconds], cuts(frames.images)
+        # Where P(fake) may have an error of its own, that of a face's place between two others is small beside it.
+        between = frames_between(seconds, cut_before) if plan.tolerance else None
+        frames, found, _ = find_upright(self.detector, frames, plan.thorough, between)
+        people = track(found, seconds, cuts=cut_before)
         lone = use_lone_faces(found, people)
         for number, image in enumerate(frames.images):
             mirrored = self.blend.mirror and number % 2 == 1

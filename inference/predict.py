@@ -40,7 +40,7 @@ class PredictRequest:
     probabilities: Path | None = None  # a CSV of every member's logit of every face, where wanted
     frames: int | None = None  # per video, evenly spread; what the blend says without it
     # A video's faces are scored until the standard error of its P(fake) is this, against all of them; 0: all. Without
-    # it it is TOLERANCE, and 0 where a budget is given, which falls back on TOLERANCE when it gets short.
+    # it it is TOLERANCE, and 0 where a budget is given, where it grows when the time gets short.
     tolerance: float | None = None
     budget: str | None = None  # end in time whatever happens: 9h, 90m
     reserve: str = "2m"  # of the budget, kept for writing

@@ -8,7 +8,7 @@ from benchmarks.simulate_budget import draw, measure, shipped_plans
 from benchmarks.simulated_machine import CUT, SCORED, SKIPPED, Machine, simulate
 from ensemble.blend import FILE, Blend
 from inference.schedule.planner import Planner, Spent
-from inference.schedule.plans import TOLERANCE, Plan, make_plans
+from inference.schedule.plans import CHEAP, TOLERANCE, Plan, make_plans
 from models.checkpoint import WEIGHTS_DIR
 
 PLANS = make_plans(32, 3, losses=(0.4244, 0.4234, 0.4358, 0.4831))
@@ -32,10 +32,12 @@ def steady(planner, plan, videos, decode, score, now=0.0, workers=2):
 
 
 def test_plans_start_with_all_and_get_cheaper_with_each_step():
-    assert PLANS[:3] == tuple(Plan(32, 0, tolerance=each) for each in (0, 0.01, TOLERANCE))  # what hardly matters first
-    assert PLANS[-1] == Plan(1, 3, thorough=False, tolerance=TOLERANCE)
+    assert PLANS[:3] == tuple(
+        Plan(32, 0, tolerance=each) for each in (0, TOLERANCE, CHEAP)
+    )  # what hardly matters first
+    assert PLANS[-1] == Plan(1, 3, thorough=False, tolerance=CHEAP)
     assert all(plan.thorough for plan in PLANS[:-1])
-    assert all(plan.tolerance == TOLERANCE for plan in PLANS[2:])
+    assert all(plan.tolerance == CHEAP for plan in PLANS[2:])
     for a, b in pairwise(PLANS):
         assert (
             (b.frames, -b.fallback, b.thorough, -b.tolerance)
@@ -43,7 +45,7 @@ def test_plans_start_with_all_and_get_cheaper_with_each_step():
             != (b.frames, -b.fallback, b.thorough, -b.tolerance)
         )
         assert b.frames <= a.frames and b.fallback >= a.fallback and b.members <= a.members and 0 < b.value < a.value
-    assert PLANS.index(Plan(16, 0, tolerance=TOLERANCE)) < min(
+    assert PLANS.index(Plan(16, 0, tolerance=CHEAP)) < min(
         i for i, plan in enumerate(PLANS) if plan.fallback
     )  # half the frames first
     assert [plan.fallback for plan in PLANS if plan.frames == 1] == [1, 2, 3, 3]  # a costly drop of members comes late

@@ -1,0 +1,91 @@
+"""A frame between two that show the same faces in the same places is not searched."""
+
+import numpy as np
+import pytest
+import torch
+
+from faces.between import LONGEST, NAME, faces_between, frames_between
+from faces.cascade import Cascade
+from faces.detect import NO_FACES, SURE, FrameFaces
+from inference.pipeline import PredictOptions, make_pipeline
+
+STILL = [(100, 100, 200, 200), (400, 80, 480, 160)]
+
+
+def faces(boxes, score=0.95, detector="back_letterbox"):
+    corners = np.array(boxes, dtype=np.float32).reshape(-1, 4)
+    points = np.repeat(corners[:, None, :2], 5, axis=1) + 10
+    return FrameFaces(corners, np.full(len(corners), score, np.float32), points, detector)
+
+
+def test_every_other_frame_of_a_shot_may_be_left_out():
+    seconds, cuts = np.arange(8) * 0.3, np.zeros(8, dtype=bool)
+    assert frames_between(seconds, cuts).tolist() == [False, True, False, True, False, True, False, False]
+    cuts[4] = True  # between the third and the fourth
+    assert frames_between(seconds, cuts).tolist() == [False, True, False, False, False, True, False, False]
+
+
+@pytest.mark.parametrize(("gap", "left_out"), [(0.49 * LONGEST, 2), (0.51 * LONGEST, 0)])
+def test_only_close_neighbours_tell(gap, left_out):
+    assert frames_between(np.arange(5) * gap, np.zeros(5, dtype=bool)).sum() == left_out
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_frame_without_two_neighbours_is_searched(count):
+    assert not frames_between(np.arange(count) * 0.1, np.zeros(count, dtype=bool)).any()
+
+
+def test_a_face_is_halfway_between_its_places_whatever_the_order():
+    before, after = faces(STILL), faces([(404, 82, 484, 162), (100, 104, 200, 204)], score=0.9)
+    taken = faces_between(before, after)
+    assert taken.boxes_xyxy.tolist() == [[100, 102, 200, 202], [402, 81, 482, 161]]
+    assert taken.points_xy[0, 0].tolist() == [110, 112]
+    assert taken.scores.tolist() == pytest.approx([0.9, 0.9])
+    assert taken.detector == NAME
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        NO_FACES,
+        faces(STILL[:1]),
+        faces([*STILL, (600, 0, 700, 100)]),
+        faces([(130, 100, 230, 200), STILL[1]]),  # moved by a third of its width
+        faces(STILL, score=SURE - 0.01),
+        faces([STILL[0], STILL[0]]),
+    ],
+    ids=["gone", "one left", "one came", "moved", "unsure", "another one"],
+)
+def test_neighbours_that_differ_ask_for_a_look(after):
+    assert faces_between(faces(STILL), after) is None
+    assert faces_between(after, faces(STILL)) is None
+
+
+def test_the_cascade_looks_at_the_ends_and_where_they_differ():
+    """Six frames; the face jumps after the second, so that the third one's neighbours differ."""
+    places = [STILL[0], STILL[0], STILL[0], (300, 300, 400, 400), (300, 300, 400, 400), (300, 300, 400, 400)]
+    asked = []
+
+    def first(images):
+        numbers = [int(image[0, 0, 0]) for image in images]
+        asked.extend(numbers)
+        return [faces([places[number]], detector="first") for number in numbers]
+
+    cascade = Cascade(torch.device("cpu"), engine="torch")
+    cascade._first, cascade._weak = first, lambda images: [NO_FACES] * len(images)
+    images = [np.full((8, 8, 3), number, np.uint8) for number in range(6)]
+    between = frames_between(np.arange(6) * 0.3, np.zeros(6, dtype=bool))
+    found = cascade(images, between=between)
+    assert sorted(asked) == [0, 2, 3, 4, 5]
+    assert [each.detector for each in found] == ["first", NAME, "first", "first", "first", "first"]
+    assert [each.boxes_xyxy[0].tolist() for each in found] == [list(place) for place in places]
+
+
+@pytest.mark.parametrize(("tolerance", "searched"), [(0.0, 12), (0.01, 7)])
+def test_prediction_leaves_frames_out_with_a_tolerance_only(members, media, tolerance, searched):
+    """The face of this clip hardly moves."""
+    pipeline = make_pipeline(PredictOptions(frames=12, tolerance=tolerance), torch.device("cpu"), members)
+    (result,) = pipeline.run([media / "single_face.mp4"])
+    found_by = [face.detector for face in result.faces]
+    assert len(found_by) == 12 and result.evidence["frames_with_face"] == 12
+    assert len(found_by) - found_by.count(NAME) == searched
