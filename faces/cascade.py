@@ -83,11 +83,11 @@ class Cascade:
         if between is None or not between.any():
             return self._first(images)
         found = [NO_FACES] * len(images)
-        ends = np.flatnonzero(~between)
+        ends = np.flatnonzero(~between).tolist()
         for i, faces in zip(ends, self._first([images[i] for i in ends]), strict=True):
             found[i] = faces
-        missing = []
-        for i in np.flatnonzero(between):
+        missing: list[int] = []
+        for i in np.flatnonzero(between).tolist():
             taken = faces_between(found[i - 1], found[i + 1])
             if taken is None:
                 missing.append(i)

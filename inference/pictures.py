@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import cv2
@@ -21,22 +21,44 @@ from models.backend import LoadedMember
 THUMBNAIL_WIDTH = 320  # pixels
 CLOSEUP = CropSpec("closeup", size=192, margin=0.25, pad="edge")  # hair and jaw are seen as well
 QUALITY = 80  # of JPEG
+NEAR = 2  # frames: where every fourth face is scored, one of them is no further away
 CLOSEUPS = 4  # of a video: what one row of a page holds
 
 
-def thumbnails_of(frames: Frames, count: int) -> tuple[Thumbnail, ...]:
-    """Up to `count` of the frames, evenly spread, as small JPEGs."""
-    if not count:
-        return ()
-    chosen = sorted({round(i) for i in np.linspace(0, len(frames.images) - 1, count)})
+def thumbnails_of(frames: Frames) -> tuple[Thumbnail, ...]:
+    """All frames as small JPEGs."""
     made = []
-    for i in chosen:
-        image = frames.images[i]
+    for image, index, second in zip(frames.images, frames.indices, frames.seconds, strict=True):
         scale = min(1.0, THUMBNAIL_WIDTH / image.shape[1])
         size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
-        small = _jpeg(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
-        made.append(Thumbnail(int(frames.indices[i]), float(frames.seconds[i]), small, scale))
+        small = _jpeg(np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8))
+        made.append(Thumbnail(int(index), float(second), small, scale))
     return tuple(made)
+
+
+def choose_thumbnails(thumbnails: Sequence[Thumbnail], count: int, scored: Collection[int]) -> tuple[Thumbnail, ...]:
+    """Choose the frames that a report shows.
+
+    Args:
+        thumbnails: of all frames, in order.
+        count: how many are wanted, evenly spread.
+        scored: the frames with a scored face. One of them that is near goes before the frame itself, since its faces
+            have a probability to show.
+
+    Returns:
+        Up to `count` of them.
+    """
+    if not count or not thumbnails:
+        return ()
+    telling = np.array([at for at, one in enumerate(thumbnails) if one.frame in scored], dtype=np.intp)
+    chosen = set()
+    for place in np.linspace(0, len(thumbnails) - 1, count):
+        at = round(place)
+        if len(telling):
+            nearest = int(telling[np.abs(telling - at).argmin()])
+            at = nearest if abs(nearest - at) <= NEAR else at
+        chosen.add(at)
+    return tuple(thumbnails[at] for at in sorted(chosen))
 
 
 def face_picture(image: Image, box_xyxy: Boxes) -> bytes:

@@ -28,7 +28,7 @@ from faces.track import STRAY, track
 from faces.turned import find_upright
 from faces.video import Frames
 from inference.evidence import evidence_notes, use_lone_faces
-from inference.pictures import closeups_of, face_picture, thumbnails_of, with_heat
+from inference.pictures import choose_thumbnails, closeups_of, face_picture, thumbnails_of, with_heat
 from inference.result import PRIOR, VideoResult, face_pixels_of, people_of
 from inference.schedule.plans import Plan, check_tolerance
 from inference.schedule.scheduler import FixedScheduler, Scheduler
@@ -209,7 +209,7 @@ class Pipeline:
         work.info, work.looked = frames.info, len(frames.images)
         said = (frames.note, *evidence_notes(work.faces, work.looked, frames.info.frames), lone)
         work.note = "; ".join(part for part in said if part)
-        work.thumbnails = thumbnails_of(frames, self.options.thumbnails)
+        work.thumbnails = thumbnails_of(frames) if self.options.thumbnails else ()
 
     def _cut(self, work: VideoWork, image: Image, faces: FrameFaces, index: int, mirrored: bool) -> None:
         """One crop per CropSpec: members that look at the same crop share it."""
@@ -245,26 +245,26 @@ class Pipeline:
         if info is None:
             unseen = self.blend.unseen
             return VideoResult(work.path.name, work.outcome, unseen, work.reason, seconds=work.seconds, cpu=work.cpu)
+        seen, with_face = Counter(face.person for face in work.faces), len({face.frame for face in work.faces})
+        work.keep(mine.faces)
         known = VideoResult(
             work.path.name,
             "no_face",
             self.blend.unseen,
             "; ".join(part for part in (f"no face in {work.looked} frames", work.note) if part),
             looked=work.looked,
-            with_face=len({face.frame for face in work.faces}),
+            with_face=with_face,
+            thumbnails=choose_thumbnails(work.thumbnails, self.options.thumbnails, {face.frame for face in work.faces}),
             width=info.width,
             height=info.height,
             fps=info.fps,
             frames=info.frames,
             duration=info.duration,
-            thumbnails=work.thumbnails,
             seconds=work.seconds,
             cpu=work.cpu,
         )
         if not work.faces:
             return known
-        seen = Counter(face.person for face in work.faces)
-        work.keep(mine.faces)
         person = np.array([face.person for face in work.faces])
         verdict = self._blend(work.plan).predict(mine.logits, person, face_pixels_of(work.faces))
         scored = replace(

@@ -12,7 +12,8 @@ from ensemble.aggregate import Aggregation
 from ensemble.blend import Blend
 from ensemble.convex import Mix
 from faces.crop import CropSpec
-from inference.result import ScoredFace
+from inference.pictures import choose_thumbnails
+from inference.result import ScoredFace, Thumbnail
 from inference.schedule.plans import Plan
 from inference.scoring import LEAST, score_faces, spread
 from inference.work import VideoWork
@@ -150,3 +151,16 @@ def test_the_error_is_as_large_as_the_tolerance_says():
         faces.append(len(scored.faces))
     assert 0.005 < np.sqrt(np.mean(np.square(off))) <= 0.02
     assert np.mean(faces) < 20
+
+
+def shown(count, *scored):
+    thumbnails = [Thumbnail(frame, frame / 3, b"", 1.0) for frame in range(0, 320, 10)]
+    return [one.frame // 10 for one in choose_thumbnails(thumbnails, count, [10 * frame for frame in scored])]
+
+
+def test_a_report_shows_frames_with_scored_faces_where_some_are_near():
+    assert shown(8) == [0, 4, 9, 13, 18, 22, 27, 31]
+    assert shown(8, *range(32)) == shown(8)
+    assert shown(8, *range(0, 32, 4)) == [0, 4, 8, 12, 16, 20, 28, 31]
+    assert shown(3, 2) == [2, 16, 31]
+    assert shown(0, 2) == []
