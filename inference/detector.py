@@ -153,7 +153,7 @@ class Face:
 
 
 def find_faces(video: VideoPath, frames: int = 32, device: str = "auto") -> list[Face]:
-    """Find the faces of a video and follow them from frame to frame, as `dfdc predict` does.
+    """Find the faces of a video and follow them from frame to frame, as `dfdc predict --tolerance 0` does.
 
     Args:
         video: The path of a video.
