@@ -72,7 +72,13 @@ def to_json(run: Run, blend: Blend) -> str:
         "profile": run.profile.to_dict(),
     }
     facts["plans"] = [
-        {"seconds": round(c.seconds, 1), "left": c.left, "frames": c.plan.frames, "rung": c.plan.fallback}
+        {
+            "seconds": round(c.seconds, 1),
+            "left": c.left,
+            "frames": c.plan.frames,
+            "tolerance": c.plan.tolerance,
+            "rung": c.plan.fallback,
+        }
         for c in run.plans
     ]
     return json.dumps({"videos": videos, **facts}, indent=2)

@@ -102,7 +102,12 @@ class PredictTask:
 def _told(change: Change) -> dict[str, Any]:
     """A change of plan as the index of a unit has it."""
     plan = change.plan
-    about = {"frames": plan.frames, "fallback": plan.fallback, "thorough": plan.thorough}
+    about = {
+        "frames": plan.frames,
+        "tolerance": plan.tolerance,
+        "fallback": plan.fallback,
+        "thorough": plan.thorough,
+    }
     return {"seconds": round(change.seconds, 3), "left": change.left, **about}
 
 
