@@ -222,7 +222,7 @@ def test_a_worker_that_knows_to_be_slow_takes_a_cheaper_plan_and_says_so(planned
     planner = planned.task.planner
     for _ in range(50):  # hundred seconds a video in all, which one video has not got
         planner.finished(time.time(), Spent(planner.plans[0], 1.0, 49.0, 50.0))
-    planned.run(units[2], allowed=UnitTime(90.0, time.time() + 1e6))
+    planned.run(units[2], allowed=UnitTime(60.0, time.time() + 1e6))
     index = planned.store.index_of(units[2])
     assert [change["frames"] for change in index["budget"]["plans"]] == [1] and index["statuses"] == {"ok": 1}
 
