@@ -19,7 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from common.errors import DfdcError
 from scale.driver import Attempt, Outcome
-from scale.engines.process import Work, run_in_worker
+from scale.engines.process import Work, dying_at_once, run_in_worker
 from scale.store import UnitReport
 from scale.worker import WorkerSetup
 
@@ -57,7 +57,7 @@ class RayEngine:
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise DfdcError(f"no Ray cluster answers at {address or 'RAY_ADDRESS'}: {error}") from error
         self.setup, self.cpus, self.gpus = setup, cpus, gpus
-        self.task = ray.remote(max_retries=0, num_cpus=cpus, num_gpus=gpus)(work)
+        self.task = ray.remote(max_retries=0, num_cpus=cpus, num_gpus=gpus)(dying_at_once(work))
         self.ask = ray.remote(max_retries=0, num_cpus=0)(_answer)
         self.queue: deque[Attempt] = deque()
         self.running: dict[Any, tuple[str, str]] = {}  # what Ray will give -> unit, node
