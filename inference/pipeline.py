@@ -32,7 +32,7 @@ from inference.pictures import choose_thumbnails, closeups_of, face_picture, thu
 from inference.result import PRIOR, VideoResult, face_pixels_of, people_of
 from inference.schedule.plans import Plan, check_tolerance
 from inference.schedule.scheduler import FixedScheduler, Scheduler
-from inference.scoring import Scored, score_faces
+from inference.scoring import LEAST, Scored, score_faces
 from inference.stages import clocked
 from inference.work import VideoWork, called, in_order, scored_face, with_logits
 from models.backend import LoadedMember, load_members
@@ -193,8 +193,8 @@ class Pipeline:
 
     def _detect(self, work: VideoWork, frames: Frames, plan: Plan) -> None:
         seconds, cut_before = [float(s) for s in frames.seconds], cuts(frames.images)
-        # Where P(fake) may have an error of its own, that of a face's place between two others is small beside it.
-        between = frames_between(seconds, cut_before) if plan.tolerance else None
+        # Of few frames all are searched, as all of few faces are scored.
+        between = frames_between(seconds, cut_before) if plan.tolerance and len(seconds) >= LEAST else None
         frames, found, _ = find_upright(self.detector, frames, plan.thorough, between)
         people = track(found, seconds, cuts=cut_before)
         lone = use_lone_faces(found, people)

@@ -8,6 +8,7 @@ from faces.between import LONGEST, NAME, faces_between, frames_between
 from faces.cascade import Cascade
 from faces.detect import NO_FACES, SURE, FrameFaces
 from inference.pipeline import PredictOptions, make_pipeline
+from inference.scoring import LEAST
 
 STILL = [(100, 100, 200, 200), (400, 80, 480, 160)]
 
@@ -81,11 +82,13 @@ def test_the_cascade_looks_at_the_ends_and_where_they_differ():
     assert [each.boxes_xyxy[0].tolist() for each in found] == [list(place) for place in places]
 
 
-@pytest.mark.parametrize(("tolerance", "searched"), [(0.0, 12), (0.01, 7)])
-def test_prediction_leaves_frames_out_with_a_tolerance_only(members, media, tolerance, searched):
+@pytest.mark.parametrize(
+    ("frames", "tolerance", "searched"), [(20, 0.0, 20), (20, 1e-9, 11), (LEAST - 1, 1e-9, LEAST - 1)]
+)
+def test_prediction_leaves_frames_out_with_a_tolerance_and_of_many_only(members, media, frames, tolerance, searched):
     """The face of this clip hardly moves."""
-    pipeline = make_pipeline(PredictOptions(frames=12, tolerance=tolerance), torch.device("cpu"), members)
+    pipeline = make_pipeline(PredictOptions(frames=frames, tolerance=tolerance), torch.device("cpu"), members)
     (result,) = pipeline.run([media / "single_face.mp4"])
     found_by = [face.detector for face in result.faces]
-    assert len(found_by) == 12 and result.evidence["frames_with_face"] == 12
+    assert len(found_by) == frames == result.evidence["frames_with_face"]
     assert len(found_by) - found_by.count(NAME) == searched
