@@ -216,7 +216,7 @@ def test_the_width_of_the_faces_counts_as_it_does_for_tables(media, pipeline, me
 def test_faces_that_hardly_matter_are_not_scored_and_the_rest_is_as_before(members, media, tmp_path):
     every, fewer = (
         make_pipeline(PredictOptions(frames=24, tolerance=tolerance), torch.device("cpu"), members)
-        for tolerance in (0.0, 0.02)
+        for tolerance in (0.0, 0.05)  # its standard error is 0.019
     )
     whole, part = (next(pipeline.run([media / "single_face.mp4"])) for pipeline in (every, fewer))
     assert (len(whole.faces), len(part.faces)) == (24, 6)
@@ -233,7 +233,7 @@ def test_faces_that_hardly_matter_are_not_scored_and_the_rest_is_as_before(membe
 
 
 def test_frames_in_memory_are_scored_by_the_same_tolerance(members, media):
-    pipeline = make_pipeline(PredictOptions(frames=24, tolerance=0.02), torch.device("cpu"), members)
+    pipeline = make_pipeline(PredictOptions(frames=24, tolerance=0.05), torch.device("cpu"), members)
     assert len(pipeline.predict_frames(decode(media / "single_face.mp4", 24)).faces) == 6
 
 
