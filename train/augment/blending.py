@@ -14,6 +14,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
 from faces.crop import Image
 from faces.store import CropStore
@@ -28,13 +29,14 @@ Fake = tuple[Image, Mask]
 RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
 
 
-def self_blend(image: Image, mesh: Floats, rng: Generator) -> Fake:
+def self_blend(image: Image, mesh: Floats, rng: Generator, bands: float = 0.0) -> Fake:
     """A fake of a real face: a changed copy of it blended into itself.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         mesh: (468, 2) pixels of `image`.
         rng: the same state gives the same pixels.
+        bands: how often the two are blended band by band (`blend_bands`), a share from 0 to 1.
 
     Returns:
         (H, W, 3) uint8 RGB, and the mask it was blended by, (H, W) float32 from 0 to 1.
@@ -47,10 +49,12 @@ def self_blend(image: Image, mesh: Floats, rng: Generator) -> Fake:
         outside = change_look(image, rng)
     inside = _misplace(inside, mesh, rng)
     mask = blend_mask(image.shape[:2], mesh, rng)
-    return blend(inside, outside, mask, float(rng.choice(RATIOS))), mask
+    return _blended(inside, outside, mask, RATIOS, rng, bands), mask
 
 
-def swap(image: Image, mesh: Floats, donor: Image, donor_mesh: Floats, rng: Generator) -> Fake:
+def swap(
+    image: Image, mesh: Floats, donor: Image, donor_mesh: Floats, rng: Generator, bands: float = 0.0
+) -> Fake:
     """A fake of a real face: a donor's face laid over it, by a similarity or piecewise affine, alpha-blended.
 
     Args:
@@ -59,6 +63,7 @@ def swap(image: Image, mesh: Floats, donor: Image, donor_mesh: Floats, rng: Gene
         donor: (H', W', 3) uint8 RGB.
         donor_mesh: (468, 2) pixels of `donor`.
         rng: the same state gives the same pixels.
+        bands: as in `self_blend`.
 
     Returns:
         As `self_blend`.
@@ -70,7 +75,7 @@ def swap(image: Image, mesh: Floats, donor: Image, donor_mesh: Floats, rng: Gene
         moved = match_colour(moved, image, mask)
     if rng.random() < 0.5:
         moved = resample(moved, rng)
-    return blend(moved, image, mask, float(rng.choice((0.75, 1.0, 1.0, 1.0)))), mask
+    return _blended(moved, image, mask, (0.75, 1.0, 1.0, 1.0), rng, bands), mask
 
 
 def held_out(image: Image, mesh: Floats, donor: Image, donor_mesh: Floats, rng: Generator) -> Fake:
@@ -91,7 +96,15 @@ def held_out(image: Image, mesh: Floats, donor: Image, donor_mesh: Floats, rng: 
     return np.asarray(cloned, dtype=np.uint8), np.asarray(mask / np.float32(255), dtype=np.float32)
 
 
-def make_fake(store: CropStore, name: str, meshes: Meshes, rng: Generator, swaps: float, held: bool = False) -> Fake:
+def make_fake(
+    store: CropStore,
+    name: str,
+    meshes: Meshes,
+    rng: Generator,
+    swaps: float,
+    held: bool = False,
+    bands: float = 0.0,
+) -> Fake:
     """A fake made of the stored real face `name`: mostly a self-blend, or another face laid over it.
 
     Args:
@@ -101,6 +114,7 @@ def make_fake(store: CropStore, name: str, meshes: Meshes, rng: Generator, swaps
         rng: the same state gives the same pixels.
         swaps: the share of fakes that are swaps; the rest are self-blends.
         held: use the compositor that is kept out of training instead.
+        bands: the share that is blended band by band (`blend_bands`).
 
     Returns:
         (H, W, 3) uint8 RGB, of the stored crop's size, and the mask it was blended by, (H, W) float32 from 0 to 1.
@@ -112,12 +126,15 @@ def make_fake(store: CropStore, name: str, meshes: Meshes, rng: Generator, swaps
     if mesh is None:
         raise ValueError(f"face {name!r} has no mesh: nothing can be made of it; leave it out of the table")
     if not held and rng.random() >= swaps:
-        return self_blend(image, mesh, rng)
+        return self_blend(image, mesh, rng, bands)
     other = meshes.like(name, rng)
     donor_mesh = meshes.of(other)
     if donor_mesh is None:
         raise ValueError(f"face {other!r} has no mesh")
-    return (held_out if held else swap)(image, mesh, store.read(other), donor_mesh, rng)
+    donor = store.read(other)
+    if held:
+        return held_out(image, mesh, donor, donor_mesh, rng)
+    return swap(image, mesh, donor, donor_mesh, rng, bands)
 
 
 def blend(inside: Image, outside: Image, mask: Mask, ratio: float) -> Image:
@@ -135,6 +152,48 @@ def blend(inside: Image, outside: Image, mask: Mask, ratio: float) -> Image:
     base = outside.astype(np.float32)
     mixed = base + (mask * np.float32(ratio))[..., None] * (inside.astype(np.float32) - base)
     return np.asarray(np.clip(mixed + np.float32(0.5), 0, 255), dtype=np.uint8)
+
+
+def blend_bands(inside: Image, outside: Image, mask: Mask, ratio: float, levels: int) -> Image:
+    """Blend two images band by band, so that colours run into each other widely and details narrowly.
+
+    Burt and Adelson, A Multiresolution Spline With Application to Image Mosaics (1983). It leaves no edge of colour, as
+    good compositors do not: what remains is that the two sides differ in sharpness and fit.
+
+    Args:
+        inside: (H, W, 3) uint8 RGB.
+        outside: (H, W, 3) uint8 RGB.
+        mask: (H, W) float32 from 0 to 1.
+        ratio: from 0 to 1, of the mask.
+        levels: of the pyramid, 1 and more; each doubles the width over which its band is blended.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    ours, theirs = inside.astype(np.float32), outside.astype(np.float32)
+    share: NDArray[np.float32] = mask * np.float32(ratio)
+    bands = []
+    for _ in range(levels):
+        size = ours.shape[1::-1]
+        halves = [np.asarray(cv2.pyrDown(image), dtype=np.float32) for image in (ours, theirs, share)]
+        details = [image - cv2.pyrUp(half, dstsize=size) for image, half in zip((ours, theirs), halves, strict=False)]
+        bands.append(details[1] + share[..., None] * (details[0] - details[1]))
+        ours, theirs, share = halves
+    out = theirs + share[..., None] * (ours - theirs)
+    for band in reversed(bands):
+        out = np.asarray(cv2.pyrUp(out, dstsize=band.shape[1::-1]), dtype=np.float32) + band
+    return np.asarray(np.clip(out + np.float32(0.5), 0, 255), dtype=np.uint8)
+
+
+def _blended(
+    inside: Image, outside: Image, mask: Mask, ratios: tuple[float, ...], rng: Generator, bands: float
+) -> Image:
+    """The two blended by one of the ratios: mostly at once, `bands` of the time band by band."""
+    ratio = float(rng.choice(ratios))
+    # Without bands nothing is drawn, so that runs that know none keep their fakes.
+    if bands and rng.random() < bands:
+        return blend_bands(inside, outside, mask, ratio, int(rng.integers(2, 6)))
+    return blend(inside, outside, mask, ratio)
 
 
 def _misplace(image: Image, mesh: Floats, rng: Generator) -> Image:

@@ -106,11 +106,12 @@ class FaceDataset(Dataset[tuple[torch.Tensor, ...]]):
             image = self.store.read(self.name(row))
         return image if self.degraded is None else degrade_as(image, self.degraded[row], self.name(row))
 
-    def _make(self, row: int, rng: Generator, swaps: float = 0.0, held: bool = False) -> Fake:
+    def _make(self, row: int, rng: Generator, held: bool = False) -> Fake:
         """A fake made of the real face of a row, and its mask."""
         if self.meshes is None:
             raise ValueError(f"face {self.name(row)!r} is to be made into a fake, and there are no meshes")
-        return make_fake(self.store, self.name(row), self.meshes, rng, swaps, held)
+        swaps, bands = (self.change.swaps, self.change.bands) if self.change is not None else (0.0, 0.0)
+        return make_fake(self.store, self.name(row), self.meshes, rng, swaps, held, bands)
 
     def _cut(self, row: int, image: Image) -> Image:
         """The member's crop out of the stored one of a row."""
@@ -126,10 +127,10 @@ class FaceDataset(Dataset[tuple[torch.Tensor, ...]]):
         mask: NDArray[np.float32] | None = None
         replaced = rng.random() < config.self_blend and self.targets[index] == 1 and original >= 0
         if self.made[row]:
-            image, mask = self._make(row, rng, config.swaps)
+            image, mask = self._make(row, rng)
         elif replaced and self.meshes is not None and self.name(original) in self.meshes.row_of:
             row = original
-            image, mask = self._make(row, rng, config.swaps)
+            image, mask = self._make(row, rng)
         else:
             image = self.store.read(self.name(row))
         shared = self._shared(index, config.seed) if config.same_augment else rng

@@ -4,7 +4,7 @@ import pytest
 
 from tests.train.meshes import make_mesh, make_meshes, noise_picture
 from train.augment import blending
-from train.augment.blending import blend, held_out, make_fake, self_blend, swap
+from train.augment.blending import blend, blend_bands, held_out, make_fake, self_blend, swap
 from train.augment.mesh import Meshes
 
 SIZE = 128
@@ -58,6 +58,51 @@ def test_blending_is_a_weighted_mean():
     assert (blend(inside, outside, mask, 1.0) == 150).all()
     assert (blend(inside, outside, mask, 0.5) == 125).all()
     assert (blend(inside, outside, 0 * mask, 1.0) == 100).all()
+
+
+def half_masked(height=65, width=91):
+    """A mask whose right half is blended, and two noisy pictures of which one is 60 brighter."""
+    mask = np.zeros((height, width), np.float32)
+    mask[:, width // 2 :] = 1
+    noise = np.random.default_rng(1).integers(0, 40, (height, width, 3)).astype(np.uint8)
+    return noise + np.uint8(100), noise + np.uint8(40), mask
+
+
+def test_bands_run_colours_into_each_other_and_keep_details_and_what_lies_far():
+    inside, outside, mask = half_masked()
+    at_once, in_bands = blend(inside, outside, mask, 1.0), blend_bands(inside, outside, mask, 1.0, 4)
+    assert in_bands.shape == outside.shape
+    assert in_bands.dtype == np.uint8
+    columns = in_bands.mean(axis=(0, 2)) - outside.mean(axis=(0, 2))
+    assert np.abs(columns[:6]).max() < 2, "far outside the mask lies the face that was there"
+    assert np.abs(columns[-6:] - 60).max() < 2
+    step = np.abs(np.diff(in_bands.astype(float).mean(axis=(0, 2)) - outside.mean(axis=(0, 2)))).max()
+    assert np.abs(np.diff(at_once.astype(float).mean(axis=(0, 2)) - outside.mean(axis=(0, 2)))).max() > 55
+    assert step < 12, "no edge of colour is left"
+    details = in_bands - cv2.GaussianBlur(in_bands, (0, 0), 1.5).astype(float)
+    ours = outside - cv2.GaussianBlur(outside, (0, 0), 1.5).astype(float)
+    assert np.corrcoef(details.ravel(), ours.ravel())[0, 1] > 0.95, "both pictures have the same details"
+
+
+def test_bands_by_a_part_are_a_weighted_mean():
+    inside, outside, mask = half_masked()
+    whole = np.ones_like(mask)
+    np.testing.assert_allclose(blend_bands(inside, outside, whole, 0.5, 3), outside.astype(int) + 30, atol=1)
+    np.testing.assert_allclose(blend_bands(inside, outside, whole * 0, 1.0, 3), outside, atol=1)
+
+
+def test_a_share_of_the_fakes_is_blended_band_by_band(monkeypatch):
+    calls = []
+    monkeypatch.setattr(blending, "blend_bands", lambda *args: calls.append(args[-1]) or args[1])
+    for seed in range(100):
+        self_blend(face(), MESH, np.random.default_rng(seed), bands=0.3)
+        swap(face(), MESH, face(3), MESH, np.random.default_rng(seed), bands=0.3)
+    assert 40 < len(calls) < 80
+    assert set(calls) == {2, 3, 4, 5}
+    calls.clear()
+    self_blend(face(), MESH, np.random.default_rng(0))
+    held_out(face(), MESH, face(3), MESH, np.random.default_rng(0))
+    assert not calls
 
 
 def test_no_compositor_of_training_solves_poissons_equation(monkeypatch):
