@@ -17,6 +17,7 @@ from inference.journal import Journal
 from inference.result import PRIOR, VideoResult
 from inference.schedule.planner import Planner, Spent
 from inference.schedule.plans import Plan
+from inference.schedule.second_looks import SecondLooks
 
 SCORED, CUT, SKIPPED = "scored", "cut", "skipped_by_budget"
 
@@ -55,16 +56,22 @@ class Outcome:
     """How a simulated run went."""
 
     status: list[str]  # of each video
-    plans: list[Plan]  # of the videos that were predicted, in the order of their end
+    plan_of: dict[int, Plan]  # of each video that was predicted: the one that its prediction is by
     finish: float = 0.0  # seconds since the start, the file written
     changes: int = 0
-    stopped: int = 0  # videos under way when time was up
+    stopped: int = 0  # videos under way for the first time when time was up
+    again: int = 0  # second looks
     trace: list[tuple[float, int, float, float, float]] = field(default_factory=list)  # now, plan, finish, low, high
+
+    @property
+    def plans(self) -> list[Plan]:
+        """The plans of the videos that were predicted."""
+        return list(self.plan_of.values())
 
 
 def simulate(machine: Machine, plans: tuple[Plan, ...], trace: bool = False, journal: Path | None = None) -> Outcome:
     """One run with the real planner, through all restarts. journal: file of a real one, which each attempt goes by."""
-    outcome = Outcome([""] * machine.videos, [])
+    outcome = Outcome([""] * machine.videos, {})
     draws = _Draws(machine)
     began = machine.startup
     for share in (*machine.restarts, math.inf):
@@ -135,6 +142,7 @@ class _Attempt:
     ) -> None:
         self.machine, self.draws, self.planner, self.outcome = machine, draws, planner, outcome
         self.todo, self.trace, self.journal = todo, trace, journal
+        self.looks: SecondLooks[int] = SecondLooks(planner)
         self.events: list[tuple[float, int, str, int]] = []
         self.number = 0
         self.decoding = 0
@@ -166,7 +174,7 @@ class _Attempt:
     def _stop(self, now: float) -> float:
         """Time is up. A call into the networks cannot be broken off: the file waits for it."""
         running = [then for then, _, kind, _ in self.events if kind != "decode_done"]
-        self.outcome.stopped += len(self.plan)
+        self.outcome.stopped += sum(not self.outcome.status[video] for video in self.plan)
         return max([self.planner.deadline, *running])
 
     def _later(self, when: float, kind: str, video: int) -> None:
@@ -176,7 +184,7 @@ class _Attempt:
     def _start(self, now: float) -> None:
         """Give each free decoder a video, at most one more than there are decoders waiting for the scorer."""
         while self.open and self.decoding < self.machine.workers and len(self.order) <= self.machine.workers:
-            plan = self.planner.choose(now, len(self.todo))
+            video, plan = self._next_video(now)
             if plan is None:
                 self.open = False
                 return
@@ -184,7 +192,6 @@ class _Attempt:
                 told = self.planner.forecast(now, len(self.todo), plan)
                 rank = self.planner.plans.index(plan)
                 self.outcome.trace.append((now, rank, told.finish, told.low, told.high))
-            video = self.todo.popleft()
             self.plan[video] = plan
             share = self.machine.decode_frames
             seconds = self.draws.decode[video] * (1 - share + share * plan.frames / 32) * self.draws.slow(now)
@@ -195,6 +202,15 @@ class _Attempt:
             self.order.append(video)
             self.decoding += 1
             self._later(now + seconds, "decode_done", video)
+
+    def _next_video(self, now: float) -> tuple[int, Plan | None]:
+        """The next video and its plan: one that nobody has looked at, then one for a second look."""
+        if self.todo:
+            plan = self.planner.choose(now, len(self.todo))
+            return (-1, None) if plan is None else (self.todo.popleft(), plan)
+        again = self.looks.next(now)
+        self.outcome.again += again is not None
+        return again or (-1, None)
 
     def _decode_done(self, now: float, video: int) -> None:
         self.decoding -= 1
@@ -255,6 +271,7 @@ class _Attempt:
         if self.journal:
             self.journal.add(VideoResult(str(video), "ok" if status == SCORED else "timed_out", PRIOR), 0)
         if status == SCORED:
-            self.outcome.plans.append(plan)
+            self.outcome.plan_of[video] = plan
+            self.looks.finished(video, plan, self.draws.faces[video] > 0)
         spent = Spent(plan, took[0], took[1] if len(took) > 1 else 0.0, score, cut=status == CUT)
         self.planner.finished(now, spent)

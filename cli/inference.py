@@ -65,7 +65,11 @@ def predict(
     video_seconds: VideoSeconds = None,
     json: Json = False,
     jsonl: Annotated[
-        bool, typer.Option("--jsonl", help="print a line of JSON as each video ends: faces, boxes, seconds")
+        bool,
+        typer.Option(
+            "--jsonl",
+            help="print a line of JSON as each video ends: faces, boxes, seconds; the last line of a video counts",
+        ),
     ] = False,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="no progress bar")] = False,
     quiet: Annotated[

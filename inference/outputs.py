@@ -78,6 +78,7 @@ def to_json(run: Run, blend: Blend) -> str:
             "frames": c.plan.frames,
             "tolerance": c.plan.tolerance,
             "rung": c.plan.fallback,
+            "again": c.again,
         }
         for c in run.plans
     ]

@@ -109,10 +109,10 @@ def predict_videos(
     results = pipeline.run_as_finished([named[name] for name in waiting], scheduler, begin, names)
     try:
         for result in _with_progress(results, len(named), list(done.values())):
-            done[result.filename] = result
+            latest = done[result.filename] = with_second_look(done.get(result.filename), result)
             if journal is not None:
-                journal.add(result, size_of(named[result.filename]))
-            tell(result)
+                journal.add(latest, size_of(named[result.filename]))
+            tell(latest)
             save.now_and_then()
     finally:
         # Also where the user stops the run: what is finished is in the file.
@@ -212,12 +212,40 @@ def finished_before(journal: Journal, named: Mapping[str, Path], unseen: float =
 def _with_progress(
     results: Iterator[VideoResult], total: int, before: Collection[VideoResult]
 ) -> Iterator[VideoResult]:
-    fallbacks = sum(result.status != "ok" for result in before)
-    with tqdm(results, total=total, initial=len(before), unit="video", desc="predicting", smoothing=0.1) as bar:
-        for result in bar:
-            fallbacks += result.status != "ok"
-            bar.set_postfix(fallbacks=fallbacks)
+    fallbacks = {result.filename for result in before if result.status != "ok"}
+    seen, again = {result.filename for result in before}, 0
+    with tqdm(total=total, initial=len(before), unit="video", desc="predicting", smoothing=0.1) as bar:
+        for result in results:
+            new = result.filename not in seen
+            again += not new
+            if result.status == "ok":
+                fallbacks.discard(result.filename)
+            elif new:
+                fallbacks.add(result.filename)
+            bar.set_postfix(fallbacks=len(fallbacks), **({"again": again} if again else {}))
+            bar.update(new)
+            seen.add(result.filename)
             yield result
+
+
+def with_second_look(first: VideoResult | None, second: VideoResult) -> VideoResult:
+    """Choose between the results of one video that was perhaps looked at before.
+
+    Args:
+        first: what is known already; None where this is the first look.
+        second: of the look that has just ended.
+
+    Returns:
+        The second one, unless it failed where the first had more to say; with the seconds of both.
+    """
+    if first is None:
+        return second
+    kept = second if second.status in ("ok", first.status) else first
+    both = {
+        name: {stage: a.get(stage, 0.0) + b.get(stage, 0.0) for stage in {**a, **b}}
+        for name, a, b in (("seconds", first.seconds, second.seconds), ("cpu", first.cpu, second.cpu))
+    }
+    return replace(kept, seconds=both["seconds"], cpu=both["cpu"])
 
 
 def _lacking(name: str, given: bool, unseen: float) -> VideoResult:

@@ -14,7 +14,8 @@ from train.augment.photometric import MOVED_BY_GEOMETRY
 
 # The fields that are shares, from 0 to 1.
 SHARES = (
-    "cutout", "self_blend", "swaps", "bands", "publish", "degrade", "warmup", "label_smoothing", "val_share", "ema_decay",
+    "cutout", "self_blend", "swaps", "bands", "publish", "degrade", "warmup", "label_smoothing", "val_share",
+    "ema_decay",
 )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ def make_scheduler(pipeline: Pipeline, videos: int, budget: str, reserve: str, s
     seconds, kept = parse_duration(budget), parse_duration(reserve)
     if kept >= seconds:
         raise ValueError(f"--reserve {reserve} leaves nothing of --budget {budget}")
-    return BudgetScheduler(make_planner(pipeline, videos, seconds, kept, started))
+    return BudgetScheduler(make_planner(pipeline, videos, seconds, kept, started), again=True)
 
 
 def make_planner(pipeline: Pipeline, videos: int, seconds: float, kept: float, started: float) -> Planner:

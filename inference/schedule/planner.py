@@ -177,6 +177,24 @@ class Planner:
         self._flying[self.plan] += 1
         return self.plan
 
+    def choose_again(self, now: float, above: float) -> Plan | None:
+        """Choose the plan of a video that is looked at a second time, when all have been started.
+
+        Args:
+            now: seconds, on the caller's clock.
+            above: the value that the plan must exceed.
+
+        Returns:
+            The best plan that fits with what is under way; None when none above that value does.
+        """
+        if self._measured < FIRST_VIDEOS:
+            return None
+        worthy = (plan for plan in self.plans if plan.value > above)
+        plan = next((plan for plan in worthy if self._remaining(plan, 1)[0] <= self.deadline - now), None)
+        if plan is not None:
+            self._flying[plan] += 1
+        return plan
+
     def forecast(self, now: float, left: int, plan: Plan | None = None) -> Forecast:
         """Foretell the end of the run.
 

@@ -14,6 +14,7 @@ from inference.result import VideoResult
 from inference.schedule.duration import clock
 from inference.schedule.planner import Planner, Spent
 from inference.schedule.plans import Plan
+from inference.schedule.second_looks import SecondLooks
 
 EVERY = 60.0  # seconds between two lines in the log
 
@@ -25,12 +26,13 @@ class Change:
     seconds: float  # since the budget began to run
     left: int  # videos that were not started then
     plan: Plan
+    again: bool = False  # for videos that are predicted a second time
 
     def __str__(self) -> str:
         members = "all members" if self.plan.fallback == 0 else f"members of fallback {self.plan.fallback}"
         faces = f", faces to {self.plan.tolerance:g} of P(fake)" if self.plan.tolerance else ""
         look = "" if self.plan.thorough else ", first look for faces only"
-        return f"{self.plan.frames} frames, {members}{faces}{look}"
+        return f"{'second looks: ' if self.again else ''}{self.plan.frames} frames, {members}{faces}{look}"
 
 
 class Scheduler(Protocol):
@@ -39,7 +41,10 @@ class Scheduler(Protocol):
     history: list[Change]  # of the plan; empty where there is one for all
 
     def jobs(self, paths: Sequence[Path]) -> Iterator[tuple[Path, int]]:
-        """Each path with its frames, decided when it is asked for; ends early when time is up."""
+        """Each path with its frames, decided when it is asked for; ends early when time is up.
+
+        A path may come a second time, after it is finished: its video is predicted again, by a better plan.
+        """
 
     def plan_of(self, path: Path) -> Plan:
         """How a video that `jobs` gave is predicted."""
@@ -74,8 +79,15 @@ class FixedScheduler:
 class BudgetScheduler:
     """As well as the time allows. A line in the log every minute; `history` keeps each change of plan."""
 
-    def __init__(self, planner: Planner, now: Callable[[], float] = time.time) -> None:
-        """now: the clock that the planner counts by. At its deadline everything that is not finished is left."""
+    def __init__(self, planner: Planner, now: Callable[[], float] = time.time, again: bool = False) -> None:
+        """Make the scheduler of one run.
+
+        Args:
+            planner: of the run. At its deadline everything that is not finished is left.
+            now: the clock that the planner counts by.
+            again: time that is left when all videos were started goes to those that had a cheaper plan than need be.
+        """
+        self._looks: SecondLooks[Path] | None = SecondLooks(planner) if again else None
         self.planner, self.stop, self.now, self.began = planner, planner.deadline, now, planner.started
         self._lock = threading.Lock()  # jobs are pulled in the decoders' threads
         self.history: list[Change] = []
@@ -90,10 +102,27 @@ class BudgetScheduler:
                 plan = None if now >= self.stop else self.planner.choose(now, left)
             if plan is None:
                 return
-            if not self.history or self.history[-1].plan != plan:
-                self.history.append(Change(now - self.began, left, plan))
+            self._note(Change(now - self.began, left, plan))
             self._plans[path], self._left = plan, left - 1
             yield path, plan.frames
+        while (again := self._next_look()) is not None:
+            self._plans[again[0]] = again[1]
+            yield again[0], again[1].frames
+
+    def _next_look(self) -> tuple[Path, Plan] | None:
+        """The next video that is predicted again, and how."""
+        now = self.now()
+        if self._looks is None or now >= self.stop:
+            return None
+        with self._lock:
+            again = self._looks.next(now)
+        if again is not None:
+            self._note(Change(now - self.began, 0, again[1], again=True))
+        return again
+
+    def _note(self, change: Change) -> None:
+        if not self.history or (self.history[-1].plan, self.history[-1].again) != (change.plan, change.again):
+            self.history.append(change)
 
     def plan_of(self, path: Path) -> Plan:
         return self._plans[path]
@@ -102,6 +131,8 @@ class BudgetScheduler:
         now, plan = self.now(), self._plans[path]
         with self._lock:
             self.planner.finished(now, spent_on(result, plan))
+            if self._looks is not None and result.status in ("ok", "no_face"):
+                self._looks.finished(path, plan, result.status == "ok")
             today, forecast = self.planner.plan, self.planner.forecast(now, self._left)
         if now - self._said >= EVERY:
             self._said = now

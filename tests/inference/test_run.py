@@ -26,7 +26,7 @@ from inference.outputs import to_json, to_json_line
 from inference.pipeline import Pipeline, PredictOptions, make_pipeline
 from inference.predict import PredictRequest, predict
 from inference.result import VideoResult
-from inference.run import DEATHS, open_journal, predict_videos
+from inference.run import DEATHS, open_journal, predict_videos, with_second_look
 from inference.schedule.budget import make_scheduler
 from inference.schedule.planner import Planner
 from inference.schedule.plans import Plan, make_plans
@@ -331,6 +331,87 @@ def test_a_tight_budget_shrinks_the_plan(capsys):
     assert 3 <= len(lines) <= 5  # one a minute
     assert "videos to start" in lines[0]
     assert "time ends in 0:0" in lines[0]
+
+
+def follow(scheduler, now, videos, speed):
+    """A run of one decoder, 10 s a video at the top plan and full speed; (video, plan) of each look, in their order."""
+    looks = []
+    for path, frames in scheduler.jobs([Path(f"{i}.mp4") for i in range(videos)]):
+        plan, slow = scheduler.plan_of(path), speed(now[0])
+        share = frames / 32
+        seconds = {"decode": 0.5 * slow, "detect": 4.0 * share * slow, "judge": 5.5 * share * plan.members * slow}
+        now[0] += sum(seconds.values())
+        status = "no_face" if path.stem == "7" else "ok"
+        scheduler.finished(path, VideoResult(path.name, status, 0.5, seconds=seconds))
+        looks.append((path.stem, plan))
+    return looks
+
+
+def test_time_that_is_left_goes_to_the_videos_with_the_cheapest_plans():
+    """Four times slower for the first half of its time: without second looks half of the videos stay at cheap plans."""
+    now = [0.0]
+    planner = Planner(make_plans(32, 3), 100, 1500.0, 5.0, 0.0, workers=1)
+    scheduler = BudgetScheduler(planner, now=lambda: now[0], again=True)
+    looks = follow(scheduler, now, 100, lambda at: 4.0 if at < 700 else 1.0)
+    first, again = dict(looks[:100]), looks[100:]
+    assert len(first) == 100
+    assert 5 < len(again) < 100
+    assert now[0] <= 1495
+    assert now[0] > 1400, "the time is used"
+    assert again[0][0] == "7", "a look at few frames that found no face comes first"
+    gains = [(first[name].value, plan.value) for name, plan in again]
+    assert all(before < after for before, after in gains)
+    assert [before for before, _ in gains[1:]] == sorted(before for before, _ in gains[1:])
+    assert len({name for name, _ in again}) == len(again)
+    assert [change.again for change in scheduler.history].index(True) > 0
+    assert str(scheduler.history[-1]).startswith("second looks: 32 frames, all members")
+    assert scheduler.history[-1].left == 0
+
+
+def test_units_keep_what_is_left_of_their_time_for_the_units_after_them():
+    now = [0.0]
+    scheduler = BudgetScheduler(Planner(make_plans(32, 3), 100, 1500.0, 5.0, 0.0, workers=1), now=lambda: now[0])
+    assert len(follow(scheduler, now, 100, lambda at: 4.0 if at < 700 else 1.0)) == 100
+
+
+def test_with_time_to_spare_the_modest_first_plan_leaves_no_trace(pipeline, videos, undisturbed, tmp_path, capsys):
+    planner = Planner(make_plans(3, 1), 6, 300.0, 1.0, 0.0)  # too little to be sure of six videos of a minute each
+    scheduler = BudgetScheduler(planner, now=lambda: 0.0, again=True)
+    told = []
+    run = predict_videos(
+        pipeline, videos, tmp_path / "s.csv", journal=open_journal(pipeline, tmp_path / "s.csv"), scheduler=scheduler,
+        on_result=told.append,
+    )  # fmt: skip
+    assert (run.plans[0].plan.frames, run.plans[0].again) == (1, False)
+    assert run.plans[-1].again
+    assert len(told) > 6, "a video that is looked at again is told again"
+    assert (tmp_path / "s.csv").read_bytes() == undisturbed
+    seconds = {r.filename: r.seconds["decode"] for r in run.results}
+    again = next(r.filename for r in told if [t.filename for t in told].count(r.filename) == 2)
+    first, second = (r.seconds["decode"] for r in told if r.filename == again)
+    assert first < second == seconds[again], "the account has both looks"
+    assert "6/6" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        ("ok", "ok", "second"),
+        ("ok", "no_face", "first"),
+        ("ok", "timed_out", "first"),
+        ("no_face", "ok", "second"),
+        ("no_face", "no_face", "second"),
+        ("no_face", "crashed", "first"),
+    ],
+)
+def test_a_second_look_that_fails_costs_nothing(first, second, kept):
+    one = VideoResult("a.mp4", first, 0.2, "first", seconds={"decode": 1.0, "judge": 2.0}, cpu={"decode": 0.5})
+    two = VideoResult("a.mp4", second, 0.3, "second", seconds={"decode": 4.0})
+    both = with_second_look(one, two)
+    assert both.reason == kept
+    assert both.seconds == {"decode": 5.0, "judge": 2.0}
+    assert both.cpu == {"decode": 0.5}
+    assert with_second_look(None, two) is two
 
 
 def test_nothing_but_hung_videos_is_told_and_does_not_end_the_run(capsys):

@@ -52,9 +52,7 @@ def self_blend(image: Image, mesh: Floats, rng: Generator, bands: float = 0.0) -
     return _blended(inside, outside, mask, RATIOS, rng, bands), mask
 
 
-def swap(
-    image: Image, mesh: Floats, donor: Image, donor_mesh: Floats, rng: Generator, bands: float = 0.0
-) -> Fake:
+def swap(image: Image, mesh: Floats, donor: Image, donor_mesh: Floats, rng: Generator, bands: float = 0.0) -> Fake:
     """A fake of a real face: a donor's face laid over it, by a similarity or piecewise affine, alpha-blended.
 
     Args:

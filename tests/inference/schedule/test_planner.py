@@ -241,6 +241,14 @@ def test_too_little_time_for_the_top_plan_uses_the_budget_and_skips_nothing():
     assert row.use > 0.93
 
 
+def test_a_machine_three_times_faster_late_uses_its_time_for_second_looks():
+    machine = replace(SMALL, videos=1000, budget=3600, score=0.25, slow_at=0.5, slow=1 / 3)
+    outcome = follow(machine)
+    assert outcome.again > 50
+    assert outcome.finish > 0.95 * machine.budget
+    assert outcome.status.count(SCORED) == 1000
+
+
 @pytest.mark.parametrize("slow_at", [0.5, 0.8])
 def test_a_machine_three_times_slower_late_still_scores_every_video(slow_at):
     machine = replace(SMALL, videos=1000, budget=2 * 3600, score=0.25, slow_at=slow_at, slow=3.0)
