@@ -374,6 +374,15 @@ def test_units_keep_what_is_left_of_their_time_for_the_units_after_them():
     assert len(follow(scheduler, now, 100, lambda at: 4.0 if at < 700 else 1.0)) == 100
 
 
+def test_a_run_with_a_budget_has_second_looks(pipeline):
+    """10 videos of a minute each would not fit: the first ones get a modest plan, and there is time for a better one."""
+    scheduler = make_scheduler(pipeline, 10, "5m", "1m", time.time())
+    looks = follow(scheduler, [0.0], 10, lambda _: 0.001)
+    assert looks[0][1].frames < OPTIONS.frames
+    assert len(looks) > 10
+    assert {plan for _, plan in looks[10:]} == {scheduler.planner.plans[0]}
+
+
 def test_with_time_to_spare_the_modest_first_plan_leaves_no_trace(pipeline, videos, undisturbed, tmp_path, capsys):
     planner = Planner(make_plans(3, 1), 6, 300.0, 1.0, 0.0)  # too little to be sure of six videos of a minute each
     scheduler = BudgetScheduler(planner, now=lambda: 0.0, again=True)

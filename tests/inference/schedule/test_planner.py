@@ -2,6 +2,7 @@ import math
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from benchmarks.simulate_budget import draw, measure, shipped_plans
@@ -239,6 +240,18 @@ def test_too_little_time_for_the_top_plan_uses_the_budget_and_skips_nothing():
     row = measure(machine, follow(machine), PLANS)
     assert row.tight and row.skipped == 0
     assert row.use > 0.93
+
+
+def test_a_second_look_is_better_or_there_is_none():
+    planner = Planner(PLANS, 100, 1000.0, 0.0, 0.0)
+    now = steady(planner, PLANS[0], 20, decode=4.0, score=4.0)
+    assert planner.choose_again(now, PLANS[3].value) == PLANS[0]
+    assert planner.choose_again(now, PLANS[0].value) is None
+    late = planner.deadline - np.linspace(0.1, 30, 300)
+    chosen = [planner.choose_again(float(at), PLANS[3].value) for at in late]
+    assert None in chosen, "right before the end nothing fits"
+    assert {PLANS.index(plan) for plan in chosen if plan} <= {0, 1, 2}
+    assert Planner(PLANS, 100, 1000.0, 0.0, 0.0).choose_again(1.0, 0.0) is None, "of which nothing is known"
 
 
 def test_a_machine_three_times_faster_late_uses_its_time_for_second_looks():
