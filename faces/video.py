@@ -27,7 +27,7 @@ from faces.media import (
     shown_size,
 )
 from faces.packets import PacketIndex
-from faces.wanted import Shot, choose_frames, decode_all, decode_needed
+from faces.wanted import InMemory, Keeper, Shot, choose_frames, decode_all, decode_needed
 
 __all__ = ["Frames", "VideoError", "VideoInfo", "choose_frames", "decode", "length_of", "probe"]
 
@@ -105,6 +105,7 @@ def decode(
     threads: int = 0,
     most_bytes: int | None = None,
     on_length: Callable[[float], None] | None = None,
+    keeper: Keeper | None = None,
 ) -> Frames:
     """Decode frames spread over a video, and nothing that they do not need.
 
@@ -116,6 +117,7 @@ def decode(
         threads: of the decoder; 0, one more than there are cores, suits one video at a time, 1 several side by side.
         most_bytes: of all images together; larger pictures give fewer frames, at least one, and a note.
         on_length: is called with the video's length in seconds, 0 where it is unknown, before anything is decoded.
+        keeper: where the pictures go as they are decoded; they stay in memory without one.
 
     Returns:
         The frames that `choose_frames` names. A damaged video gives frames chosen among those that can be read, and a
@@ -128,15 +130,15 @@ def decode(
     """
     if wanted < 1 or threads < 0:
         raise ValueError(f"cannot decode {wanted} frames with {threads} threads: at least 1 and 0 are needed")
-    threads = threads or min(16, cores() + 1)
+    threads, keeper = threads or min(16, cores() + 1), keeper or InMemory()
     with open_video(Path(path), threads) as (container, stream):
         index = PacketIndex.read(container, stream)
         if on_length is not None:
             on_length(_length(container, stream, index))
         asked, wanted = wanted, _affordable(stream, wanted, most_bytes)
         needs = index.needed(choose_frames(index.count, wanted)) if index.sound else None
-        taken = decode_needed(Path(path), container, stream, index, needs) if needs else None
-        taken = taken or decode_all(Path(path), index.count, wanted, threads)
+        taken = decode_needed(Path(path), container, stream, index, needs, keeper) if needs else None
+        taken = taken or decode_all(Path(path), index.count, wanted, threads, keeper)
         info, said = _info(container, stream, taken.shots[min(taken.shots)].orientation), stream.frames
     packets = len(index.kinds)
     there = taken.readable + packets - index.count  # what an edit list hides is there all the same

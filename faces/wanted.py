@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 import av
 import numpy as np
@@ -55,6 +56,27 @@ def choose_frames(count: int, wanted: int) -> NDArray[np.int64]:
     return (2 * np.arange(taken, dtype=np.int64) + 1) * count // (2 * max(taken, 1))
 
 
+class Keeper(Protocol):
+    """Where pictures go as they are decoded."""
+
+    def keep(self, image: Image) -> Image:
+        """Take a picture, (H, W, 3) uint8 RGB, and return the one that is read later; the first is let go of."""
+
+    def drop(self) -> None:
+        """Forget all pictures: decoding begins anew."""
+
+
+class InMemory:
+    """Pictures stay what and where they are."""
+
+    def keep(self, image: Image) -> Image:
+        """The picture itself."""
+        return image
+
+    def drop(self) -> None:
+        """Nothing: they go with their last reader."""
+
+
 @dataclass(frozen=True)
 class Shot:
     """One frame, converted."""
@@ -65,13 +87,13 @@ class Shot:
     note: str
 
     @classmethod
-    def of(cls, frame: VideoFrame, stream: VideoStream, number: int) -> Shot:
+    def of(cls, frame: VideoFrame, stream: VideoStream, number: int, keeper: Keeper) -> Shot:
         """Convert a frame. Some AVI keep no times: then frames are counted."""
         rate, tick = stream.average_rate or stream.guessed_rate, stream.time_base or Fraction()
         # frame.time is NaN for what the decoder gives back at the end.
         seconds = (number / rate if rate else 0) if frame.pts is None else frame.pts * tick
         note = understand_colours(frame)
-        return cls(upright(frame, aspect_of(stream)), float(seconds), orientation_of(frame), note)
+        return cls(keeper.keep(upright(frame, aspect_of(stream))), float(seconds), orientation_of(frame), note)
 
 
 @dataclass(frozen=True)
@@ -84,7 +106,7 @@ class Taken:
 
 
 def decode_needed(
-    path: Path, container: InputContainer, stream: VideoStream, index: PacketIndex, needs: Needs
+    path: Path, container: InputContainer, stream: VideoStream, index: PacketIndex, needs: Needs, keeper: Keeper
 ) -> Taken | None:
     """Decode from the fewest packets; None when the stream does not behave as the index says."""
     shots: dict[int, Shot] = {}
@@ -94,7 +116,8 @@ def decode_needed(
         for frame in frames:
             came.add(frame.pts)
             if frame.pts in needs.numbers:
-                shots[needs.numbers[frame.pts]] = Shot.of(frame, stream, needs.numbers[frame.pts])
+                number = needs.numbers[frame.pts]
+                shots[number] = Shot.of(frame, stream, number, keeper)
         return all(frame.key_frame for frame in frames if frame.pts in needs.starts)
 
     with contextlib.ExitStack() as opened:
@@ -126,16 +149,17 @@ def decode_needed(
     return Taken(shots, index.count, said) if needs.expected <= came <= needs.allowed else None
 
 
-def decode_all(path: Path, expected: int, wanted: int, threads: int) -> Taken:
+def decode_all(path: Path, expected: int, wanted: int, threads: int, keeper: Keeper) -> Taken:
     """Decode from start to end."""
     for _ in range(2):  # a damaged file shows how many frames it has only at its end: then choose anew
         chosen = set(choose_frames(expected, wanted).tolist())
+        keeper.drop()
         shots: dict[int, Shot] = {}
         readable = 0
         with open_video(path, threads) as (container, stream), complaints_of(stream) as said:
             for frame in decoded(stream, packets_of(container, stream), said):
                 if readable in chosen:
-                    shots[readable] = Shot.of(frame, stream, readable)
+                    shots[readable] = Shot.of(frame, stream, readable, keeper)
                 readable += 1
         if readable == expected:
             break

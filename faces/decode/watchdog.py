@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LOOK_SECONDS = 0.1
 # The environment of a worker. Decoding has no use for the thread pools of numerical libraries, and they take memory.
 # glibc: 32 MB is above a 4K frame, so frames come from the heap, and 256 MB of freed heap stay with the process for
-# the next video. Fresh pages for each video took a tenth of the time of decoding.
+# the next frame. Fresh pages for each took a tenth of the time of decoding.
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 ENVIRONMENT |= {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
 
@@ -41,8 +41,8 @@ class VideoLimits:
     cpu_per_second: float = 2.0  # more for each second that the video lasts
     cpu_most: float = 600.0  # whatever the header says of its length
     seconds: float = 60.0  # without any work of its worker: then it hangs, on a disk that is gone or in a lock
-    # Resident bytes of its worker, looked at where there is /proc; frames take up to 1 GiB of it (MOST_FRAME_BYTES of
-    # faces/decode/worker.py), a decoder of 8K another.
+    # Resident bytes of its worker, looked at where there is /proc; a decoder of 8K takes a GiB. The frames lie in a
+    # file in memory, at most MOST_FRAME_BYTES of faces/decode/worker.py.
     memory: int = 3 << 30
     start_seconds: float = 120.0  # until a new worker can take a video: its imports may come off a cold disk
     exit_seconds: float = 5.0  # for a process to be gone after it was killed, or after it has closed its socket

@@ -2,8 +2,8 @@
 
 A job comes over the control socket as JOB with the handle of the file, then a line of JSON: the fields of a `Job`. The
 process says READY once; for each job it says LENGTH_IS with the seconds that the video lasts, and DONE when the file is
-written: the images one after the other, the rest as JSON, and the length of that JSON in the last 8 bytes. It imports
-only what decoding needs: the process must be there at once.
+written: the images as they were decoded, each from the start of a page, the rest as JSON, and the length of that JSON
+in the last 8 bytes. It imports only what decoding needs: the process must be there at once.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import math
+import mmap
 import os
 import socket
 import struct
@@ -27,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.parent import end_with_parent
+from faces.crop import Image
 from faces.video import Frames, VideoError, VideoInfo, decode, length_of, probe
 
 READY, JOB, DONE, LENGTH_IS = b"r", b"j", b"d", b"l"  # one byte each, so that a message is never there by half
@@ -65,33 +67,28 @@ class Decoded:
     cpu: float = 0.0  # seconds of CPU that it took; 0 for a video that was cut
     md5: str = ""  # hex, where it was asked for and the file could be read
 
-    def pack(self, file: io.FileIO) -> None:
-        """Write the result into a file, in place of what is there, for another process to `unpack`.
+    def pack(self, pictures: PictureFile) -> None:
+        """Write the result behind its pictures, for another process to `unpack`.
 
         Args:
-            file: open for writing, unbuffered.
+            pictures: the file; it has kept the images already.
 
         Raises:
             OSError: there is no room for it.
         """
         fields: dict[str, Any] = {"outcome": self.outcome, "reason": self.reason}
         fields |= {"seconds": self.seconds, "cpu": self.cpu, "md5": self.md5}
-        images = self.frames.images if self.frames else ()
         if frames := self.frames:
             fields["frames"] = {
-                "shapes": [image.shape for image in images],
+                "shapes": [image.shape for image in frames.images],
+                "offsets": [pictures.offset_of(image) for image in frames.images],
                 "indices": frames.indices.tolist(),
                 "seconds": frames.seconds.tolist(),
                 "info": asdict(frames.info),
                 "note": frames.note,
             }
         text = json.dumps(fields).encode()
-        file.seek(0)
-        for part in (*(image.data.cast("B") for image in images), memoryview(text), memoryview(LENGTH.pack(len(text)))):
-            written = 0
-            while written < len(part):  # Linux takes 2 GB at a time
-                written += file.write(part[written:])
-        file.truncate()
+        pictures.finish(text + LENGTH.pack(len(text)))
 
     @classmethod
     def unpack(cls, whole: NDArray[np.uint8], path: Path) -> Decoded:
@@ -105,13 +102,68 @@ class Decoded:
         fields = json.loads(whole[end - LENGTH.unpack(whole[end:].data)[0] : end].tobytes())
         frames = None
         if kept := fields.pop("frames", None):
-            images, offset = [], 0
-            for shape in kept["shapes"]:
-                images.append(whole[offset : offset + math.prod(shape)].reshape(shape))
-                offset += math.prod(shape)
+            images = [
+                whole[offset : offset + math.prod(shape)].reshape(shape)
+                for shape, offset in zip(kept["shapes"], kept["offsets"], strict=True)
+            ]
             indices, seconds = np.array(kept["indices"], np.int64), np.array(kept["seconds"], np.float64)
             frames = Frames(tuple(images), indices, seconds, VideoInfo(**kept["info"]), kept["note"])
         return cls(path, frames, **fields)
+
+
+class PictureFile:
+    """A file that takes pictures as they are decoded, so that no process ever holds all of a video's besides it."""
+
+    def __init__(self, file: io.FileIO) -> None:
+        """Write over what is in a file.
+
+        Args:
+            file: open for reading and writing, unbuffered. Its pages are used again: fresh ones take longer to make
+                than to fill.
+        """
+        self.file = file
+        self.drop()
+
+    def drop(self) -> None:
+        """Forget all pictures."""
+        self._end = 0
+        self._offsets: dict[int, int] = {}  # by the identity of an array, which lives as long as the file keeps it
+        self._kept: list[Image] = []
+
+    def keep(self, image: Image) -> Image:
+        """Write a picture.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, contiguous.
+
+        Returns:
+            The same pixels, read from the file.
+
+        Raises:
+            OSError: there is no room for it.
+        """
+        self._write(image.data.cast("B"))
+        where = mmap.mmap(self.file.fileno(), image.nbytes, prot=mmap.PROT_READ, offset=self._end)
+        kept = np.frombuffer(where, np.uint8).reshape(image.shape)
+        self._kept.append(kept)
+        self._offsets[id(kept)] = self._end
+        self._end += -(-image.nbytes // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
+        return kept
+
+    def offset_of(self, image: Image) -> int:
+        """Where a picture that `keep` gave begins, in bytes."""
+        return self._offsets[id(image)]
+
+    def finish(self, tail: bytes) -> None:
+        """Write what follows the pictures, and end the file there."""
+        self._write(memoryview(tail))
+        self.file.truncate(self._end + len(tail))
+
+    def _write(self, part: memoryview) -> None:
+        self.file.seek(self._end)
+        written = 0
+        while written < len(part):  # Linux takes 2 GB at a time
+            written += self.file.write(part[written:])
 
 
 def unnamed_file() -> io.FileIO:
@@ -151,15 +203,17 @@ def _answer(job: Job, file: io.FileIO, on_length: Callable[[float], None]) -> No
     def done(frames: Frames | None, outcome: DecodeOutcome, reason: str) -> Decoded:
         return Decoded(path, frames, outcome, reason, time.perf_counter() - began, time.process_time() - cpu, md5)
 
+    pictures = PictureFile(file)
     try:
         md5 = md5_of(path) if job.md5 else ""
-        frames = decode(path, _wanted(job), threads=1, most_bytes=job.most_bytes, on_length=on_length)
-        return done(frames, "ok", "").pack(file)
+        frames = decode(path, _wanted(job), threads=1, most_bytes=job.most_bytes, on_length=on_length, keeper=pictures)
+        return done(frames, "ok", "").pack(pictures)
     except VideoError as error:
         reason = str(error)
     except DECODE_ERRORS as error:
         reason = f"{path}: {type(error).__name__}: {error}"
-    return done(None, "unreadable", reason).pack(file)
+    pictures.drop()
+    return done(None, "unreadable", reason).pack(pictures)
 
 
 def main() -> None:

@@ -376,7 +376,7 @@ def test_units_keep_what_is_left_of_their_time_for_the_units_after_them():
 
 
 def test_a_run_with_a_budget_has_second_looks(pipeline):
-    """10 videos of a minute each would not fit: the first ones get a modest plan, and there is time for a better one."""
+    """10 videos of a minute each would not fit: the first ones get a modest plan, and time is left for another."""
     scheduler = make_scheduler(pipeline, 10, "5m", "1m", time.time())
     looks = follow(scheduler, [0.0], 10, lambda _: 0.001)
     assert looks[0][1].frames < OPTIONS.frames
