@@ -400,7 +400,10 @@ def test_with_time_to_spare_the_modest_first_plan_leaves_no_trace(pipeline, vide
     again = next(r.filename for r in told if [t.filename for t in told].count(r.filename) == 2)
     first, second = (r.seconds["decode"] for r in told if r.filename == again)
     assert first < second == seconds[again], "the account has both looks"
-    assert "6/6" in capsys.readouterr().err
+    progress = capsys.readouterr().err
+    assert "6/6" in progress
+    assert "7/6" not in progress, "a second look is no further video"
+    assert f"again={len(told) - 6}" in progress
 
 
 @pytest.mark.parametrize(

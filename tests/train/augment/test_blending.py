@@ -84,6 +84,23 @@ def test_bands_run_colours_into_each_other_and_keep_details_and_what_lies_far():
     assert np.corrcoef(details.ravel(), ours.ravel())[0, 1] > 0.95, "both pictures have the same details"
 
 
+def test_bands_keep_the_details_of_each_side():
+    noisy, _, mask = half_masked()
+    flat = np.full_like(noisy, 60)
+    out = blend_bands(noisy, flat, mask, 1.0, 3).astype(float)
+    assert out[:, -20:].std() > 0.8 * noisy[:, -20:].std(), "where the mask is, the noise of the one"
+    assert out[:, :20].std() < 2, "where it is not, the other is flat"
+
+
+def test_without_bands_nothing_is_drawn_for_them():
+    """Or a run with none would make other fakes than before there were any."""
+    inside, outside, mask = half_masked()
+    ours, plain = np.random.default_rng(5), np.random.default_rng(5)
+    blending._blended(inside, outside, mask, (0.5, 1.0), ours, 0.0)
+    plain.choice((0.5, 1.0))
+    assert ours.random() == plain.random()
+
+
 def test_bands_by_a_part_are_a_weighted_mean():
     inside, outside, mask = half_masked()
     whole = np.ones_like(mask)
