@@ -20,11 +20,14 @@ def test_a_members_row_is_that_of_its_card(card):
 @pytest.mark.parametrize("name", [FILE, ANY_FILE])
 def test_weights_and_clip_are_those_of_the_blend(name):
     blend = Blend.read(WEIGHTS_DIR / name)
+    (head,) = [line for line in PAGE.read_text().splitlines() if line.startswith("| | temperature | clip |")]
     (row,) = [line for line in PAGE.read_text().splitlines() if line.startswith(f"| `{name}` (")]
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    names, cells = ([cell.strip(" `") for cell in line.strip("|").split("|")] for line in (head, row))
     assert cells[1:3] == [f"{blend.mix.temperature:.2f}", f"{blend.clip[0]:.3f} to {blend.clip[1]:.3f}"]
-    weights = [0.0 if weight < 0.001 else weight for weight in blend.mix.weights]
-    assert [float(cell) for cell in cells[3:]] == pytest.approx(weights, abs=0.0005)
+    assert names[3:] == [card.name for card in find_cards()]
+    told = {member: float(cell) for member, cell in zip(names[3:], cells[3:], strict=True) if cell != "-"}
+    weights = {m: 0.0 if w < 0.001 else w for m, w in zip(blend.members, blend.mix.weights, strict=True)}
+    assert told == pytest.approx(weights, abs=0.0005)
 
 
 def test_expected_losses_and_error_rates_are_those_of_the_blends():
