@@ -118,6 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     labels = read_labels(options.labels)
     labels = labels[labels["target"].notna() & labels["filename"].str.startswith(options.only)]
+    if missing := [name for name in labels["filename"] if not (options.videos / name).is_file()]:
+        parser.error(f"{len(missing)} labelled videos are not in {options.videos}, the first is {missing[0]}")
     tables = []
     for name, (change, encoding) in DEGRADATIONS.items():
         with tempfile.TemporaryDirectory() as folder:
