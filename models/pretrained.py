@@ -56,6 +56,12 @@ START_FILES = {
         "8059d47a9236894cb191e94e71fedb600d96e305509f0f5310dd79e9ee31cf55",
         "made fakes",
     ),
+    # The same question in another backbone and a closer crop; it is a shipped member, too.
+    ("blending", "tf_efficientnet_lite1"): StartFile(
+        "weights/lite1_blend.safetensors",
+        "b7cb2af309df75b39650b6be50cea9130ecc72aef7e8de4d093fada30b551d45",
+        "made fakes",
+    ),
 }
 
 

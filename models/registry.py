@@ -55,6 +55,8 @@ CAFFE_STD = (1 / 255,) * 3
 BLEND = CropSpec("blend", size=160, margin=0.15, shift_y=-0.03, pad="edge", mean=CAFFE_MEAN, std=CAFFE_STD)
 # A second look for the same: closer, so that the jaw fills the picture, in the colours of TensorFlow's weights.
 BLEND_CLOSE = CropSpec("blend_close", size=160, margin=0.075, shift_y=-0.03, pad="edge", mean=TF_MEAN, std=TF_STD)
+# The tight crop again, small enough for EfficientNet-Lite1.
+TIGHT_SMALL = _inside("tight_small", 192, DLIB_MARGIN, DLIB_SHIFT_Y)
 TIGHT_FACE = CropSpec(
     "tight_face", size=160, margin=DLIB_MARGIN, shift_y=DLIB_SHIFT_Y, pad="edge", mean=CAFFE_MEAN, std=CAFFE_STD
 )
@@ -63,6 +65,7 @@ SHIPPED = (
     Member("mnv1_blend", "mobilenetv1_100", BLEND, drop_path=0.0),
     Member("mnv1_tight", "mobilenetv1_100", TIGHT_FACE, dropout=0.3, drop_path=0.0),
     Member("lite1_blend", "tf_efficientnet_lite1", BLEND_CLOSE),
+    Member("lite1_tight", "tf_efficientnet_lite1", TIGHT_SMALL, dropout=0.3),
     Member("lite0_tight", "tf_efficientnet_lite0", TIGHT),
     Member("lite0_mouth", "tf_efficientnet_lite0", MOUTH, dropout=0.3),
     Member("lite0_eyes", "tf_efficientnet_lite0", EYES, dropout=0.3),

@@ -26,13 +26,17 @@ settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("busy")
 
 SLOW = os.environ.get("DFDC_SLOW") == "1"
+REQUIRE_GPU = os.environ.get("DFDC_REQUIRE_GPU") == "1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what is marked slow, unless it is asked for."""
+    """Leave out what is marked slow unless it is asked for, and what needs a GPU where there is none."""
+    without_gpu = not REQUIRE_GPU and not torch.cuda.is_available()
     for item in items:
         if not SLOW and item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.skip(reason="slow: DFDC_SLOW=1 runs it"))
+        if without_gpu and item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="needs a GPU: DFDC_REQUIRE_GPU=1 makes this skip a failure"))
 
 
 @pytest.fixture(scope="session")

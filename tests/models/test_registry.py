@@ -14,6 +14,7 @@ PARAMETERS = {
     "mnv1_blend": 3_208_001,
     "mnv1_tight": 3_208_001,
     "lite1_blend": 4_136_961,
+    "lite1_tight": 4_136_961,
     "lite0_tight": 3_372_289,
     "lite0_mouth": 3_372_289,
     "lite0_eyes": 3_372_289,

@@ -27,6 +27,8 @@ from train.seams import STRIDE, boundary, cells
 if TYPE_CHECKING:
     from train.config import TrainConfig
 
+# Of a member's crop: with less of it blended, a fake made of a real does not count as one.
+SEEN_SHARE = 0.02
 NO_SEAMS = np.zeros((0, 0), dtype=np.float32)
 
 
@@ -113,6 +115,17 @@ class FaceDataset(Dataset[tuple[torch.Tensor, ...]]):
         swaps, bands = (self.change.swaps, self.change.bands) if self.change is not None else (0.0, 0.0)
         return make_fake(self.store, self.name(row), self.meshes, rng, swaps, held, bands)
 
+    def _seen_fake(self, row: int, rng: Generator) -> Fake | None:
+        """A fake made of a row, or None: it has no mesh, or the member would see next to nothing of what was blended.
+
+        A mouth that is blended in is no fake to a member that looks at the eyes, and would teach it noise.
+        """
+        if self.meshes is None or self.name(row) not in self.meshes.row_of:
+            return None
+        image, mask = self._make(row, rng)
+        blended = np.repeat(np.asarray(mask * 255, dtype=np.uint8)[..., None], 3, axis=2)
+        return (image, mask) if self._cut(row, blended).mean() >= SEEN_SHARE * 255 else None
+
     def _cut(self, row: int, image: Image) -> Image:
         """The member's crop out of the stored one of a row."""
         box, points = self.boxes[row], self.points[row]
@@ -128,9 +141,9 @@ class FaceDataset(Dataset[tuple[torch.Tensor, ...]]):
         replaced = rng.random() < config.self_blend and self.targets[index] == 1 and original >= 0
         if self.made[row]:
             image, mask = self._make(row, rng)
-        elif replaced and self.meshes is not None and self.name(original) in self.meshes.row_of:
+        elif replaced and (fake := self._seen_fake(original, rng)) is not None:
             row = original
-            image, mask = self._make(row, rng)
+            image, mask = fake
         else:
             image = self.store.read(self.name(row))
         shared = self._shared(index, config.seed) if config.same_augment else rng

@@ -141,6 +141,20 @@ def test_fakes_made_of_the_original_show_it_and_count_as_fake(faces):
     assert not torch.equal(fake, real)
 
 
+@pytest.mark.parametrize("shift_y, made", [(0.0, True), (-0.6, False)])
+def test_a_fake_whose_blend_the_member_would_not_see_is_the_tables_own(faces, monkeypatch, shift_y, made):
+    """The blend covers the lower part of the face; a member that looks at what is above gets the fake of the table."""
+    store, table = faces
+    blended = np.full((64, 64, 3), 7, dtype=np.uint8), np.float32(np.indices((64, 64))[0] >= 40)
+    monkeypatch.setattr("train.data.dataset.make_fake", lambda *_: blended)
+    config = TrainConfig("tiny", self_blend=1.0, augment="none")
+    spec = CropSpec("part", size=24, margin=-0.2, shift_y=shift_y, pad="edge")
+    dataset = FaceDataset(store, table, spec, TIGHT, config, meshes=make_meshes(list(table["face"]), size=64))
+    crop, target = dataset[1]
+    assert target == 1
+    assert bool((crop == 7).all()) == made
+
+
 def test_making_fakes_without_meshes_says_how_to_get_them(faces):
     with pytest.raises(ValueError, match=r"give --mesh \(scripts/find_mesh\.py"):
         FaceDataset(*faces, TIGHT, TIGHT, TrainConfig("tiny", self_blend=0.1))
