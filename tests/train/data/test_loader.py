@@ -36,6 +36,36 @@ def test_a_gpu_gets_loaders_from_the_cores_and_the_cpu_one(monkeypatch):
     assert default_workers(torch.device("cpu")) == 1
 
 
+PRELOADED = """
+import os
+from pathlib import Path
+import torch
+from torch.utils.data import Dataset
+from train.data.loader import make_loader
+
+class Parents(Dataset):
+    def __len__(self):
+        return 4
+    def __getitem__(self, index):
+        return torch.tensor(os.getppid())
+
+if __name__ == "__main__":
+    (parent,) = {int(pid) for batch in make_loader(Parents(), torch.device("cpu"), 2, 0) for pid in batch}
+    print(parent != os.getpid(), "libtorch_cpu" in Path(f"/proc/{parent}/maps").read_text())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc tells what a process has loaded")
+def test_loader_processes_find_torch_loaded(tmp_path):
+    """The process that they are copies of has it, so that not each of them imports it for itself."""
+    script = tmp_path / "preloaded.py"
+    script.write_text(PRELOADED)
+    told = subprocess.check_output(
+        [sys.executable, str(script)], text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert told.split() == ["True", "True"]
+
+
 SIGNALLED = """
 import os, signal, subprocess, sys
 import numpy as np, torch
