@@ -1,11 +1,13 @@
-"""EfficientNet-Lite1 on the tight face, from the network that has learnt seams: it sees DFDC's fakes and made ones."""
+"""EfficientNet-Lite1 on the tight face: DFDC's fakes and made ones.
+
+The shipped one started from a `lite1_blend`, which had learnt seams: train that first, then give it as --init.
+"""
 
 from train.config import TrainConfig
 
 CONFIG = TrainConfig(
     member="lite1_tight",
-    start="blending",
-    epochs=9,
+    epochs=6,
     small_epochs=0,
     same_augment=True,
     self_blend=0.25,
