@@ -93,12 +93,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="videos decoded at a time")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--members", type=Path, default=WEIGHTS_DIR)
+    parser.add_argument("--competition", action="store_true", help="blend.json, as the kernel, and not blend_any.json")
     parser.add_argument("--b4", action="store_true", help="also one untrained EfficientNet-B4")
     options = parser.parse_args()
     videos = options.videos * options.copies
     how = PredictOptions(frames=options.frames, decoders=options.workers)
     notes: dict[str, str] = {}
-    blend = load_blend(options.members)
+    blend = load_blend(options.members, competition=options.competition)
     shipped = make_pipeline(how, CPU, options.members, blend=blend)
     early = make_pipeline(replace(how, tolerance=TOLERANCE), CPU, options.members, blend=blend)
     ways: dict[str, Callable[[], object]] = {

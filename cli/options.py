@@ -38,7 +38,7 @@ Tolerance = Annotated[
     float | None,
     typer.Option(
         help="score a video's faces until the standard error of P(fake) is this, against all of them; 0 scores all "
-        "(default: 0.0125, and 0 with a budget that is long enough)",
+        "(default: 0.0075, and 0 with a budget that is long enough)",
         min=0,
         max=0.49,
         show_default=False,

@@ -52,7 +52,10 @@ BF16_FROM = (8, 0)
 
 
 def half_precision(device: Device | torch.device) -> Precision:
-    """Return the 16-bit precision that a CUDA device computes in: "bf16" from BF16_FROM on, "f16" below."""
+    """Return the 16-bit precision that a CUDA device trains in: "bf16" from BF16_FROM on, "f16" below.
+
+    Training needs bf16's range. Predicting needs f16's accuracy, whatever the device: `models.backend.ON_CUDA`.
+    """
     import torch
 
     return "bf16" if torch.cuda.get_device_capability(str(device)) >= BF16_FROM else "f16"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from common.cores import cores
 from common.device import Device
-from common.engine import Engine, Precision, Recipe, Runner, half_precision, make_runner, pick_engine
+from common.engine import Engine, Precision, Recipe, Runner, make_runner, pick_engine
 from common.errors import DfdcError
 from common.graphs import code_of
 from faces.crop import Image
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     import torch
 
 
+# Of the arithmetic on a GPU. Not bf16 on those that have it: its 8 bits move logits of real faces by up to 0.5, where
+# f16's 11 move them by 0.07 at most, and no GPU multiplies faster in bf16 (`benchmarks/precision.py`).
+ON_CUDA: Precision = "f16"
 NETWORK = Path(__file__).with_name("network.py")  # it is imported only where a member has to be built
 
 
@@ -54,7 +57,7 @@ def load_members(
     """Load, verify and compile the members in a folder.
 
     Args:
-        device: where they run: on CUDA in `half_precision`, on the CPU in the precision of their cards.
+        device: where they run: on CUDA in ON_CUDA, on the CPU in the precision of their cards.
         folder: of the members.
         engine: what runs them; None picks the fastest for the device.
         threads: of OpenVINO; 0 is all cores.
@@ -75,7 +78,7 @@ def load_members(
 def _compile(
     card: Card, folder: Path, device: Device | torch.device, engine: Engine | None, threads: int
 ) -> LoadedMember:
-    precision = half_precision(device) if device.type == "cuda" else card.precision
+    precision = ON_CUDA if device.type == "cuda" else card.precision
     check_weights(card, folder)
     parts = ("member", card.sha256, card.backbone, card.head, repr(card.crop), code_of(str(NETWORK)))
     recipe = Recipe(lambda: load_member(card, folder), parts)
@@ -90,4 +93,4 @@ def words_of(device: Device | torch.device, engine: Engine | None = None) -> str
         return f"{cores()} CPU cores, {engine}"
     import torch
 
-    return f"{torch.cuda.get_device_name(str(device))}, {engine}, {half_precision(device)}"
+    return f"{torch.cuda.get_device_name(str(device))}, {engine}, {ON_CUDA}"

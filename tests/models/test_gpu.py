@@ -1,4 +1,4 @@
-"""The shipped members on a GPU say what they say on the CPU, in the GPU's 16-bit precision."""
+"""The shipped members on a GPU say what they say on the CPU, but for what 16 bits round."""
 
 import numpy as np
 import pytest
@@ -27,9 +27,9 @@ def test_a_member_scores_alike_on_both(path):
     (member,) = load_members(torch.device("cuda"), path.parent, names=(card.name,))
     found = np.asarray(member.run(crops)[0])
     assert found.shape == exact.shape
-    # bf16 has 8 bits: what is allowed here moves prob_fake by 0.03 at most, near 0.5.
-    assert np.abs(found - exact).max() < 0.12
-    assert np.abs(found - exact).mean() < 0.03
+    # Which moves prob_fake by 0.02 at most, near 0.5. In bf16 one member was off by 0.13 on an H100.
+    assert np.abs(found - exact).max() < 0.08
+    assert np.abs(found - exact).mean() < 0.02
 
 
 def test_full_precision_on_the_gpu_is_the_cpus():

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from common.engine import half_precision
 from models.backend import load_members
 from models.checkpoint import Card, save_member
 from models.network import build_backbone
@@ -40,7 +39,8 @@ def test_training_picks_what_the_card_multiplies_in(expected):
     assert pick_dtype("fp16", CUDA) is torch.float16
 
 
-def test_predicting_picks_the_same(expected, monkeypatch, tmp_path):
+def test_predicting_is_in_f16_on_every_card(expected, monkeypatch, tmp_path):
+    """bf16 has three bits less, by which logits of real faces move by up to 0.5 (`benchmarks/precision.py`)."""
     backbone = build_backbone("test_efficientnet")
     card = Card("m", "test_efficientnet", SMALL, sha256="", bytes=0, parameters=0, dtype="")
     save_member(tmp_path, dataclasses.replace(card, precision="f32"), backbone)
@@ -52,8 +52,7 @@ def test_predicting_picks_the_same(expected, monkeypatch, tmp_path):
 
     monkeypatch.setattr("models.backend.make_runner", spying)
     load_members(CUDA, tmp_path)
-    assert asked == [half_precision(CUDA)]
-    assert asked == ["bf16" if expected is torch.bfloat16 else "f16"]
+    assert asked == ["f16"]
 
 
 def test_the_cpu_trains_in_full_precision():

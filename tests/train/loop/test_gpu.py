@@ -48,7 +48,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(data, tmp_path, monkeypatch):
         torch.testing.assert_close(ended[key].float(), value.float(), rtol=0.05, atol=0.05, msg=key)
 
 
-def test_seams_and_loaders_work_there(data, tmp_path):
+def test_loader_processes_feed_it(data, tmp_path):
     config = dataclasses.replace(CONFIG, epochs=1, small_epochs=0, self_blend=0.5, bands=0.5, publish=0.5)
     assert run(data, tmp_path / "run", config, workers=2).bytes > 0
 
