@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Does a faster precision move the scores? Each member on labelled face crops: torch in f32 and, as on a GPU, in f16 and
-bf16 by autocast; OpenVINO in f32 and bf16. All of it runs on the CPU.
+"""Does a faster precision move the scores? Each member on labelled face crops.
+
+It runs on the CPU, by torch in f32 and, as on a GPU, in f16 and bf16 by autocast, and by OpenVINO in f32 and bf16.
 
 Prints the largest and mean change of a logit against torch f32, AUC, log loss (classes half each), and seconds per 32
 crops. bf16 earns its place in a card only where AUC and log loss do not move.

@@ -49,8 +49,8 @@ START_FILES = {
         "4a297228b5a587fa90ea1a7e2b963d7a6369327bd8cdf4eb99d5c15a309b13ed",
         "VGGFace2",
     ),
-    # Finding blends: 158,000 made crops at 128 and 160 pixels, the later ones with `seams`, then 228,000 at 160, a third
-    # of their fakes with `bands`. It is the shipped member; its card has the curve of the last part.
+    # Finding blends: 158,000 made crops at 128 and 160 pixels, the later ones with `seams`, then 228,000 at 160, a
+    # third of their fakes with `bands`. It is the shipped member; its card has the curve of the last part.
     ("blending", "mobilenetv1_100"): StartFile(
         "weights/mnv1_blend.safetensors",
         "f49010a80a7d99e0fc3b8fc98c29740dc67ebd492404b0929dd7f34b3765c2a1",

@@ -105,7 +105,8 @@ def start_forkserver() -> None:
     A machine that is taken away signals every process of the group. The training process needs the loaders for some
     seconds more: a dead one would be an error before the request to stop is seen.
     """
-    forkserver.set_forkserver_preload([FaceDataset.__module__])
+    # The heavy ones by name: where the rooms are not installed, a bare interpreter does not find the dataset's module.
+    forkserver.set_forkserver_preload(["torch", "cv2", "pandas", FaceDataset.__module__])
     with children_deaf_to(signal.SIGTERM, signal.SIGINT):
         forkserver.ensure_running()
 
