@@ -96,10 +96,10 @@ def make_runner(
     if device.type != "cpu":
         raise ValueError(f"OpenVINO runs on the cpu here, not on {device}")
     streams = threads or cores()
-    return in_pieces(_openvino_sender(module, size, precision, streams), piece, streams)
+    return in_pieces(_openvino_sender(module, size, precision, streams), piece, streams, share=True)
 
 
-def in_pieces(send: Sender, piece: int, in_flight: int = 2) -> Runner:
+def in_pieces(send: Sender, piece: int, in_flight: int = 2, share: bool = False) -> Runner:
     """Make a function of any number of images of one that takes a few.
 
     When the device's memory does not hold a piece, half as many images are tried, from then on.
@@ -108,6 +108,7 @@ def in_pieces(send: Sender, piece: int, in_flight: int = 2) -> Runner:
         send: starts the work on a piece and returns what waits for it.
         piece: the most images at a time.
         in_flight: pieces that are sent before the first of them is waited for.
+        share: make smaller pieces where all would not be at work with whole ones (`shared_piece`).
 
     Raises:
         torch.OutOfMemoryError: by the function returned, where a single image does not fit.
@@ -120,18 +121,19 @@ def in_pieces(send: Sender, piece: int, in_flight: int = 2) -> Runner:
         pieces: list[list[NDArray[np.float32]]] = []
         sent: deque[Pending] = deque()
         start = 0
+        size = shared_piece(len(images), piece, in_flight) if share else piece
         while start < len(images):
             try:
-                answer = send(images[start : start + piece])
+                answer = send(images[start : start + size])
             except RuntimeError as error:
                 import torch
 
-                if piece == 1 or not isinstance(error, torch.cuda.OutOfMemoryError):
+                if size == 1 or not isinstance(error, torch.cuda.OutOfMemoryError):
                     raise
-                piece = max(1, piece // 2)
+                piece = size = max(1, size // 2)
                 torch.cuda.empty_cache()
                 continue
-            start += piece
+            start += size
             sent.append(answer)
             if len(sent) == in_flight:
                 pieces.append(sent.popleft()())
@@ -139,6 +141,18 @@ def in_pieces(send: Sender, piece: int, in_flight: int = 2) -> Runner:
         return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
 
     return call
+
+
+def shared_piece(images: int, piece: int, workers: int) -> int:
+    """Return how many images make a piece so that all workers have as many pieces, and none is left to one of them.
+
+    Args:
+        images: 1 or more.
+        piece: the most images of a piece.
+        workers: how many pieces are worked on at a time, each by one core.
+    """
+    rounds = -(-images // (piece * workers))
+    return -(-images // (rounds * workers))
 
 
 def to_device(module: Network, device: torch.device) -> Network:

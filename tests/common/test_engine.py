@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from common.device import Device
-from common.engine import in_pieces, make_runner
+from common.engine import in_pieces, make_runner, shared_piece
 
 
 def small_device(most):
@@ -49,6 +49,21 @@ def test_as_many_pieces_are_in_flight_as_may_be_and_the_first_is_read_first():
     images = np.arange(9, dtype=np.uint8)
     assert in_pieces(send, 2, in_flight=3)(images)[0].tolist() == images.tolist()
     assert seen == [2, 2, 2, "read", 2, "read", 1, "read", "read", "read"]
+
+
+@pytest.mark.parametrize(
+    ("images", "piece"), [(1, 1), (2, 1), (8, 4), (9, 5), (16, 8), (17, 5), (24, 6), (32, 8), (33, 6), (1000, 8)]
+)
+def test_all_workers_get_as_many_pieces(images, piece):
+    """Two workers, pieces of eight at most."""
+    assert shared_piece(images, 8, 2) == piece
+
+
+def test_few_images_keep_all_streams_at_work():
+    send, seen = small_device(8)
+    images = np.arange(9, dtype=np.uint8)
+    assert in_pieces(send, 8, share=True)(images)[0].tolist() == images.tolist()
+    assert seen == [5, 4, "read", "read"]
 
 
 def test_openvinos_streams_give_every_image_its_own_answer():
