@@ -53,8 +53,13 @@ def power_mean(logit: Floats, power: float) -> Floats:
 
 
 def most_fake(logit: Floats, frames: Floats) -> Floats:
-    """(S, Q, M) logits of Q people seen in (S, Q) frames -> (S, M): the person most probably fake decides."""
-    return np.asarray(logit.max(axis=1))
+    """(S, Q, M) logits of Q people seen in (S, Q) frames -> (S, M): those of the person most probably fake.
+
+    Who that is the members say together, by the mean of their logits. With each member's own choice, a video of several
+    real people would be taken for more fake than any of them: somebody errs on each.
+    """
+    who = logit.mean(axis=2).argmax(axis=1)
+    return np.asarray(logit[np.arange(len(logit)), who])
 
 
 def noisy_or(logit: Floats, frames: Floats) -> Floats:

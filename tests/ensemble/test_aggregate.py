@@ -51,6 +51,13 @@ def test_the_most_fake_person_decides():
     assert aggregate(logit, layout, Aggregation())[0, 0] == 2.0
 
 
+def test_all_members_speak_of_the_person_that_they_take_together_for_most_fake():
+    """Not each of the person that it takes for most fake itself: of several real people, somebody errs on each."""
+    logit = np.array([[2.0, -2.0], [-3.0, 1.0], [-1.0, -2.0]])
+    layout = Layout.of(np.zeros(3, dtype=int), np.arange(3))
+    assert aggregate(logit, layout, Aggregation()).tolist() == [[2.0, -2.0]]
+
+
 def test_a_passer_by_does_not_decide():
     logit = np.array([[-3.0]] * 10 + [[5.0]])
     layout = Layout.of(np.zeros(11, dtype=int), np.array([0] * 10 + [1]))

@@ -104,6 +104,14 @@ def test_equal_weights_are_the_mean_of_logits():
     assert verdict.prob_fake == pytest.approx(float(sigmoid(np.array(1.0))))
 
 
+def test_a_video_is_as_fake_as_the_person_most_fake():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        logits = {name: rng.normal(0, 2, 12) for name in "abc"}
+        verdict = Blend.equal(["a", "b", "c"]).predict(logits, np.arange(12) % 4)
+        assert verdict.prob_fake == pytest.approx(max(prob for _, _, prob in verdict.people))
+
+
 def test_people_are_listed_the_most_seen_first_and_faces_keep_their_order():
     logit = np.array([2.0, -3.0, 2.0, -3.0, -1.0])
     verdict = Blend.equal(["a"]).predict({"a": logit}, np.array([1, 0, 1, 0, 0]))

@@ -101,7 +101,8 @@ def test_contributions_that_are_cut_are_those_of_light_members(clock):
     weights = best_of(0.0)(FACES.logit, TRUTH).weights
     heavy = [FACES.members[i] for i in np.argsort(-weights)[:2]]
     assert {name for name, own in found.singles.items() if own.missed} == set(heavy)
-    assert found.singles[heavy[0]] == whole.singles[heavy[0]]
+    # Not the same to the last bit: a BLAS of several threads adds in any order.
+    assert found.singles[heavy[0]].missed.value == pytest.approx(whole.singles[heavy[0]].missed.value)
     assert cut.cuts == ["a section, cut after 2.5 s: what the blend loses without a member is known of 2 of 4"]
 
 
