@@ -66,6 +66,13 @@ def test_few_images_keep_all_streams_at_work():
     assert seen == [5, 4, "read", "read"]
 
 
+def test_openvino_gets_few_images_in_as_many_pieces_as_it_has_streams(monkeypatch):
+    send, seen = small_device(8)
+    monkeypatch.setattr("common.engine._openvino_sender", lambda *_: send)
+    make_runner(torch.nn.Identity(), 8, Device("cpu"), engine="openvino", threads=2)(np.zeros(8, dtype=np.uint8))
+    assert seen == [4, 4, "read", "read"]
+
+
 def test_openvinos_streams_give_every_image_its_own_answer():
     """Also to callers in several threads, which share the streams."""
 
