@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 # Of the arithmetic on a GPU. Not bf16 on those that have it: its 8 bits move logits of real faces by up to 0.5, where
-# f16's 11 move them by 0.07 at most, and no GPU multiplies faster in bf16 (`benchmarks/precision.py`).
+# f16's 11 move them by 0.07 at most, and tensor cores multiply both as fast (`benchmarks/precision.py`).
 ON_CUDA: Precision = "f16"
 NETWORK = Path(__file__).with_name("network.py")  # it is imported only where a member has to be built
 

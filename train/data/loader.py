@@ -100,7 +100,7 @@ def start_forkserver() -> None:
     """Start the process that makes loader processes, with SIGTERM and Ctrl-C blocked, which all of them inherit.
 
     It imports what a loader needs before it makes one. Each would import torch itself otherwise, one after the other:
-    the next is started when the one before has read its dataset, and 16 of them took minutes.
+    the next is started when the one before has read its dataset. Six of them take 8 s instead of 33 to 50 on two cores.
 
     A machine that is taken away signals every process of the group. The training process needs the loaders for some
     seconds more: a dead one would be an error before the request to stop is seen.
