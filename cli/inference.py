@@ -151,7 +151,9 @@ def evaluate(
     output: Annotated[Path, typer.Option("-o", "--output", help="a CSV with a row per video or face")] = Path(
         "evaluation.csv"
     ),
-    frames: FramesPerVideo = None,
+    frames: Annotated[
+        int | None, typer.Option(help="frames per video, evenly spread (default: what the blend says)", min=1)
+    ] = None,
     restart: Restart = False,
     members: Members = MEMBERS_FOLDER,
     blend: BlendFile = None,

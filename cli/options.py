@@ -32,7 +32,13 @@ Prior = Annotated[
     ),
 ]
 FramesPerVideo = Annotated[
-    int | None, typer.Option(help="frames per video, evenly spread (default: what the blend says)", min=1)
+    int | None,
+    typer.Option(
+        help="frames per video, evenly spread (default: 12 of up to 10 seconds, up to 32 of longer ones; always 32 "
+        "with a budget, or with --tolerance 0)",
+        min=1,
+        show_default=False,
+    ),
 ]
 Tolerance = Annotated[
     float | None,

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from faces.boxes import iou_matrix
 from faces.detect import SURE, FrameFaces
 
-# Seconds between the two frames at most. 32 frames of ten seconds have 0.6.
+# Seconds between the two frames at most. 32 frames of ten seconds have 0.6, 12 of them 1.7.
 LONGEST = 2.0
+FEWEST = 8  # frames of a video below which all are searched
 # IoU of a face's boxes in the two frames at least. In 36 clips of DFDC and FaceForensics++, 32 frames each, half of the
 # frames that might be left out pass. Their faces overlap what the detector finds there by 0.94 (median, 0.83 at the 5th
 # percentile), as its own boxes on two frames of a face at rest do; nobody is missed and nobody is made up.
@@ -20,7 +21,9 @@ NAME = "between"  # stands for the detector of such faces
 
 
 def frames_between(seconds: Sequence[float], cuts: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Say which frames may be left out of the search: every other one, with two close neighbours of the same shot.
+    """Say which frames of a video may be left out of the search.
+
+    They are every other one, with two close neighbours of the same shot; none of a video of fewer frames than FEWEST.
 
     Args:
         seconds: (N,) when each frame is shown, rising.
@@ -30,6 +33,8 @@ def frames_between(seconds: Sequence[float], cuts: NDArray[np.bool_]) -> NDArray
         (N,) bool.
     """
     between = np.zeros(len(seconds), dtype=np.bool_)
+    if len(seconds) < FEWEST:
+        return between
     for number in range(1, len(seconds) - 1, 2):
         near = seconds[number + 1] - seconds[number - 1] <= LONGEST
         between[number] = near and not cuts[number] and not cuts[number + 1]

@@ -63,6 +63,15 @@ class FrameFaces:
         return f"FrameFaces(boxes {self.boxes_xyxy.shape}, points {self.points_xy.shape}, step {self.detector!r})"
 
 
+@dataclass(frozen=True)
+class Candidates:
+    """What BlazeFace says of every place in the tiles of one frame, before any of it counts as a face."""
+
+    raw: Floats  # (T, 896, 16) of T tiles: box and points at each anchor
+    logits: Floats  # (T, 896)
+    tiles: list[Tile]
+
+
 NO_FACES = FrameFaces(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
 
 Detector = Callable[[Sequence[Image]], list[FrameFaces]]
@@ -92,37 +101,50 @@ class BlazeDetector:
         other.tiles, other.name = tiles, _detector_name(self._variant, tiles)
         return other
 
-    def with_threshold(self, threshold: float) -> BlazeDetector:
-        """The same network, which tells of every face of more than this score."""
-        other = copy.copy(self)
-        other.threshold = threshold
-        return other
-
     def __call__(self, images: Sequence[Image]) -> list[FrameFaces]:
         """images: (H, W, 3) uint8 RGB each. Returns one FrameFaces per image."""
-        return self.look_at(images, [self.tiles(image.shape[1], image.shape[0]) for image in images], self.name)
+        return [self.faces_of(candidates) for candidates in self.candidates(images)]
 
     def look_at(self, images: Sequence[Image], tiles: Sequence[list[Tile]], detector: str) -> list[FrameFaces]:
-        """The same with tiles of the caller's choice for each image; `step` is what the faces are marked with."""
+        """The same with tiles of the caller's choice for each image; `detector` is what the faces are marked with."""
+        return [self.faces_of(candidates, detector) for candidates in self.candidates(images, tiles)]
+
+    def candidates(self, images: Sequence[Image], tiles: Sequence[list[Tile]] | None = None) -> list[Candidates]:
+        """Run the network.
+
+        Args:
+            images: (H, W, 3) uint8 RGB each.
+            tiles: of each image; the detector's own without any.
+
+        Returns:
+            One for each image.
+        """
         if not images:
             return []
+        tiles = tiles or [self.tiles(image.shape[1], image.shape[0]) for image in images]
         inputs = [look(image, tile, self.size) for image, mine in zip(images, tiles, strict=True) for tile in mine]
         raw, logits = self._run(np.stack(inputs))
-        found, start = [], 0
-        for mine in tiles:
-            rows = slice(start, start + len(mine))
-            found.append(self._merge(raw[rows], logits[rows], mine, detector))
-            start += len(mine)
-        return found
+        ends = np.cumsum([len(mine) for mine in tiles])[:-1]
+        parts = zip(np.split(raw, ends), np.split(logits, ends), tiles, strict=True)
+        return [Candidates(*part) for part in parts]
 
-    def _merge(self, raw: Floats, logits: Floats, tiles: list[Tile], detector: str) -> FrameFaces:
-        """Candidates of all tiles of one frame, in the frame's pixels, merged across tiles."""
-        scores = 1 / (1 + np.exp(-np.clip(logits, -80, 80)))
-        tile, anchor = np.nonzero(scores > self.threshold)
+    def faces_of(
+        self, candidates: Candidates, detector: str | None = None, threshold: float | None = None
+    ) -> FrameFaces:
+        """Merge the candidates of one frame, across its tiles, into faces in the frame's pixels.
+
+        Args:
+            candidates: of the frame.
+            detector: what the faces are marked with; this detector's own name without any.
+            threshold: the score from which a candidate counts; this detector's own without any.
+        """
+        detector = self.name if detector is None else detector
+        scores = 1 / (1 + np.exp(-np.clip(candidates.logits, -80, 80)))
+        tile, anchor = np.nonzero(scores > (self.threshold if threshold is None else threshold))
         if not len(tile):
             return NO_FACES
-        frame = np.array([(t.left, t.top, t.side) for t in tiles], dtype=np.float32)[tile]
-        detections = decode_boxes(raw, self.size)[tile, anchor]
+        frame = np.array([(t.left, t.top, t.side) for t in candidates.tiles], dtype=np.float32)[tile]
+        detections = decode_boxes(candidates.raw, self.size)[tile, anchor]
         detections[:, 0::2] = detections[:, 0::2] * frame[:, 2:] + frame[:, :1]
         detections[:, 1::2] = detections[:, 1::2] * frame[:, 2:] + frame[:, 1:2]
         kept = scores[tile, anchor].astype(np.float32)

@@ -27,6 +27,7 @@ from faces.media import (
     shown_size,
 )
 from faces.packets import PacketIndex
+from faces.sparing import sparing_count, sparing_frames
 from faces.wanted import InMemory, Keeper, Shot, choose_frames, decode_all, decode_needed
 
 __all__ = ["Frames", "VideoError", "VideoInfo", "choose_frames", "decode", "length_of", "probe"]
@@ -106,6 +107,7 @@ def decode(
     most_bytes: int | None = None,
     on_length: Callable[[float], None] | None = None,
     keeper: Keeper | None = None,
+    sparing: bool = False,
 ) -> Frames:
     """Decode frames spread over a video, and nothing that they do not need.
 
@@ -118,11 +120,13 @@ def decode(
         most_bytes: of all images together; larger pictures give fewer frames, at least one, and a note.
         on_length: is called with the video's length in seconds, 0 where it is unknown, before anything is decoded.
         keeper: where the pictures go as they are decoded; they stay in memory without one.
+        sparing: take fewer frames of a short video (`sparing_count`), and of each segment the one that is decoded
+            first (`sparing_frames`).
 
     Returns:
-        The frames that `choose_frames` names. A damaged video gives frames chosen among those that can be read, and a
-        note; damage in what the frames do not need goes unseen. The note also tells what the decoder complains of;
-        with more threads than one only where it gives a packet up.
+        The frames that `choose_frames` names, or those of a sparing choice. A damaged video gives frames chosen among
+        those that can be read, and a note; damage in what the frames do not need goes unseen. The note also tells what
+        the decoder complains of; with more threads than one only where it gives a packet up.
 
     Raises:
         VideoError: nothing can be read.
@@ -133,10 +137,13 @@ def decode(
     threads, keeper = threads or min(16, cores() + 1), keeper or InMemory()
     with open_video(Path(path), threads) as (container, stream):
         index = PacketIndex.read(container, stream)
+        length = _length(container, stream, index)
         if on_length is not None:
-            on_length(_length(container, stream, index))
-        asked, wanted = wanted, _affordable(stream, wanted, most_bytes)
-        needs = index.needed(choose_frames(index.count, wanted)) if index.sound else None
+            on_length(length)
+        asked = sparing_count(length, wanted) if sparing else wanted
+        wanted = _affordable(stream, asked, most_bytes)
+        chosen = sparing_frames(index, wanted) if sparing and index.sound else choose_frames(index.count, wanted)
+        needs = index.needed(chosen) if index.sound else None
         taken = decode_needed(Path(path), container, stream, index, needs, keeper) if needs else None
         taken = taken or decode_all(Path(path), index.count, wanted, threads, keeper)
         info, said = _info(container, stream, taken.shots[min(taken.shots)].orientation), stream.frames

@@ -23,7 +23,7 @@ from inference.blends import load_blend
 from inference.pipeline import Pipeline, PredictOptions, make_pipeline
 from inference.prediction import Prediction, Predictions
 from inference.result import VideoResult
-from inference.schedule.plans import TOLERANCE
+from inference.schedule.plans import TOLERANCE, is_sparing
 from inference.verdict import verdict_of
 from models.checkpoint import WEIGHTS_DIR
 from models.registry import TIGHT
@@ -113,7 +113,8 @@ def load(
         device: "cuda", "cpu", or "auto": CUDA where there is a GPU that computes.
         blend: A Blend, or the path of a blend.json; by default one of those beside the members, and equal weights
             where there is none.
-        frames: How many frames of a video are looked at, evenly spread; by default what the blend says.
+        frames: How many frames of a video are looked at, evenly spread. By default 12 of up to ten seconds, and one
+            more for each 0.8 seconds, up to what the blend says; with tolerance 0 always what the blend says.
         tolerance: A video's faces are scored until the standard error of its P(fake) is no larger than this, against
             what all of them would give; 0 scores all.
         competition: The videos are DFDC's: take blend.json, tuned on DFDC alone, and not blend_any.json.
@@ -134,7 +135,9 @@ def load(
     )
     if prior is not None:
         chosen = replace(chosen, prior=prior)
-    options = PredictOptions(frames=chosen.frames if frames is None else frames, tolerance=tolerance)
+    options = PredictOptions(
+        frames=chosen.frames if frames is None else frames, sparing=is_sparing(frames, tolerance), tolerance=tolerance
+    )
     return FakeDetector(make_pipeline(options, find_device(device), folder, blend=chosen))
 
 

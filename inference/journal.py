@@ -138,7 +138,7 @@ def results_of(path: Path) -> dict[str, float]:
 
 PICTURES = ("thumbnails", "closeups")  # fields of a result that a journal leaves out
 # What runs had whose journals do not say so yet.
-_OLDER = {"tolerance": 0.0}
+_OLDER = {"tolerance": 0.0, "sparing": False}
 # Field of a face -> its key in the journal, where the two differ: journals of older versions are read on.
 _KEYS = {"detector": "step"}
 

@@ -32,7 +32,7 @@ from inference.pictures import choose_thumbnails, closeups_of, face_picture, thu
 from inference.result import PRIOR, VideoResult, face_pixels_of, people_of
 from inference.schedule.plans import Plan, check_tolerance
 from inference.schedule.scheduler import FixedScheduler, Scheduler
-from inference.scoring import LEAST, Scored, score_faces
+from inference.scoring import Scored, score_faces
 from inference.stages import clocked
 from inference.work import VideoWork, called, in_order, scored_face, with_logits
 from models.backend import LoadedMember, load_members
@@ -48,7 +48,8 @@ CPU = Device("cpu")
 class PredictOptions:
     """What decides the numbers of a run, and how it uses the machine."""
 
-    frames: int = 32  # scored per video, evenly spread
+    frames: int = 32  # of a video that are looked at, evenly spread; at most so many where it is sparing
+    sparing: bool = False  # fewer of a short video, and those that are decoded soonest; a budget counts itself
     decoders: int = 0  # videos decoded at a time; 0: one per core
     batch: int = 0  # crops gathered, over videos, before the members score them; 0: a video's on the CPU, 256 elsewhere
     tolerance: float = 0.0  # of P(fake), its standard error by the faces that are scored; 0: all are scored
@@ -135,7 +136,8 @@ class Pipeline:
         jobs, limits = scheduler.jobs(paths), self.options.limits
         # What shares a batch on a GPU moves the last digits: there the order is kept as long as nothing hangs.
         patience = 0.0 if self._batch() == 1 else PATIENCE
-        with contextlib.closing(decode_ahead(jobs, self.decoders, limits, patience=patience)) as ahead:
+        sparing = self.options.sparing and isinstance(scheduler, FixedScheduler)
+        with contextlib.closing(decode_ahead(jobs, self.decoders, limits, patience=patience, sparing=sparing)) as ahead:
             for decoded in ahead:
                 plan = scheduler.plan_of(decoded.path)
                 if waiting and waiting[-1].plan.scored_alike != plan.scored_alike:
@@ -193,8 +195,7 @@ class Pipeline:
 
     def _detect(self, work: VideoWork, frames: Frames, plan: Plan) -> None:
         seconds, cut_before = [float(s) for s in frames.seconds], cuts(frames.images)
-        # Of few frames all are searched, as all of few faces are scored.
-        between = frames_between(seconds, cut_before) if plan.tolerance and len(seconds) >= LEAST else None
+        between = frames_between(seconds, cut_before) if plan.tolerance else None
         frames, found, _ = find_upright(self.detector, frames, plan.thorough, between)
         people = track(found, seconds, cuts=cut_before)
         lone = use_lone_faces(found, people)

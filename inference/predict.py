@@ -18,7 +18,7 @@ from inference.pipeline import Pipeline, PredictOptions, make_pipeline
 from inference.result import VideoResult
 from inference.run import Run, open_journal, predict_videos
 from inference.schedule.budget import make_scheduler
-from inference.schedule.plans import TOLERANCE
+from inference.schedule.plans import TOLERANCE, is_sparing
 from inference.verdict import Verdict, legend_of, verdict_of
 from inference.videos import as_named, gather_videos
 from models.backend import words_of
@@ -147,6 +147,7 @@ def _pipeline_of(request: PredictRequest, prior: float | str | None) -> Pipeline
     options = PredictOptions(
         frames=request.frames or blend.frames,
         tolerance=tolerance,
+        sparing=is_sparing(request.frames, tolerance),
         thumbnails=REPORT_THUMBNAILS if request.report else 0,
         # Whoever is short of time gets no heat maps: each takes about as long as the members take for its video.
         heatmap=bool(request.report) and request.budget is None,

@@ -157,6 +157,7 @@ def open_journal(pipeline: Pipeline, output: Path, restart: bool = False) -> Jou
         "members": {loaded.card.name: loaded.card.sha256 for loaded in pipeline.loaded_members},
         "frames": pipeline.options.frames,
         "tolerance": pipeline.options.tolerance,
+        "sparing": pipeline.options.sparing,
     }
     return Journal(journal_of(output), about, restart)
 

@@ -101,7 +101,7 @@ def _manifest(request: PlanRequest) -> dict[str, Any]:
 
 def _predict_options(request: PlanRequest) -> dict[str, Any]:
     from inference.blends import load_blend
-    from inference.schedule.plans import TOLERANCE, check_tolerance
+    from inference.schedule.plans import TOLERANCE, check_tolerance, is_sparing
     from models.checkpoint import WEIGHTS_DIR, find_cards
 
     members = request.members or WEIGHTS_DIR
@@ -110,7 +110,8 @@ def _predict_options(request: PlanRequest) -> dict[str, Any]:
     tolerance = TOLERANCE if request.tolerance is None else request.tolerance
     check_tolerance(tolerance)
     frames = request.frames or blend.frames
-    return {"frames": frames, "tolerance": tolerance, "blend": blend.to_json(), "members": hashes}
+    known = {"frames": frames, "sparing": is_sparing(request.frames, tolerance), "tolerance": tolerance}
+    return known | {"blend": blend.to_json(), "members": hashes}
 
 
 def _extract_options(request: PlanRequest) -> dict[str, Any]:

@@ -47,7 +47,11 @@ class PredictTask:
         refuse_other("the weights of this run", options["members"], found)
         limits = VideoLimits.of(options["video_seconds"])
         how = PredictOptions(
-            options["frames"], decoders=setup.threads, tolerance=options.get("tolerance", 0.0), limits=limits
+            options["frames"],
+            sparing=options.get("sparing", False),
+            decoders=setup.threads,
+            tolerance=options.get("tolerance", 0.0),
+            limits=limits,
         )
         self.pipeline: Pipeline = make_pipeline(how, device, members, setup.threads, blend)
         self.planner: Planner | None = None  # knows from one unit to the next how fast this machine is

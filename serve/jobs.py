@@ -26,7 +26,7 @@ from inference.pipeline import Pipeline, PredictOptions, make_pipeline
 from inference.predict import REPORT_THUMBNAILS
 from inference.report.page import render_section
 from inference.result import VideoResult
-from inference.schedule.plans import TOLERANCE, Plan
+from inference.schedule.plans import TOLERANCE, Plan, is_sparing
 from inference.schedule.scheduler import FixedScheduler
 from inference.verdict import verdict_of
 from models.checkpoint import WEIGHTS_DIR
@@ -104,7 +104,12 @@ def work(arguments: Sequence[str]) -> None:
         device, blend = find_device(asked.device), load_blend(asked.members, asked.blend, competition=False)
         frames = asked.frames or blend.frames
         options = PredictOptions(
-            frames=frames, tolerance=TOLERANCE, thumbnails=REPORT_THUMBNAILS, heatmap=True, prompt=True
+            frames=frames,
+            sparing=is_sparing(asked.frames, TOLERANCE),
+            tolerance=TOLERANCE,
+            thumbnails=REPORT_THUMBNAILS,
+            heatmap=True,
+            prompt=True,
         )
         pipeline = make_pipeline(options, device, asked.members, blend=blend)
     except (DfdcError, ValueError) as error:

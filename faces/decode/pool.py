@@ -30,6 +30,7 @@ def decode_ahead(
     limits: VideoLimits = DEFAULT_LIMITS,
     clock: Callable[[], float] = time.monotonic,
     patience: float = 0.0,
+    sparing: bool = False,
 ) -> Generator[Decoded, None, None]:
     """Decode videos in `workers` processes; one result for each job, as they are finished.
 
@@ -46,6 +47,7 @@ def decode_ahead(
             that was cut count by it.
         patience: seconds for which a result waits for the jobs before it, so that results come in the order of the
             jobs unless one takes that much longer.
+        sparing: of all jobs, as of a `Job`.
 
     Returns:
         Results. The images are read-only, and each Decoded that is alive holds two file handles. Whatever a video
@@ -60,7 +62,7 @@ def decode_ahead(
         raise ValueError(f"cannot decode with {workers} workers: at least 1 is needed")
     if not hasattr(socket, "send_fds"):
         raise DfdcError(f"decoding needs a system that can hand a file to another process, not {sys.platform}")
-    pool = _Pool(jobs, workers, limits, clock)
+    pool = _Pool((Job(str(path), frames, sparing=sparing) for path, frames in jobs), workers, limits, clock)
     try:
         while (decoded := pool.next_finished(patience)) is not None:
             pool.room.release()
@@ -84,9 +86,7 @@ class _Place:
 class _Pool:
     """The threads, one per worker, and what they share."""
 
-    def __init__(
-        self, jobs: Iterable[tuple[Path, int]], workers: int, limits: VideoLimits, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, jobs: Iterable[Job], workers: int, limits: VideoLimits, clock: Callable[[], float]) -> None:
         self.jobs, self.pulling = iter(jobs), threading.Lock()
         self.limits, self.clock = limits, clock
         self.places: list[_Place] = []  # in the order of the jobs
@@ -127,7 +127,7 @@ class _Pool:
                 with self.changed:
                     self.places.append(place)
                 job = None if self.closing.is_set() else next(self.jobs, None)
-            place.future.set_result(job and worker.decode(Job(str(job[0]), job[1])))
+            place.future.set_result(None if job is None else worker.decode(job))
         except BaseException as error:  # noqa: BLE001 - raised again where the result is awaited
             place.future.set_exception(error)
             return False

@@ -52,6 +52,7 @@ class Job:
     frames: int  # wanted, evenly spread
     fps: float | None = None  # frames per second of video instead
     most_bytes: int | None = MOST_FRAME_BYTES  # of all frames; None: all that are wanted, whatever they take
+    sparing: bool = False  # fewer of a short video, and those that are decoded soonest (faces/sparing.py)
     md5: bool = False  # also the MD5 of the file, which is read whole for it
 
 
@@ -206,7 +207,15 @@ def _answer(job: Job, file: io.FileIO, on_length: Callable[[float], None]) -> No
     pictures = PictureFile(file)
     try:
         md5 = md5_of(path) if job.md5 else ""
-        frames = decode(path, _wanted(job), threads=1, most_bytes=job.most_bytes, on_length=on_length, keeper=pictures)
+        frames = decode(
+            path,
+            _wanted(job),
+            threads=1,
+            most_bytes=job.most_bytes,
+            on_length=on_length,
+            keeper=pictures,
+            sparing=job.sparing,
+        )
         return done(frames, "ok", "").pack(pictures)
     except VideoError as error:
         reason = str(error)

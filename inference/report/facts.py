@@ -28,6 +28,7 @@ def facts_of(pipeline: Pipeline, run: Run, blend: Blend, arguments: Sequence[str
         title="P(fake) of each video",
         members=tuple(loaded.card.name for loaded in pipeline.loaded_members),
         frames_per_video=pipeline.options.frames,
+        sparing=pipeline.options.sparing,
         wall_seconds=run.seconds,
         profile=run.profile,
         plans=run.plans,

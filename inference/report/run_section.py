@@ -18,6 +18,7 @@ class RunFacts:
     title: str
     members: tuple[str, ...]
     frames_per_video: int  # asked for; a short video has fewer
+    sparing: bool  # of a short video fewer were asked for
     wall_seconds: float  # of the whole run
     device: str
     versions: dict[str, str]  # package -> version
@@ -55,7 +56,7 @@ def run_facts(run: RunFacts) -> list[tuple[str, str]]:
     versions = ", ".join(" ".join(pair) for pair in sorted(run.versions.items()))
     return [
         ("members", ", ".join(run.members)),
-        ("frames asked per video", str(run.frames_per_video)),
+        ("frames asked per video", f"{'up to ' if run.sparing else ''}{run.frames_per_video}"),
         ("P(fake) is clipped to", f"{run.clip[0]:g} to {run.clip[1]:g}"),
         *([("share of fakes", run.prior)] if run.prior else []),
         ("device", run.device),

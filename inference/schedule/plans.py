@@ -60,6 +60,16 @@ def check_tolerance(tolerance: float) -> None:
         raise ValueError(f"tolerance {tolerance} of P(fake) must be at least 0 and below 0.5")
 
 
+def is_sparing(frames: int | None, tolerance: float) -> bool:
+    """Whether a video may have fewer frames than the blend says, and those that are decoded soonest.
+
+    Args:
+        frames: that were asked for; None where nobody said.
+        tolerance: of P(fake); at 0 all is looked at.
+    """
+    return frames is None and tolerance > 0
+
+
 def make_plans(
     frames: int,
     fallbacks: int,

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from faces.between import LONGEST, NAME, faces_between, frames_between
+from faces.between import FEWEST, LONGEST, NAME, faces_between, frames_between
 from faces.cascade import Cascade
 from faces.detect import NO_FACES, SURE, FrameFaces
 from inference.pipeline import PredictOptions, make_pipeline
-from inference.scoring import LEAST
+from tests.faces.test_cascade import Fake
 
 STILL = [(100, 100, 200, 200), (400, 80, 480, 160)]
 
@@ -26,13 +26,13 @@ def test_every_other_frame_of_a_shot_may_be_left_out():
     assert frames_between(seconds, cuts).tolist() == [False, True, False, False, False, True, False, False]
 
 
-@pytest.mark.parametrize(("gap", "left_out"), [(0.49 * LONGEST, 2), (0.51 * LONGEST, 0)])
+@pytest.mark.parametrize(("gap", "left_out"), [(0.49 * LONGEST, 4), (0.51 * LONGEST, 0)])
 def test_only_close_neighbours_tell(gap, left_out):
-    assert frames_between(np.arange(5) * gap, np.zeros(5, dtype=bool)).sum() == left_out
+    assert frames_between(np.arange(9) * gap, np.zeros(9, dtype=bool)).sum() == left_out
 
 
-@pytest.mark.parametrize("count", [0, 1, 2])
-def test_a_frame_without_two_neighbours_is_searched(count):
+@pytest.mark.parametrize("count", [0, 1, 2, FEWEST - 1])
+def test_of_few_frames_all_are_searched(count):
     assert not frames_between(np.arange(count) * 0.1, np.zeros(count, dtype=bool)).any()
 
 
@@ -63,27 +63,21 @@ def test_neighbours_that_differ_ask_for_a_look(after):
 
 
 def test_the_cascade_looks_at_the_ends_and_where_they_differ():
-    """Six frames; the face jumps after the second, so that the third one's neighbours differ."""
-    places = [STILL[0], STILL[0], STILL[0], (300, 300, 400, 400), (300, 300, 400, 400), (300, 300, 400, 400)]
-    asked = []
-
-    def first(images):
-        numbers = [int(image[0, 0, 0]) for image in images]
-        asked.extend(numbers)
-        return [faces([places[number]], detector="first") for number in numbers]
-
+    """Eight frames; the face jumps after the third, so that the fourth one's neighbours differ."""
+    places = [STILL[0]] * 3 + [(300, 300, 400, 400)] * 5
+    first = Fake("first", dict.fromkeys(range(8), 0.95))
+    first.faces_of = lambda number, *_, **__: faces([places[number]], detector="first")
     cascade = Cascade(torch.device("cpu"), engine="torch")
-    cascade._first, cascade._weak = first, lambda images: [NO_FACES] * len(images)
-    images = [np.full((8, 8, 3), number, np.uint8) for number in range(6)]
-    between = frames_between(np.arange(6) * 0.3, np.zeros(6, dtype=bool))
-    found = cascade(images, between=between)
-    assert sorted(asked) == [0, 2, 3, 4, 5]
-    assert [each.detector for each in found] == ["first", NAME, "first", "first", "first", "first"]
+    cascade._first = first
+    images = [np.full((8, 8, 3), number, np.uint8) for number in range(8)]
+    found = cascade(images, between=frames_between(np.arange(8) * 0.3, np.zeros(8, dtype=bool)))
+    assert first.asked == [0, 2, 4, 6, 7, 3]
+    assert [each.detector for each in found] == ["first", NAME, "first", "first", "first", NAME, "first", "first"]
     assert [each.boxes_xyxy[0].tolist() for each in found] == [list(place) for place in places]
 
 
 @pytest.mark.parametrize(
-    ("frames", "tolerance", "searched"), [(20, 0.0, 20), (20, 1e-9, 11), (LEAST - 1, 1e-9, LEAST - 1)]
+    ("frames", "tolerance", "searched"), [(20, 0.0, 20), (20, 1e-9, 11), (FEWEST - 1, 1e-9, FEWEST - 1)]
 )
 def test_prediction_leaves_frames_out_with_a_tolerance_and_of_many_only(members, media, frames, tolerance, searched):
     """The face of this clip hardly moves."""

@@ -14,7 +14,8 @@ from imageio_ffmpeg import get_ffmpeg_exe
 
 from faces import packets, video
 from faces.media import aspect_of, upright
-from faces.video import choose_frames, decode
+from faces.sparing import sparing_count
+from faces.video import choose_frames, decode, length_of
 from tests.media import Image, write_video
 
 COUNTS = range(1, 41)
@@ -109,14 +110,16 @@ def all_shown(path: Path) -> list[Image]:
         return [upright(frame, aspect_of(stream)) for frame in container.decode(stream)]
 
 
-def differences(path: Path, counts: range | tuple[int, ...]) -> list[str]:
+def differences(path: Path, counts: range | tuple[int, ...], sparing: bool = False) -> list[str]:
     """Where the frames of `decode` are others than those of a full decode."""
     reference = all_shown(path)
     assert len(reference) > 1
     found = []
     for wanted in counts:
-        frames = decode(path, wanted, threads=1)
-        chosen = choose_frames(len(reference), wanted).tolist()
+        frames = decode(path, wanted, threads=1, sparing=sparing)
+        chosen = frames.indices.tolist() if sparing else choose_frames(len(reference), wanted).tolist()
+        if sparing and len(chosen) != sparing_count(length_of(path), wanted):
+            found.append(f"{wanted}: {len(chosen)} frames")
         if frames.indices.tolist() != chosen:
             found.append(f"{wanted}: frames {frames.indices.tolist()}")
             continue
@@ -138,6 +141,9 @@ def test_wanted_frames_are_those_of_a_full_decode(tmp_path: Path, monkeypatch: p
     counts = COUNTS if os.environ.get("DFDC_SLOW") == "1" else (1, 2, 3, 7, 16, 40)
     assert differences(path, counts) == []
     assert bool(full) == (name in WHOLE), "how it was decoded"
+    full.clear()
+    assert differences(path, (1, 3, 12, 40), sparing=True) == []
+    assert bool(full) == (name in WHOLE), "how the sparing choice was decoded"
 
 
 def planes_of(path: Path) -> bytes:
@@ -172,3 +178,4 @@ def test_starts_that_an_h264_encoder_promises(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(packets, "MANY_PACKETS", 0)
     path = write_video(tmp_path / name, **{"frames": FRAMES, "size": (64, 48), **STREAMS[name]})
     assert differences(path, (1, 2, 3, 7, 16, 40)) == []
+    assert differences(path, (1, 3, 12), sparing=True) == []

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from faces import cascade as cascade_module
-from faces.cascade import Cascade
+from faces.cascade import CROWD_PARTS, CROWD_PROBES, WEAK, Cascade
 from faces.crop import Image
 from faces.detect import LIKELY, NO_FACES, SURE, FrameFaces
+from faces.tiles import overlapping_tiles
 from faces.track import STRAY, track
 from faces.video import decode
 from tests.media import write_video
@@ -36,9 +37,16 @@ class Fake:
         self.focused: dict[int, float] = {}  # what a look at a square around a likely face gives
 
     def __call__(self, images: Sequence[Image]) -> list[FrameFaces]:
+        return [self.faces_of(frame) for frame in self.candidates(images)]
+
+    def candidates(self, images: Sequence[Image]) -> list[int]:
+        """The numbers of the frames stand for what a network says of them."""
         frames = [int(image[0, 0, 0]) for image in images]
         self.asked += frames
-        return [face(self.scores[f], self.name) if f in self.scores else NO_FACES for f in frames]
+        return frames
+
+    def faces_of(self, frame: int, threshold: float = 0.0) -> FrameFaces:
+        return face(self.scores[frame], self.name) if frame in self.scores else NO_FACES
 
     def look_at(self, images: Sequence[Image], tiles: Sequence[object], detector: str) -> list[FrameFaces]:
         assert len(tiles) == len(images)
@@ -226,14 +234,49 @@ def test_a_run_that_is_short_of_time_looks_at_no_small_tiles(five_people: Image,
     assert {faces.detector for faces in found} <= {"", "back_letterbox"}
 
 
-def test_a_busy_background_is_no_crowd(five_people: Image) -> None:
-    """Many weak candidates ask for tiles of a few frames; all frames are tiled only where those show more people."""
-    frames = [five_people] * 9
-    looks = Cascade(CPU, engine="torch")
-    weak = FrameFaces(np.zeros((9, 4), np.float32), np.full(9, 0.3, np.float32), np.zeros((9, 5, 2), np.float32))
-    looks._weak = lambda images: [weak] * len(images)  # type: ignore[assignment]
-    asked = list[int]()
-    look_at = looks._first.look_at
-    looks._first.look_at = lambda images, *rest: asked.append(len(images)) or look_at(images, *rest)  # type: ignore[method-assign]
-    assert [len(faces) for faces in looks(frames)] == [5] * 9
-    assert asked == [9, 3]
+def weak_candidates(count: int) -> FrameFaces:
+    """Candidates of a low score beside each other, along the left edge of the photograph."""
+    boxes = np.array([[10, 10 + 100 * i, 60, 60 + 100 * i] for i in range(count)], np.float32).reshape(count, 4)
+    return FrameFaces(boxes, np.full(count, 0.3, np.float32), np.zeros((count, 5, 2), np.float32))
+
+
+@pytest.mark.parametrize(("weak", "looks"), [(3, []), (6, ["some"])])
+def test_a_busy_background_is_no_crowd(five_people: Image, weak: int, looks: list[str]) -> None:
+    """Many weak candidates ask for small tiles around them; all tiles are asked only where those show more people."""
+    cascade, asked = Cascade(CPU, engine="torch"), list[str]()
+    first = cascade._first
+    faces_of, look_at = first.faces_of, first.look_at
+
+    def candidates_of(candidates, detector=None, threshold=None):  # type: ignore[no-untyped-def]
+        return weak_candidates(weak) if threshold == WEAK else faces_of(candidates, detector, threshold)
+
+    def counted(images, tiles, detector):  # type: ignore[no-untyped-def]
+        assert len(images) == CROWD_PROBES
+        asked.append("all" if len(tiles[0]) == len(overlapping_tiles(1000, 667, CROWD_PARTS)) else "some")
+        return look_at(images, tiles, detector)
+
+    first.faces_of, first.look_at = candidates_of, counted  # type: ignore[method-assign]
+    assert [len(faces) for faces in cascade([five_people] * 9)] == [5] * 9
+    assert asked == looks
+
+
+def test_the_weak_candidates_of_a_crowd_are_those_of_the_first_look(
+    five_people: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network runs once on each frame, though other scores count for a crowd."""
+    monkeypatch.setattr(cascade_module, "CROWD", 9)
+    cascade, ran = Cascade(CPU, engine="torch"), list[int]()
+    run = cascade._first._run
+    cascade._first._run = lambda inputs: ran.append(len(inputs)) or run(inputs)  # type: ignore[func-returns-value]
+    cascade([np.zeros_like(five_people), *[five_people] * 11])
+    assert ran == [12]
+
+
+def test_faces_between_others_are_not_looked_at_closely() -> None:
+    """A close look makes both neighbours sure, so that nobody has to look between them."""
+    cascade, first = Cascade(CPU, engine="torch"), Fake("first", every(9, 0.7))
+    first.focused = every(9, 0.9)
+    cascade._first = first
+    found = cascade(video(9), between=np.array([i % 2 == 1 for i in range(9)]))
+    assert first.asked == [0, 2, 4, 6, 8]
+    assert [f.detector for f in found] == ["back_focus", "between"] * 4 + ["back_focus"]

@@ -142,6 +142,13 @@ def test_restart_forgets(tmp_path):
         opened(tmp_path / "j")
 
 
+def test_a_journal_that_says_nothing_of_sparing_is_of_all_frames(tmp_path):
+    opened(tmp_path / "j", ABOUT).close()
+    with pytest.raises(DfdcError, match="sparing False, and this one has True"):
+        opened(tmp_path / "j", ABOUT | {"sparing": True})
+    opened(tmp_path / "j", ABOUT | {"sparing": False}).close()
+
+
 @pytest.mark.parametrize(("before", "now"), [(None, 0.02), (0.02, 0.0), (0.02, 0.01)])
 def test_another_tolerance_is_another_run(tmp_path, before, now):
     """A journal that says nothing of it is of a run that scored all faces."""

@@ -24,6 +24,7 @@ from tests.pages import Page
 RUN = RunFacts(
     title="Run <one> & only",
     members=("lite0", "lite1"),
+    sparing=True,
     frames_per_video=4,
     wall_seconds=12.5,
     device="cpu",
