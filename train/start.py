@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from common.errors import DfdcError
-from models.checkpoint import load_member, read_card
+from models.checkpoint import Card, load_member, read_card
 from models.pretrained import load_start
 from models.registry import Member
 from train.config import TrainConfig
 
-# What a card says of the groups behind a member.
-LEARNT = ("fold", "groups_sha256", "groups", "held_out_groups", "init")
+# What a card says of the groups behind a member, and of what it was started from.
+LEARNT = ("fold", "groups_sha256", "groups", "held_out_groups", "start", "init")
 
 
 def start_of(backbone: nn.Module, member: Member, config: TrainConfig) -> tuple[str, dict[str, Any]]:
@@ -61,8 +61,15 @@ def _from_member(backbone: nn.Module, member: Member, path: Path) -> tuple[str, 
             f"{member.head!r}; give --init a member of the same"
         )
     backbone.load_state_dict(load_member(card, path.parent).backbone.state_dict())
-    return f"member {card.name} (sha256 {card.sha256[:12]})", {"member": card.name, "sha256": card.sha256} | {
-        key: card.training[key]
-        for key in ("fold", "groups_sha256", "groups", "held_out_groups", "init")
-        if key in card.training
-    }
+    return called(card), seen_by(card)
+
+
+def called(card: Card) -> str:
+    """What the card of another member calls this one."""
+    return f"member {card.name} (sha256 {card.sha256[:12]})"
+
+
+def seen_by(card: Card) -> dict[str, Any]:
+    """What a member was trained on, as the card of one that goes on from it says it."""
+    known = {key: card.training[key] for key in LEARNT if key in card.training}
+    return {"member": card.name, "sha256": card.sha256} | known
