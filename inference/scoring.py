@@ -24,11 +24,12 @@ from models.backend import LoadedMember
 Indices = NDArray[np.intp]
 Floats = NDArray[np.float64]
 
-# Every fourth face is scored first, then every second, then all; of fewer faces every second comes first.
+# Every fourth face is scored first, then every second, then all.
 STRIDES = (4, 2, 1)
 # Probabilities between which a logit is finite and exact enough.
 FINITE = (1e-12, 1 - 1e-12)
-SPREAD = 5  # faces of a person at least that are scored first: the spread of fewer logits says little
+# Faces of a person without which nothing is left out: the spread of fewer than five logits says little.
+LEAST = 20
 
 
 @dataclass(frozen=True)
@@ -86,14 +87,13 @@ def _rounds(work: VideoWork, blend: Blend, tolerance: float) -> list[Indices]:
     # The error of other rules than the mean of logits is not that of a mean, and mirrored faces are every other one.
     plain = blend.aggregation.frames == "mean" and blend.space == "logit" and not blend.mirror
     most = int(np.bincount(person).max(initial=0))
-    strides = [stride for stride in STRIDES if stride == 1 or most >= stride * SPREAD]
     # Where a single face of few makes somebody count, no part of a passer-by's faces is small enough.
-    distinct = math.ceil(most / strides[0]) * blend.aggregation.min_share > 1 or len(set(person)) == 1
-    if tolerance <= 0 or not plain or len(strides) == 1 or not distinct:
+    distinct = math.ceil(most / STRIDES[0]) * blend.aggregation.min_share > 1 or len(set(person)) == 1
+    if tolerance <= 0 or not plain or most < LEAST or not distinct:
         return [np.arange(len(person))]
     rounds: list[Indices] = []
     before = np.empty(0, dtype=np.intp)
-    for stride in strides:
+    for stride in STRIDES:
         chosen = np.flatnonzero(spread(person, stride, blend.aggregation))
         rounds.append(np.setdiff1d(chosen, before))
         before = np.union1d(before, chosen)
@@ -147,7 +147,7 @@ def standard_error(blend: Blend, work: VideoWork, scored: Indices, logits: Mappi
     for who in np.flatnonzero(counts >= blend.aggregation.min_share * counts.max()):
         values, n = single[person[scored] == who], int(counts[who])
         k = len(values)
-        if k < min(n, SPREAD):
+        if k < min(n, LEAST // STRIDES[0]):
             return 0.5
         if k < n:
             largest = max(largest, values.std(ddof=1) / math.sqrt(k) * math.sqrt((n - k) / (n - 1)))

@@ -2,10 +2,10 @@
 """Add what one member has learnt to another that was started from the same network (train/merge.py).
 
 python scripts/merge_members.py MEMBER.safetensors OTHER.safetensors START.safetensors --crops CROPS --labels CSV -o DIR
-dfdc train NAME --init DIR/NAME.safetensors --set lr=2e-4 --epochs 1 ...
 
-MEMBER and OTHER were both trained on from START. The first line writes a member that knows something of both, without a
-step of training; the second one lets it find together what was added.
+MEMBER and OTHER were both trained on from START. DIR then has a member that knows something of both, without a step of
+training; models/README.md has what that gave. Score it with `dfdc holdout` and `dfdc tune` before it ships: its card has
+no figures. `dfdc train NAME --init DIR/NAME.safetensors` goes on from it.
 """
 
 from __future__ import annotations
