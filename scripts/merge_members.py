@@ -4,8 +4,8 @@
 python scripts/merge_members.py MEMBER.safetensors OTHER.safetensors START.safetensors --crops CROPS --labels CSV -o DIR
 
 MEMBER and OTHER were both trained on from START. DIR then has a member that knows something of both, without a step of
-training; models/README.md has what that gave. Score it with `dfdc holdout` and `dfdc tune` before it ships: its card has
-no figures. `dfdc train NAME --init DIR/NAME.safetensors` goes on from it.
+training; models/README.md has what that gave. Its card has no figures, so score it with `dfdc holdout` and `dfdc tune`
+before it ships. `dfdc train NAME --init DIR/NAME.safetensors` goes on from it.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def merge_members(
         member: the .safetensors of the member that is added to; its name and crop stay.
         other: of the member whose learning is added.
         start: of the member that both were trained on from, at any distance.
-        share: of that learning; 1 adds all of it. models/README.md has what 0.5 and 0.75 gave with this project's members.
+        share: of that learning; 1 adds all of it. models/README.md has what 0.5 and 0.75 gave here.
         faces: (S, S, 3) uint8 RGB each, cut by the member's CropSpec: of its training. The statistics of batch norm
             are taken anew from them, since those of a sum are not the sum of those.
         folder: where the merged member is written.
