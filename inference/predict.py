@@ -147,7 +147,7 @@ def _pipeline_of(request: PredictRequest, prior: float | str | None) -> Pipeline
     options = PredictOptions(
         frames=request.frames or blend.frames,
         tolerance=tolerance,
-        sparing=is_sparing(request.frames, tolerance),
+        sparing=request.budget is None and is_sparing(request.frames, tolerance),
         thumbnails=REPORT_THUMBNAILS if request.report else 0,
         # Whoever is short of time gets no heat maps: each takes about as long as the members take for its video.
         heatmap=bool(request.report) and request.budget is None,

@@ -61,6 +61,17 @@ def test_what_the_other_has_learnt_is_added(family: dict[str, Path], tmp_path: P
         torch.testing.assert_close(value, mine[name] + share * (theirs[name] - start[name]), rtol=2e-3, atol=1e-4)
 
 
+def test_batch_norm_of_the_sum_is_renewed(family: dict[str, Path], tmp_path: Path) -> None:
+    merge_members(family["mine"], family["theirs"], family["start"], 0.75, faces(8), tmp_path)
+    stored, mine = weights(tmp_path / "tiny.safetensors"), weights(family["mine"])
+    again = load_member(read_card(tmp_path / "tiny.json"), tmp_path)
+    renew_batch_norm(again, faces(8))
+    for name, value in again.backbone.state_dict().items():
+        if "running" in name:
+            torch.testing.assert_close(stored[name], value, rtol=0.02, atol=0.02)
+            assert not torch.equal(stored[name], mine[name])
+
+
 def test_batch_norm_has_the_statistics_of_the_faces(family: dict[str, Path]) -> None:
     network = load_member(read_card(family["mine"].with_suffix(".json")), family["mine"].parent)
     norm = next(part for part in network.modules() if isinstance(part, torch.nn.BatchNorm2d))
