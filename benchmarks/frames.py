@@ -10,21 +10,18 @@ frame of its segments, and the means over them are told beside their standard de
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
-import pandas as pd
 
-from benchmarks.tolerance import videos_of
+from benchmarks.tolerance import read_table
 from ensemble.blend import Blend
 from ensemble.metrics import auc, log_loss_balanced
 from inference.result import face_pixels_of
 from inference.work import VideoWork
-from models.checkpoint import WEIGHTS_DIR
 
 COUNTS = (1, 2, 4, 6, 8, 10, 12, 16, 24)
 OFFSETS = np.linspace(0.02, 0.98, 16)  # of a segment
@@ -41,17 +38,9 @@ def prob_fake(work: VideoWork, logits: np.ndarray, blend: Blend, frames: set[int
 
 
 def main() -> None:
-    """Parse, choose frames, print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", type=Path, help="of dfdc predict --tolerance 0 --probabilities")
-    parser.add_argument("--labels", required=True, type=Path, help="CSV with filename and label")
-    parser.add_argument("--blend", type=Path, default=WEIGHTS_DIR / "blend_any.json")
-    options = parser.parse_args()
-    blend = Blend.read(options.blend).needed()
-    labels = pd.read_csv(options.labels).set_index("filename")["label"]
-    table = pd.read_csv(options.table).dropna(subset=["member"])
-    works, logits = videos_of(table[table["filename"].isin(labels.index)], blend.members)
-    fake = np.array([labels[work.path.name] == "FAKE" for work in works], dtype=np.float64)
+    """Choose frames, print a table."""
+    read = read_table(__doc__)
+    works, logits, blend, fake = read.works, read.logits, read.blend, read.fake
     parts = np.split(logits, np.cumsum([len(work.faces) for work in works])[:-1])
     shown = [sorted({face.frame for face in work.faces}) for work in works]
     videos = list(zip(works, parts, shown, strict=True))

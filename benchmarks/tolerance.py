@@ -78,9 +78,19 @@ def predict(works: list[VideoWork], members: list[LoadedMember], blend: Blend, t
     return np.array(rows)
 
 
-def main() -> None:
-    """Parse, score, print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+@dataclass(frozen=True)
+class Table:
+    """A table of logits, its blend and what is true."""
+
+    works: list[VideoWork]
+    logits: np.ndarray  # (N, M) of all faces, video after video
+    blend: Blend
+    fake: np.ndarray  # (V,) 1.0 for a fake
+
+
+def read_table(description: str | None) -> Table:
+    """Parse the command line, and read what it names; `frames.py` has the same options."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", type=Path, help="of dfdc predict --tolerance 0 --probabilities")
     parser.add_argument("--labels", required=True, type=Path, help="CSV with filename and label")
     parser.add_argument("--blend", type=Path, default=WEIGHTS_DIR / "blend_any.json")
@@ -89,8 +99,15 @@ def main() -> None:
     labels = pd.read_csv(options.labels).set_index("filename")["label"]
     table = pd.read_csv(options.table).dropna(subset=["member"])
     works, logits = videos_of(table[table["filename"].isin(labels.index)], blend.members)
-    members = [TableMember(Card(name), logits[:, at]) for at, name in enumerate(blend.members)]
     fake = np.array([labels[work.path.name] == "FAKE" for work in works], dtype=np.float64)
+    return Table(works, logits, blend, fake)
+
+
+def main() -> None:
+    """Score, print a table."""
+    read = read_table(__doc__)
+    works, logits, blend, fake = read.works, read.logits, read.blend, read.fake
+    members = [TableMember(Card(name), logits[:, at]) for at, name in enumerate(blend.members)]
     whole = predict(works, cast(list[LoadedMember], members), blend, 0.0)[:, 0]
     print(f"{len(works)} videos, {len(logits)} faces; log loss with the classes half each")
     print("tolerance  faces scored  log loss    AUC     error of P(fake): rms  largest")

@@ -31,7 +31,7 @@ def sparing_count(seconds: float, most: int) -> int:
 
 
 def sparing_frames(index: PacketIndex, wanted: int) -> NDArray[np.int64]:
-    """Choose a frame of each of `wanted` equal segments of a clip: the one that the decoder reaches first.
+    """Choose a frame of each of `wanted` equal segments of a clip: the one for which the decoder works least.
 
     A frame needs those before it, from the key frame on. So a segment with a key frame is where decoding may begin
     anew; the last segment before one gives the frame that ends the work on what is before. In all other segments the

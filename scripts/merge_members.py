@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
+from common.errors import DfdcError
 from faces.store import CropStore
 from models.checkpoint import read_card
 from models.registry import TIGHT
@@ -32,6 +33,10 @@ FACES = 1200
 def training_faces(member: Path, crops: list[Path], labels: Path, seed: int) -> list[torch.Tensor]:
     """Some training faces as the member sees them, three quarters of them degraded."""
     store, table = CropStore(crops), read_training_labels(labels)
+    if "split" not in table:
+        raise ValueError(
+            f"{labels} needs a column 'split' that says 'train' of the training faces; it has {list(table)}"
+        )
     table = table[(table["split"] == "train") & table["face"].isin(store.index.keys())]
     rows = table.sample(min(FACES, len(table)), random_state=seed)
     kinds = assign_degradations(list(rows["face"]))
@@ -51,9 +56,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the merged member")
     asked = parser.parse_args()
-    asked.output.mkdir(parents=True, exist_ok=True)
-    faces = training_faces(asked.member, asked.crops, asked.labels, asked.seed)
-    card = merge_members(asked.member, asked.other, asked.start, asked.share, faces, asked.output)
+    try:
+        faces = training_faces(asked.member, asked.crops, asked.labels, asked.seed)
+        card = merge_members(asked.member, asked.other, asked.start, asked.share, faces, asked.output)
+    except (ValueError, DfdcError) as error:
+        sys.exit(f"merge_members.py: {error}")
     print(f"{asked.output / card.name}.safetensors: {card.training['start']}")
 
 

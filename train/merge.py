@@ -59,6 +59,7 @@ def merge_members(
         }
     )
     renew_batch_norm(mine, faces)
+    folder.mkdir(parents=True, exist_ok=True)
     return save_member(folder, _card(cards, share, len(faces)), mine.backbone)
 
 
