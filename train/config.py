@@ -14,7 +14,7 @@ from train.augment.photometric import MOVED_BY_GEOMETRY
 
 # The fields that are shares, from 0 to 1.
 SHARES = (
-    "cutout", "self_blend", "swaps", "bands", "publish", "degrade", "warmup", "label_smoothing", "val_share",
+    "cutout", "self_blend", "swaps", "bands", "misfits", "publish", "degrade", "warmup", "label_smoothing", "val_share",
     "ema_decay",
 )  # fmt: skip
 
@@ -45,6 +45,7 @@ class TrainConfig:
     made_fakes: bool = False
     swaps: float = 0.35  # of the fakes that are made of meshes, the share with another face; the rest are self-blends
     bands: float = 0.0  # of those fakes, the share that is blended band by band (train.augment.blending.blend_bands)
+    misfits: float = 0.0  # of those swaps, the share that fits badly (train.augment.blending.misfit)
     # Weight of a second loss beside the label's: where in the face was it blended (train.seams)? 0: it is not asked.
     seams: float = 0.0
     publish: float = 0.0  # share of the faces that are shrunk and go through H.264 or JPEG before they are cut

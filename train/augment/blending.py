@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from faces.crop import Image
 from faces.store import CropStore
 from train.augment.looks import change_look, match_colour, resample
-from train.augment.masks import Mask, blend_mask
+from train.augment.masks import Mask, blend_mask, inner_mask
 from train.augment.mesh import Floats, Meshes
 from train.augment.warps import warp_piecewise, warp_similarity
 
@@ -76,6 +76,21 @@ def swap(image: Image, mesh: Floats, donor: Image, donor_mesh: Floats, rng: Gene
     return _blended(moved, image, mask, (0.75, 1.0, 1.0, 1.0), rng, bands), mask
 
 
+def misfit(image: Image, mesh: Floats, donor: Image, donor_mesh: Floats, rng: Generator, bands: float = 0.0) -> Fake:
+    """A swap that fits badly: laid on by a similarity and cut well within the face, so that features lie side by side.
+
+    Two pairs of brows, a beard that ends at a line, a nose that throws two shadows: what is left to see where colours
+    and sharpness were matched well. Arguments and result are those of `swap`; `bands` blend over wide pyramids.
+    """
+    moved = warp_similarity(donor, donor_mesh, mesh, image.shape[:2])
+    mask = inner_mask(image.shape[:2], mesh, rng)
+    if rng.random() < 0.85:
+        moved = match_colour(moved, image, mask)
+    if rng.random() < 0.3:
+        moved = resample(moved, rng)
+    return _blended(moved, image, mask, (0.85, 1.0, 1.0), rng, bands, most_levels=6), mask
+
+
 def held_out(image: Image, mesh: Floats, donor: Image, donor_mesh: Floats, rng: Generator) -> Fake:
     """The compositor that no training sees: piecewise affine, then Poisson blending (Perez et al. 2003).
 
@@ -102,6 +117,7 @@ def make_fake(
     swaps: float,
     held: bool = False,
     bands: float = 0.0,
+    misfits: float = 0.0,
 ) -> Fake:
     """A fake made of the stored real face `name`: mostly a self-blend, or another face laid over it.
 
@@ -113,6 +129,7 @@ def make_fake(
         swaps: the share of fakes that are swaps; the rest are self-blends.
         held: use the compositor that is kept out of training instead.
         bands: the share that is blended band by band (`blend_bands`).
+        misfits: of the swaps, the share that fits badly (`misfit`), from a face of less like pose.
 
     Returns:
         (H, W, 3) uint8 RGB, of the stored crop's size, and the mask it was blended by, (H, W) float32 from 0 to 1.
@@ -125,14 +142,16 @@ def make_fake(
         raise ValueError(f"face {name!r} has no mesh: nothing can be made of it; leave it out of the table")
     if not held and rng.random() >= swaps:
         return self_blend(image, mesh, rng, bands)
-    other = meshes.like(name, rng)
+    # Without misfits nothing is drawn for them, so that runs that know none keep their fakes.
+    fits = held or not misfits or rng.random() >= misfits
+    other = meshes.like(name, rng) if fits else meshes.like(name, rng, candidates=int(rng.integers(2, 40)))
     donor_mesh = meshes.of(other)
     if donor_mesh is None:
         raise ValueError(f"face {other!r} has no mesh")
     donor = store.read(other)
     if held:
         return held_out(image, mesh, donor, donor_mesh, rng)
-    return swap(image, mesh, donor, donor_mesh, rng, bands)
+    return (swap if fits else misfit)(image, mesh, donor, donor_mesh, rng, bands)
 
 
 def blend(inside: Image, outside: Image, mask: Mask, ratio: float) -> Image:
@@ -184,13 +203,19 @@ def blend_bands(inside: Image, outside: Image, mask: Mask, ratio: float, levels:
 
 
 def _blended(
-    inside: Image, outside: Image, mask: Mask, ratios: tuple[float, ...], rng: Generator, bands: float
+    inside: Image,
+    outside: Image,
+    mask: Mask,
+    ratios: tuple[float, ...],
+    rng: Generator,
+    bands: float,
+    most_levels: int = 5,
 ) -> Image:
     """The two blended by one of the ratios: mostly at once, `bands` of the time band by band."""
     ratio = float(rng.choice(ratios))
     # Without bands nothing is drawn, so that runs that know none keep their fakes.
     if bands and rng.random() < bands:
-        return blend_bands(inside, outside, mask, ratio, int(rng.integers(2, 6)))
+        return blend_bands(inside, outside, mask, ratio, int(rng.integers(2, most_levels + 1)))
     return blend(inside, outside, mask, ratio)
 
 

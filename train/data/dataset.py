@@ -112,8 +112,9 @@ class FaceDataset(Dataset[tuple[torch.Tensor, ...]]):
         """A fake made of the real face of a row, and its mask."""
         if self.meshes is None:
             raise ValueError(f"face {self.name(row)!r} is to be made into a fake, and there are no meshes")
-        swaps, bands = (self.change.swaps, self.change.bands) if self.change is not None else (0.0, 0.0)
-        return make_fake(self.store, self.name(row), self.meshes, rng, swaps, held, bands)
+        change = self.change
+        swaps, bands, misfits = (0.0,) * 3 if change is None else (change.swaps, change.bands, change.misfits)
+        return make_fake(self.store, self.name(row), self.meshes, rng, swaps, held, bands, misfits)
 
     def _seen_fake(self, row: int, rng: Generator) -> Fake | None:
         """A fake made of a row, or None: it has no mesh, or the member would see next to nothing of what was blended.
