@@ -4,7 +4,7 @@ import pytest
 
 from tests.train.meshes import make_mesh, make_meshes, noise_picture
 from train.augment import blending
-from train.augment.blending import blend, blend_bands, held_out, make_fake, self_blend, swap
+from train.augment.blending import blend, blend_bands, held_out, make_fake, misfit, self_blend, swap
 from train.augment.mesh import Meshes
 
 SIZE = 128
@@ -40,13 +40,13 @@ def test_either_side_of_a_self_blend_is_changed_as_often():
     assert 0.4 < np.mean(corner) < 0.65
 
 
-@pytest.mark.parametrize("compositor", [swap, held_out])
+@pytest.mark.parametrize("compositor", [swap, misfit, held_out])
 def test_a_swap_shows_the_donor_in_the_face_and_the_target_around_it(compositor):
     target, donor = np.full((SIZE, SIZE, 3), 60, np.uint8), face(3)
     for seed in range(40):
         out, mask = compositor(target, MESH, donor, make_mesh((60, 66), 30, 0.1), np.random.default_rng(seed))
         np.testing.assert_array_equal(out[:3], target[:3])
-        if compositor is swap:  # Poisson blending rounds the pixels around its mask too
+        if compositor is not held_out:  # Poisson blending rounds the pixels around its mask too
             assert (out[mask == 0] == 60).all(), "outside the mask a fake is the face it is made of"
         assert out.shape == target.shape
     assert (out[55:75, 55:75].astype(int) - 60).std() > 0
@@ -122,6 +122,61 @@ def test_a_share_of_the_fakes_is_blended_band_by_band(monkeypatch):
     assert not calls
 
 
+def test_a_misfit_blends_over_wider_pyramids_and_leaves_the_rim_of_the_face(monkeypatch):
+    calls = []
+    monkeypatch.setattr(blending, "blend_bands", lambda *args: calls.append(args[-1]) or args[1])
+    for seed in range(200):
+        _, mask = misfit(face(), MESH, face(3), MESH, np.random.default_rng(seed), bands=0.5)
+        np.testing.assert_array_equal(mask, misfit(face(), MESH, face(3), MESH, np.random.default_rng(seed))[1])
+        width = float(np.linalg.norm(MESH[454] - MESH[234]))
+        assert 0.5 * width < (mask > 0.5).any(axis=0).sum() < 0.97 * width, "smaller than the face, and no mere part"
+    assert 80 < len(calls) < 120
+    assert set(calls) == {2, 3, 4, 5, 6}
+
+
+class Counting(Meshes):
+    """Meshes that say among how many faces a donor was looked for."""
+
+    asked: list[int] = []  # noqa: RUF012
+
+    def like(self, name, rng, candidates=200):
+        self.asked.append(candidates)
+        return super().like(name, rng, candidates)
+
+
+def counted(misfits, held=False):
+    """How many donors of 300 fakes were chosen for a bad fit, and how many fakes are bad fits."""
+    plain = make_meshes(["0", "1", "2"], size=SIZE, radius=36)
+    meshes = Counting(plain.row_of, plain.points, plain.names, plain.poses)
+    meshes.asked.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        bad = []
+        patch.setattr(blending, "misfit", lambda *given: bad.append(1) or (given[0], None))
+        for seed in range(300):
+            make_fake(Store(), "0", meshes, np.random.default_rng(seed), 0.5, held, misfits=misfits)
+    return sum(asked < 40 for asked in meshes.asked), len(bad)
+
+
+def test_a_share_of_the_swaps_fits_badly_and_never_one_of_validation():
+    few, bad = counted(0.25)
+    assert few == bad
+    assert 20 < bad < 50, "of about 130 swaps"
+    assert counted(0.0) == (0, 0)
+    assert counted(1.0, held=True) == (0, 0)
+
+
+def test_without_misfits_nothing_is_drawn_for_them(monkeypatch):
+    """Or a run with none would make other fakes than before there were any."""
+    meshes = make_meshes(["0", "1"], size=SIZE, radius=36)
+    states = []
+    monkeypatch.setattr(blending, "swap", lambda *given: states.append(given[4].random()) or (given[0], None))
+    make_fake(Store(), "0", meshes, np.random.default_rng(7), swaps=1.0)
+    plain = np.random.default_rng(7)
+    plain.random()
+    meshes.like("0", plain)
+    assert states == [plain.random()]
+
+
 def test_no_compositor_of_training_solves_poissons_equation(monkeypatch):
     """It is what the held-out compositor and the demo's swap do: neither may be known from training."""
 
@@ -131,7 +186,7 @@ def test_no_compositor_of_training_solves_poissons_equation(monkeypatch):
     monkeypatch.setattr(cv2, "seamlessClone", refuse)
     meshes = make_meshes([str(i) for i in range(5)], SIZE)
     for seed in range(60):
-        make_fake(Store(), "2", meshes, np.random.default_rng(seed), swaps=0.5)
+        make_fake(Store(), "2", meshes, np.random.default_rng(seed), swaps=0.5, bands=0.5, misfits=0.5)
     with pytest.raises(AssertionError, match="seamlessClone"):
         make_fake(Store(), "2", meshes, np.random.default_rng(0), swaps=0.5, held=True)
 

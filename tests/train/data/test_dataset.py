@@ -241,17 +241,17 @@ def test_what_fakes_are_made_of_is_the_configs(faces, monkeypatch):
     asked = []
     image = np.zeros((64, 64, 3), dtype=np.uint8)
     monkeypatch.setattr(
-        "train.data.dataset.make_fake", lambda *given: asked.append(given[-3:]) or (image, image[..., 0])
+        "train.data.dataset.make_fake", lambda *given: asked.append(given[-4:]) or (image, image[..., 0])
     )
     store, table = faces
     reals = table[table["target"] == 0].reset_index(drop=True)
     meshes = make_meshes(list(reals["face"]), size=64, radius=12)
     both = with_made_fakes(reals, meshes)
     spec = dataclasses.replace(TIGHT, size=64)
-    config = TrainConfig("tiny", made_fakes=True, swaps=0.6, bands=0.25)
+    config = TrainConfig("tiny", made_fakes=True, swaps=0.6, bands=0.25, misfits=0.5)
     FaceDataset(store, both, spec, TIGHT, config, meshes=meshes)[len(reals)]
     FaceDataset(store, both, spec, TIGHT, meshes=meshes)[len(reals)]  # of validation: what is kept out of training
-    assert asked == [(0.6, False, 0.25), (0.0, True, 0.0)]
+    assert asked == [(0.6, False, 0.25, 0.5), (0.0, True, 0.0, 0.0)]
 
 
 def test_seams_are_turned_with_the_picture(faces, monkeypatch):
