@@ -9,6 +9,7 @@ Each degradation is written as real video (H.264 of the first frames) and goes t
     half size   half the width and height, stored losslessly
     jpeg 50     each frame through JPEG at quality 50, stored losslessly
     crf 35      H.264 at a constant rate factor of 35
+    both        half size and then CRF 35, as a video that was sent on
 
 LABELS.csv has filename, label and perhaps a column to split the fakes by (--by): each kind of fake is then held
 against all reals. Prints a table; --output writes it as CSV too.
@@ -53,6 +54,7 @@ DEGRADATIONS: dict[str, tuple[Callable[[Image], Image], dict[str, str]]] = {
     "half size": (_half, LOSSLESS),
     "jpeg 50": (lambda image: through_jpeg(image, 50), LOSSLESS),
     "crf 35": (lambda image: image, {"crf": "35", "preset": "medium"}),
+    "both": (_half, {"crf": "35", "preset": "medium"}),
 }
 
 
