@@ -2,33 +2,19 @@ import json
 import tracemalloc
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faces.crop import (
     ALIGNED_POINTS,
-    ALIGNED_SIDE,
     CropSpec,
     box_inside_crop,
     cut,
-    inside,
-    reach,
-    similarity,
     square_around,
 )
-
-SPEC = CropSpec("test", 8)
-RNG = np.random.default_rng(0)
-IMAGE = RNG.integers(1, 256, (20, 20, 3), dtype=np.uint8)  # no black pixel
-WIDE = RNG.integers(1, 256, (48, 64, 3), dtype=np.uint8)
-
-
-def box(*values: float) -> np.ndarray:
-    return np.array(values, dtype=np.float32)
-
+from tests.faces.crops import IMAGE, INF, MEGAPIXEL_MB, NAN, RNG, SPEC, WIDE, box
 
 # --- CropSpec
 
@@ -168,7 +154,6 @@ def test_the_image_is_left_alone_and_not_shared() -> None:
 
 # --- cut, whatever comes in
 
-MEGAPIXEL_MB = 3.0
 coordinates = st.floats(-300, 300, width=32)
 
 
@@ -234,9 +219,6 @@ def test_a_huge_box_holds_the_frame_where_it_is() -> None:
     assert (out * y).sum() / out.sum() == pytest.approx(32, abs=0.5)
 
 
-NAN, INF = float("nan"), float("inf")
-
-
 @pytest.mark.parametrize(
     "face",
     [
@@ -280,196 +262,3 @@ def test_box_inside_crop_is_the_inverse_of_square_around(margin, shift_y, width,
 def test_a_crop_cut_again_by_its_own_spec_is_itself(spec: CropSpec) -> None:
     crop = RNG.integers(0, 256, (40, 40, 3), dtype=np.uint8)
     assert (cut(crop, box_inside_crop(spec, 40, 40), spec) == crop).all()
-
-
-# --- five points
-
-
-def moved(points: np.ndarray, angle: float, scale: float, shift: tuple[float, float]) -> np.ndarray:
-    """Turned by degrees, scaled, shifted."""
-    c, s = np.cos(np.radians(angle)) * scale, np.sin(np.radians(angle)) * scale
-    return points @ np.array([[c, -s], [s, c]]).T + shift
-
-
-def dots(points: np.ndarray, radius: float, side: int) -> list[np.ndarray]:
-    """One image per point, with a soft white dot there."""
-    y, x = np.mgrid[:side, :side]
-    squares = [(x - px) ** 2 + (y - py) ** 2 for px, py in points]
-    return [np.repeat((255 * np.exp(-s / (2 * radius**2))).astype(np.uint8)[..., None], 3, axis=2) for s in squares]
-
-
-def centroid(image: np.ndarray) -> tuple[float, float]:
-    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
-    weight = image[..., 0].astype(float)
-    return float((x * weight).sum() / weight.sum()), float((y * weight).sum() / weight.sum())
-
-
-@pytest.mark.parametrize(("angle", "scale"), [(0, 1), (30, 1), (-75, 0.7), (180, 1.2), (20, 2.2), (-50, 4)])
-@pytest.mark.parametrize(
-    "spec",
-    [
-        CropSpec("plain", 112, align="5pt"),
-        CropSpec("wide", 160, margin=0.4, align="5pt"),
-        CropSpec("lower", 112, margin=0.2, shift_y=0.1, align="5pt", pad="edge"),
-    ],
-    ids=lambda s: s.name,
-)
-def test_a_turned_face_comes_back_upright(spec: CropSpec, angle: float, scale: float) -> None:
-    """Its points land on the template, widened by the margin; large faces take the way over an area shrink."""
-    side = int(180 * scale) + 40
-    centre = (side / 2, side / 2)
-    points = moved(ALIGNED_POINTS - ALIGNED_SIDE / 2, angle, scale, centre)
-    grow = spec.size / (ALIGNED_SIDE * (1 + 2 * spec.margin))
-    template = (ALIGNED_POINTS - ALIGNED_SIDE / 2 - [0, spec.shift_y * ALIGNED_SIDE]) * grow + spec.size / 2
-    for image, expected in zip(dots(points, 3 * scale, side), template, strict=True):
-        out = cut(image, box(0, 0, side, side), spec, points.astype(np.float32))
-        assert out.shape == (spec.size, spec.size, 3) and out.dtype == np.uint8
-        assert centroid(out) == pytest.approx(expected, abs=1)
-
-
-def test_a_mirrored_face_is_turned_but_not_mirrored() -> None:
-    mirrored = ALIGNED_POINTS * [-1, 1] + [ALIGNED_SIDE, 0]
-    assert np.linalg.det(similarity(mirrored, ALIGNED_POINTS)[:, :2]) > 0
-
-
-@pytest.mark.parametrize(("pad", "corner"), [("black", 0), ("edge", 200)])
-def test_aligned_padding(pad: str, corner: int) -> None:
-    image = np.full((112, 112, 3), 200, np.uint8)
-    out = cut(image, box(0, 0, 112, 112), CropSpec("p", 112, 0.5, align="5pt", pad=pad), ALIGNED_POINTS)
-    assert (out[0, 0] == corner).all()
-    assert (out[56, 56] == 200).all()
-
-
-@pytest.mark.parametrize("points", [None, "same", "nan"])
-def test_alignment_without_usable_points_is_refused(points: str | None) -> None:
-    given_points = {None: None, "same": np.full((5, 2), 7.0), "nan": np.full((5, 2), NAN)}[points]
-    with pytest.raises(ValueError, match="points"):
-        cut(IMAGE, box(0, 0, 8, 8), replace(SPEC, align="5pt"), given_points)
-
-
-def test_points_are_not_needed_without_alignment() -> None:
-    assert (cut(IMAGE, box(2, 2, 10, 10), SPEC, np.full((5, 2), NAN)) == IMAGE[2:10, 2:10]).all()
-
-
-@settings(max_examples=60, deadline=None)
-@given(angle=st.floats(-180, 180), scale=st.floats(0.01, 100), x=st.floats(-1e4, 1e4), y=st.floats(-1e4, 1e4))
-@example(angle=90, scale=2, x=5, y=-3)
-def test_similarity_finds_a_known_transform(angle: float, scale: float, x: float, y: float) -> None:
-    target = moved(ALIGNED_POINTS, angle, scale, (x, y))
-    matrix = similarity(ALIGNED_POINTS, target)
-    c, s = scale * np.cos(np.radians(angle)), scale * np.sin(np.radians(angle))
-    assert matrix == pytest.approx(np.array([[c, -s, x], [s, c, y]]), rel=1e-6, abs=1e-6)
-
-
-def test_similarity_is_the_least_squares_answer() -> None:
-    """Against OpenCV-free algebra: the normal equations of the four unknowns."""
-    source, target = RNG.normal(size=(5, 2)), RNG.normal(size=(5, 2))
-    rows = [([x, -y, 1, 0], [y, x, 0, 1]) for x, y in source]
-    a, b, tx, ty = np.linalg.lstsq(np.array(rows).reshape(10, 4), target.ravel(), rcond=None)[0]
-    assert similarity(source, target) == pytest.approx(np.array([[a, -b, tx], [b, a, ty]]))
-
-
-@pytest.mark.parametrize("bad", [0.0, NAN, INF])
-def test_similarity_refuses_points_that_coincide_or_are_not_finite(bad: float) -> None:
-    with np.errstate(invalid="ignore"), pytest.raises(ValueError, match="coincide or are not finite"):
-        similarity(np.full((5, 2), bad), ALIGNED_POINTS)
-
-
-def test_opencv_agrees_on_the_direction_of_the_warp() -> None:
-    """`similarity` maps source to target, which is what warpAffine wants without WARP_INVERSE_MAP."""
-    image = dots(np.array([[30.0, 20.0]]), 2, 60)[0]
-    matrix = similarity(np.array([[30.0, 20.0], [0, 0]]), np.array([[35.0, 28.0], [5, 8]]))
-    assert centroid(cv2.warpAffine(image, matrix, (60, 60))) == pytest.approx((35, 28), abs=0.1)
-
-
-# --- a part of the frame is as good as the frame
-
-FRAME = RNG.integers(0, 256, (150, 210, 3), dtype=np.uint8)
-
-
-def same_from_a_part(frame: np.ndarray, face: np.ndarray, spec: CropSpec, points: np.ndarray, extra: tuple) -> None:
-    """Cut from the frame, and from the part of it that the cut reads, widened by `extra` pixels on each side."""
-    left, top, right, bottom = reach(face, spec, points)
-    wider = (left - extra[0], top - extra[1], right + extra[2], bottom + extra[3])
-    part = inside(wider, frame.shape[1], frame.shape[0])
-    stored = frame[part[1] : part[3], part[0] : part[2]].copy()
-    corner = np.array(part[:2], dtype=np.float64)
-    again = cut(stored, face.astype(np.float64) - np.tile(corner, 2), spec, points.astype(np.float64) - corner)
-    assert (again == cut(frame, face, spec, points)).all()
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    centre=st.tuples(st.floats(-30, 240, width=32), st.floats(-30, 180, width=32)),
-    sides=st.tuples(st.floats(4, 180, width=32), st.floats(4, 180, width=32)),
-    angle=st.floats(-180, 180),
-    spec=st.builds(
-        CropSpec,
-        name=st.just("any"),
-        size=st.integers(8, 48),
-        margin=st.sampled_from([-0.2, 0.0, 0.035, 0.25, 0.5, 1.3]),
-        shift_y=st.sampled_from([-0.4, -0.047, 0.0, 0.25]),
-        align=st.sampled_from(["none", "5pt"]),
-        pad=st.sampled_from(["black", "edge"]),
-    ),
-    extra=st.tuples(*[st.integers(0, 9)] * 4),
-)
-def test_a_part_of_the_frame_gives_the_same_pixels(centre, sides, angle, spec, extra) -> None:
-    x, y = centre
-    face = box(x - sides[0] / 2, y - sides[1] / 2, x + sides[0] / 2, y + sides[1] / 2)
-    points = moved(ALIGNED_POINTS - ALIGNED_SIDE / 2, angle, sides[0] / ALIGNED_SIDE, centre).astype(np.float32)
-    same_from_a_part(FRAME, face, spec, points, extra)
-
-
-@pytest.mark.parametrize("left", range(4))
-@pytest.mark.parametrize("side", [8, 9])
-def test_a_corner_between_two_pixels_is_rounded_the_same_way_everywhere(left: int, side: int) -> None:
-    """Python's round would take 0.5 down and 1.5 up."""
-    face = box(left + 0.5, 3.5, left + 0.5 + side, 3.5 + side)
-    assert reach(face, SPEC)[:2] == (left + 1, 4)
-    same_from_a_part(FRAME, face, SPEC, ALIGNED_POINTS, (1, 0, 0, 0))
-
-
-@pytest.mark.parametrize("align", ["none", "5pt"])
-@pytest.mark.parametrize("pad", ["black", "edge"])
-def test_a_face_larger_than_can_be_padded_gives_the_same_pixels(align: str, pad: str) -> None:
-    """The way round the padding of huge windows."""
-    spec = CropSpec("huge", 64, margin=4.3, align=align, pad=pad)
-    points = moved(ALIGNED_POINTS, 15, 2.5, (-20, -10)).astype(np.float32)
-    face = box(-30.3, -40.1, 260.2, 190.7)
-    assert max(np.diff(np.reshape(reach(face, spec, points), (2, 2)), axis=0)[0]) > 2048
-    same_from_a_part(FRAME, face, spec, points, (3, 1, 0, 2))
-
-
-@pytest.mark.parametrize("pad", ["black", "edge"])
-def test_averaging_in_place_is_area_averaging(monkeypatch, pad: str) -> None:
-    """Both ways of shrinking agree to a grey level; one pads in memory, the other does not."""
-    spec, face = CropSpec("test", 40, pad=pad), box(-60, -70, 180, 170)
-    padded = cut(FRAME, face, spec).astype(int)
-    monkeypatch.setattr("faces.crop.LARGEST", 8)
-    assert np.abs(cut(FRAME, face, spec).astype(int) - padded).max() <= 1
-
-
-@pytest.mark.parametrize("spread", [1e-6, 1e4, 1e12, 1e30])
-def test_points_near_or_far_apart_take_little_memory(spread: float) -> None:
-    tracemalloc.start()
-    try:
-        out = cut(WIDE, box(0, 0, 8, 8), replace(SPEC, align="5pt"), ALIGNED_POINTS * spread)
-        peak = tracemalloc.get_traced_memory()[1] / 1e6
-    finally:
-        tracemalloc.stop()
-    assert out.shape == (8, 8, 3)
-    assert peak < MEGAPIXEL_MB
-
-
-def test_reach_is_what_is_read() -> None:
-    """Pixels outside it do not change the crop; for a plain square, each one inside does."""
-    face, spec = box(60.4, 50.2, 92.7, 90.1), CropSpec("test", 16, margin=0.2, shift_y=0.1)
-    left, top, right, bottom = reach(face, spec)
-    black = FRAME.copy()
-    black[top:bottom, left:right] = 0
-    assert not cut(black, face, spec).any()
-    for ring in ((left, top), (right - 1, bottom - 1)):
-        dotted = np.zeros_like(FRAME)
-        dotted[ring[1], ring[0]] = 255
-        assert cut(dotted, face, spec).any()
