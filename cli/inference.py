@@ -73,15 +73,17 @@ def predict(
     ] = False,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="no progress bar")] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", help="no progress bar, no table and no summary; errors are printed")
+        bool, typer.Option("--quiet", help="no progress bar, no table and no summary; notes and errors are printed")
     ] = False,
 ) -> None:
     """Predict videos: P(fake) of each, into a submission CSV.
 
     When it was stopped or killed, the same command goes on where it was. Every video gets a row. A video that cannot be
-    read, or shows no face, gets 0.5 and a reason. When those are more than --max-fallback of all, the run ends with
-    exit code 3, because a column of 0.5 looks like success and is none.
+    read, or shows no face, gets 0.5 (with --prior, that share) and a reason. When those are more than --max-fallback of
+    all, the run ends with exit code 3, because a column of 0.5 looks like success and is none.
     """
+    if json and jsonl:
+        raise ValueError("--json prints one document and --jsonl lines: ask for one of them")
     inputs = _inputs(videos, files_from, (sample,))
     if no_progress or quiet:
         os.environ["TQDM_DISABLE"] = "1"
@@ -131,7 +133,8 @@ def _inputs(videos: list[Path] | None, files_from: str | None, files: Sequence[P
     if files_from == "-":
         inputs += read_list(sys.stdin)
     elif files_from is not None:
-        inputs += read_list(Path(files_from).read_text(errors="surrogateescape").splitlines())
+        # Lines end at line feeds alone: names may hold all else that str.splitlines splits at.
+        inputs += read_list(Path(files_from).read_bytes().decode("utf-8-sig", "surrogateescape").split("\n"))
     if not inputs:
         raise ValueError("no video is given; name videos or folders, or a list with --files-from")
     if urls := [str(path) for path in inputs if ":/" in str(path) and not path.exists()]:

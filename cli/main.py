@@ -60,8 +60,8 @@ app.add_typer(cli.explore.app, name="explore", rich_help_panel="Videos")
 
 
 def main() -> None:
-    """Run the command; mistakes of the user and our own errors are one line, anything else is a traceback."""
-    for stream in (sys.stdout, sys.stderr):
+    """Run the command; mistakes of the user, files that fail and our own errors are one line, all else a traceback."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="surrogateescape")  # names of files are shown whatever their bytes are
     try:
@@ -71,3 +71,9 @@ def main() -> None:
             raise
         typer.echo(f"dfdc: {error} (DFDC_TRACEBACK=1 shows where)", err=True)
         sys.exit(EXIT_USAGE if isinstance(error, ValueError) else EXIT_FAILED)
+    except OSError as error:  # a file that is missing, or may not be read or written
+        if os.environ.get("DFDC_TRACEBACK"):
+            raise
+        named = f"{error.filename}: " if error.filename is not None else ""
+        typer.echo(f"dfdc: {named}{error.strerror or error} (DFDC_TRACEBACK=1 shows where)", err=True)
+        sys.exit(EXIT_FAILED)

@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 # What cameras, phones and the data sets of the field write; a file with another ending can be given by its path.
@@ -140,6 +140,24 @@ def files_in(inputs: Sequence[Path], endings: tuple[str, ...] = VIDEO_ENDINGS) -
         else:
             raise ValueError(f"{source} does not exist; give videos, or folders of videos")
     return found
+
+
+def refuse_overwriting(read: Iterable[Path | None], written: Iterable[Path | None]) -> None:
+    """Refuse outputs that are inputs, or each other; to be called before anything is written. None stands for no file.
+
+    Raises:
+        ValueError: a file would be read and written over, or written twice.
+    """
+    inputs = {path.resolve() for path in read if path is not None}
+    outputs: set[Path] = set()
+    for path in written:
+        if path is None:
+            continue
+        if (place := path.resolve()) in inputs:
+            raise ValueError(f"{path} is read, and would be written over; name another output")
+        if place in outputs:
+            raise ValueError(f"{path} would be written twice; give each output a name of its own")
+        outputs.add(place)
 
 
 def harmless(cell: object) -> object:

@@ -37,7 +37,7 @@ class PacketIndex:
     kinds: list[int]
     first: int  # decoding time in ticks: where seeking finds the first packet again
     resets: bool  # a START empties the decoder by itself
-    sound: bool  # references are known, frames can be told apart by time, the first packet stands alone
+    sound: bool  # references are known, frames can be told apart by their own times, the first packet stands alone
 
     @classmethod
     def read(cls, container: InputContainer, stream: VideoStream) -> PacketIndex:
@@ -56,7 +56,10 @@ class PacketIndex:
         if isinstance(kind_of, HevcKinds):
             kinds = kind_of.without_disposables(kinds)
         timed = len({s for s, is_shown in zip(stamps, shown, strict=True) if is_shown} - {None}) == sum(shown) > 0
-        sound = timed and first is not None and bool(kinds[0] & START)
+        # AVI keeps no presentation times: those of its packets are made up, in decoding order, and reordered frames
+        # have others. What needs counting is decoded from start to end.
+        made_up = container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
+        sound = timed and not made_up and first is not None and bool(kinds[0] & START)
         return cls(stamps, shown, kinds, first or 0, name == "h264", sound)
 
     @property

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -110,11 +111,14 @@ def decode_needed(
 ) -> Taken | None:
     """Decode from the fewest packets; None when the stream does not behave as the index says."""
     shots: dict[int, Shot] = {}
-    came: set[int | None] = set()
+    times: list[int] = []
 
     def take(frames: list[VideoFrame]) -> bool:
         for frame in frames:
-            came.add(frame.pts)
+            # Frames leave a decoder in the order of their times, where these are theirs.
+            if frame.pts is None or (times and frame.pts <= times[-1]):
+                return False
+            times.append(frame.pts)
             if frame.pts in needs.numbers:
                 number = needs.numbers[frame.pts]
                 shots[number] = Shot.of(frame, stream, number, keeper)
@@ -146,6 +150,7 @@ def decode_needed(
         except av.FFmpegError:
             return None
     # A packet that gave no frame is damaged, or is half a frame: then counting packets is not counting frames.
+    came = set(times)
     return Taken(shots, index.count, said) if needs.expected <= came <= needs.allowed else None
 
 
@@ -155,12 +160,17 @@ def decode_all(path: Path, expected: int, wanted: int, threads: int, keeper: Kee
         chosen = set(choose_frames(expected, wanted).tolist())
         keeper.drop()
         shots: dict[int, Shot] = {}
-        readable = 0
+        readable, before, rising = 0, -math.inf, True
         with open_video(path, threads) as (container, stream), complaints_of(stream) as said:
             for frame in decoded(stream, packets_of(container, stream), said):
                 if readable in chosen:
                     shots[readable] = Shot.of(frame, stream, readable, keeper)
                 readable += 1
+                rising &= frame.pts is None or frame.pts > before
+                before = before if frame.pts is None else frame.pts
+            rate = stream.average_rate or stream.guessed_rate
+        if not rising and rate:  # made-up times, as in AVI with reordered frames: frames are counted
+            shots = {number: replace(shot, seconds=float(number / rate)) for number, shot in shots.items()}
         if readable == expected:
             break
         expected = readable

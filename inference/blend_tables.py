@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.files import refuse_overwriting
 from common.labels import read_labels
 from ensemble.aggregate import aggregate
 from ensemble.blend import Blend
@@ -61,6 +62,7 @@ def blend_tables(request: BlendRequest) -> Blended:
         ValueError: a table or the sample cannot be read, or a member of the blend is missing.
         DfdcError: the blend cannot be read.
     """
+    refuse_overwriting((*request.tables, request.blend, request.sample, request.labels), (request.output,))
     chosen = Blend.read(request.blend).needed()
     faces = read_faces(request.tables, members=chosen.members, truth=False, most_lost=1.0)
     faces = convert(faces, request.invert, request.probabilities)

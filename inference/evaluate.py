@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from common.device import find_device
-from common.files import VIDEO_ENDINGS
+from common.files import VIDEO_ENDINGS, refuse_overwriting
 from common.labels import read_labels, widths_of
 from ensemble.blend import Blend
 from faces.crop import CropSpec, box_inside_crop, cut
@@ -57,6 +57,7 @@ def evaluate(request: EvaluateRequest) -> Evaluation:
         DfdcError: members and blend do not fit.
     """
     blend, device = load_blend(request.members, request.blend, request.competition), find_device(request.device)
+    refuse_overwriting((*request.inputs, request.labels, request.blend), (request.output,))
     if is_videos(request.inputs):
         options = PredictOptions(frames=request.frames or blend.frames)
         pipeline = make_pipeline(options, device, request.members, blend=blend)

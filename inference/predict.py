@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from common.device import find_device
+from common.files import refuse_overwriting
 from ensemble.blend import Blend
 from ensemble.prior import EM, read_prior
 from faces.decode.watchdog import VideoLimits
@@ -19,6 +20,7 @@ from inference.result import VideoResult
 from inference.run import Run, open_journal, predict_videos
 from inference.schedule.budget import make_scheduler
 from inference.schedule.plans import TOLERANCE, is_sparing
+from inference.submission import read_sample
 from inference.verdict import Verdict, legend_of, verdict_of
 from inference.videos import as_named, gather_videos
 from models.backend import words_of
@@ -114,6 +116,12 @@ def predict(request: PredictRequest) -> PredictResult:
     """
     asked = read_prior(request.prior)
     gathered = gather_videos(request.videos, request.recursive)
+    # Before anything is written: the submission is there before the first video is read.
+    refuse_overwriting(
+        (*gathered.videos, request.sample, request.blend), (request.output, request.report, request.probabilities)
+    )
+    if request.sample is not None:
+        read_sample(request.sample)
     for line in gathered.sentences():
         print(line, file=sys.stderr)
     pipeline = _pipeline_of(request, asked)

@@ -82,7 +82,8 @@ def predict_videos(
             the prior and a reason, a video that it does not name is left out. Without it rows are sorted by name.
         journal: what it knows is not predicted again. It is removed when the run is over.
         scheduler: may end the run early; videos that it leaves get the prior. All videos alike without one.
-        on_result: is called with each video's result as soon as it is known, those of the journal first.
+        on_result: is called with each row's result as soon as it is known: those of the journal first, and
+            last the rows without a video or a look at it.
         estimate: the share of fakes is estimated when all videos are scored, and the probabilities follow it; until
             then those in the file, and those that `on_result` is told, assume half.
 
@@ -128,6 +129,9 @@ def predict_videos(
     seconds, plans = time.perf_counter() - began, tuple(scheduler.history) if scheduler else ()
     scored = profile([done[name] for name in waiting if name in done], seconds, pipeline.decoders)
     rows = [done.get(name) or _lacking(name, name in named, blend.unseen) for name in order]
+    for row in rows:
+        if row.filename not in done:  # of a sample without its video, or left by the budget
+            tell(row)
     return Run(rows, seconds, scored, plans, prior)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import math
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ def read_sample(path: Path) -> list[str]:
     """
     try:
         table = pd.read_csv(path, dtype=object, keep_default_na=False, encoding_errors=RAW)
-    except pd.errors.ParserError as error:
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeError) as error:
         raise ValueError(f"{path} is not a sample submission: {error}") from error
     if tuple(table.columns) != HEADER:
         raise ValueError(f"{path} has the columns {list(table.columns)}, a sample submission has {list(HEADER)}")
@@ -57,7 +58,9 @@ def write_submission(path: Path, prob_fake: Mapping[str, float], order: list[str
         raise DfdcError(f"{path} was not written: {len(extra)} videos are not in its order, the first is {extra[0]!r}")
     names = pd.Series(order, dtype=object)  # pandas' own text refuses what is no UTF-8
     table = pd.DataFrame({"filename": names, "label": [prob_fake[name] for name in order]})
-    text = table.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode("utf-8", RAW)
+    # A line may end with a carriage return, to readers of CSV; writers that end theirs otherwise do not quote it.
+    quoting = csv.QUOTE_NONNUMERIC if any("\r" in name for name in order) else csv.QUOTE_MINIMAL
+    text = table.to_csv(index=False, float_format="%.6f", lineterminator="\n", quoting=quoting).encode("utf-8", RAW)
     try:
         with atomic_path(path) as temporary:
             temporary.write_bytes(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -103,6 +104,8 @@ def read_list(lines: Iterable[str]) -> list[Path]:
 def _named_once(found: list[tuple[str, Path]]) -> dict[str, Path]:
     names: dict[str, Path] = {}
     for name, path in found:
+        if name in names and path.resolve() == names[name].resolve():
+            raise ValueError(f"{path} is given twice; name it once, or the folder that holds it")
         if name in names:
             raise ValueError(
                 f"{path} and {names[name]} have one name, and a submission has one row per name; give the folder that "
@@ -138,23 +141,34 @@ def as_named(videos: Mapping[str, Path], order: Sequence[str]) -> dict[str, Path
     return named
 
 
-def _entries(folder: Path, recursive: bool) -> list[Path]:
-    """What lies in a folder, sorted; of folders inside it what they hold, or themselves where they are not searched."""
+def _entries(folder: Path, recursive: bool, above: frozenset[Path] = frozenset()) -> list[Path]:
+    """What lies in a folder, sorted; of folders inside it what they hold, or themselves where they are not searched.
+
+    above: the folders that hold this one; a link to one of them leads nowhere new.
+    """
     entries: list[Path] = []
+    above = above | {folder.resolve()}
     for path in sorted(folder.iterdir()):
         # A folder that is called like a video is an input gone wrong, and has a row that says so.
-        if recursive and path.is_dir() and path.suffix.lower() not in VIDEO_ENDINGS:
-            entries += _entries(path, recursive)
-        else:
+        if not recursive or not path.is_dir() or path.suffix.lower() in VIDEO_ENDINGS or not _opens(path):
             entries.append(path)
+        elif path.resolve() not in above:
+            entries += _entries(path, recursive, above)
     return entries
+
+
+def _opens(folder: Path) -> bool:
+    """Whether a folder may be searched."""
+    return os.access(folder, os.R_OK | os.X_OK)
 
 
 def _why_skipped(path: Path) -> str:
     """Why an entry of a folder is no video; empty for one that is taken."""
     by_name = path.suffix.lower() in VIDEO_ENDINGS
     if path.is_dir():
-        return "" if by_name else "folders, which --recursive searches"
+        if by_name:
+            return ""
+        return "folders, which --recursive searches" if _opens(path) else "folders that may not be read"
     start = _start_of(path)
     if path.name.startswith("._") and start[:4] == SIDECAR:
         return "files that macOS keeps beside others"

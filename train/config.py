@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
 import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -17,6 +18,11 @@ SHARES = (
     "cutout", "self_blend", "swaps", "bands", "misfits", "publish", "degrade", "warmup", "label_smoothing", "val_share",
     "ema_decay",
 )  # fmt: skip
+# Other numbers, and the least that each may be.
+LEAST = {
+    "size": 0, "small_size": 1, "batch": 2, "accumulate": 1, "mixup": 0, "seams": 0, "momentum": 0, "weight_decay": 0,
+    "poly_power": 0, "clip_norm": 0, "seed": 0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,11 +89,11 @@ class TrainConfig:
                 f"seams {self.seams} needs made_fakes, no mixup ({self.mixup}) and one of the augmentations "
                 f"{', '.join(MOVED_BY_GEOMETRY)} (is {self.augment}): else nobody knows where the seams lie"
             )
-        if self.seams < 0 or self.accumulate < 1 or self.lr <= 0 or self.mixup < 0:
-            raise ValueError(
-                f"seams {self.seams} and mixup {self.mixup} start at 0, accumulate {self.accumulate} at 1, "
-                f"lr {self.lr} above 0"
-            )
+        for name, least in LEAST.items():
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= least):
+                raise ValueError(f"{name} is {getattr(self, name)}; it starts at {least}")
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise ValueError(f"lr is {self.lr}; it must be above 0")
 
     def changed(self, changes: Sequence[str]) -> TrainConfig:
         """Return a config with some options changed.

@@ -111,7 +111,11 @@ def _card(cards: Sequence[Card], share: float, faces: int) -> Card:
     """The first member's card, with all that the three have seen."""
     mine, theirs, start = cards
     told = f"{called(mine)} + {share:g} x ({called(theirs)} - {called(start)}), batch norm of {faces} faces"
-    # The other's groups stand between the member's own and those of the start, to which its line leads as well.
-    own = {key: value for key, value in mine.training.items() if key in LEARNT}
-    training = own | {"start": told, "init": seen_by(theirs)}
+    training = {key: value for key, value in mine.training.items() if key in LEARNT} | {"start": told}
+    # The other's groups stand between the member's own line and the start, to which its line leads as well.
+    last, init = training, mine.training["init"]
+    while init.get("sha256") != start.sha256:
+        last["init"] = {key: value for key, value in init.items() if key != "init"}
+        last, init = last["init"], init["init"]
+    last["init"] = seen_by(theirs)
     return replace(mine, training=training, metrics={}, seconds_per_32_crops=None)

@@ -129,10 +129,14 @@ def test_too_many_fallbacks_end_with_3_and_the_file_is_there_all_the_same(media,
     [
         (["predict", "gone.mp4"], 2, "gone.mp4 does not exist"),
         (["predict", "{media}/single_face.mp4", "--blend", "{empty}/b.json"], 1, "make one with: dfdc tune"),
+        (["predict", "--files-from", "gone.txt"], 1, "dfdc: gone.txt: No such file or directory"),
         *(
             pytest.param(*case, marks=pytest.mark.slow)  # each is a process of its own
             for case in (
                 (["predict"], 2, "no video is given"),
+                (["predict", "{media}/single_face.mp4", "--json", "--jsonl"], 2, "ask for one of them"),
+                (["predict", "{empty}", "-o", "{empty}"], 2, "holds no video"),
+                (["predict", "{media}/single_face.mp4", "-o", "/proc/none/s.csv"], 1, "dfdc: /proc/none: No such file"),
                 (["predict", "{media}/single_face.mp4", "--members", "{empty}"], 1, "holds no member"),
                 (["tune", "gone.csv"], 2, "gone.csv does not exist"),
                 (["blend", "gone.csv", "--blend", "gone.json"], 1, "gone.json is not a blend"),

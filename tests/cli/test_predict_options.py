@@ -28,6 +28,15 @@ def test_inputs_come_from_arguments_and_lists(tmp_path: Path, monkeypatch: pytes
     assert _inputs(None, "-", (None,)) == [tmp_path / "b.mp4"]
 
 
+def test_a_list_may_come_from_windows_and_hold_odd_names(tmp_path: Path) -> None:
+    names = ["a.mp4", "two\u2028lines.mp4", "page\x0cbreak.mp4", os.fsdecode(b"caf\xe9.mp4")]
+    for name in names:
+        (tmp_path / name).touch()
+    listed = "\r\n".join(str(tmp_path / name) for name in names)
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf" + os.fsencode(listed) + b"\r\n")
+    assert _inputs(None, str(tmp_path / "list.txt"), ()) == [tmp_path / name for name in names]
+
+
 @pytest.mark.parametrize(
     ("videos", "files", "reason"),
     [

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from common.files import atomic_path, harmless, sha256_of, write_text
+from common.files import atomic_path, harmless, refuse_overwriting, sha256_of, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -107,3 +107,16 @@ def test_a_cell_that_a_spreadsheet_would_run_is_text(cell):
 @pytest.mark.parametrize("cell", ["a.mp4", "", "-1.5", "+3", "-inf", -1.5, 3, None, "'=1"])
 def test_other_cells_stay_as_they_are(cell):
     assert harmless(cell) is cell
+
+
+def test_outputs_are_neither_inputs_nor_each_other(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.csv"):
+        (tmp_path / name).touch()
+    (tmp_path / "link.csv").symlink_to(tmp_path / "a.mp4")
+    a, b = tmp_path / "a.mp4", tmp_path / "b.csv"
+    refuse_overwriting((a, None), (b, None, tmp_path / "c.html"))
+    for written in ((a,), (tmp_path / "link.csv",), (tmp_path / "x" / ".." / "a.mp4",)):
+        with pytest.raises(ValueError, match="is read, and would be written over"):
+            refuse_overwriting((a,), written)
+    with pytest.raises(ValueError, match="would be written twice"):
+        refuse_overwriting((a,), (b, None, b))

@@ -10,8 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from faces.media import STAND_INS
+from faces.media import STAND_INS, open_video
+from faces.packets import PacketIndex
 from faces.video import Frames, decode, probe
+from faces.wanted import choose_frames
 from tests.faces.streams import FAST_VP, OPEN_GOP, PYRAMID, assert_same
 from tests.media import (
     all_frames,
@@ -88,6 +90,20 @@ def test_other_codecs_and_containers_are_bit_identical(tmp_path: Path, name: str
     assert_same(frames, reference, 8)
     assert frames.note == ""
     assert np.all(np.diff(frames.seconds) > 0)
+
+
+@pytest.mark.parametrize("options", [PYRAMID, {"bf": "3", "g": "30"}, {"bf": "2", "b_strategy": "0", "g": "100"}])
+def test_an_avi_with_reordered_frames_is_bit_identical(tmp_path: Path, options: dict[str, str]) -> None:
+    """AVI keeps no times of frames. Those of its packets are made up, in decoding order, which is not theirs."""
+    path = write_video(tmp_path / "a.avi", options=options)
+    reference = all_frames(path)
+    with open_video(path) as (container, stream):
+        assert not PacketIndex.read(container, stream).sound, "nothing is decoded by such times"
+    for count in (1, 2, 3, 5, 8, 13, 48):
+        frames = decode(path, count)
+        assert_same(frames, reference, count)
+        np.testing.assert_allclose(frames.seconds, choose_frames(48, count) / 25, atol=0.09)
+        assert np.all(np.diff(frames.seconds) > 0)
 
 
 # Colours, the shape of pixels, large pictures

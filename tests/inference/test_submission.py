@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from common.errors import DfdcError
-from inference.submission import read_sample, validate_submission, write_submission
+from inference.submission import read_sample, read_submission, validate_submission, write_submission
 
 CLIP = (0.01, 0.99)
 
@@ -70,9 +70,17 @@ def test_a_name_that_is_no_utf_8_goes_through_as_it_is(tmp_path):
     assert read_sample(tmp_path / "s.csv") == [name]
 
 
+@pytest.mark.parametrize("name", ["car\rret.mp4", "line\nfeed.mp4", 'a "word", and one.mp4'])
+def test_a_name_of_odd_letters_goes_through_as_it_is(tmp_path, name):
+    write_submission(tmp_path / "s.csv", {name: 0.5, "b.mp4": 0.25}, [name, "b.mp4"], CLIP)
+    assert read_sample(tmp_path / "s.csv") == [name, "b.mp4"]
+    assert read_submission(tmp_path / "s.csv") == {name: 0.5, "b.mp4": 0.25}
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
+        ("", "sample.csv is not a sample submission"),
         ("filename,label\n", "names no video"),
         ("filename,label\na.mp4,0.5,\n", "a row has more than 2 fields; is there a comma at the end"),
         ("filename,label\na.mp4,0.5\nb.mp4,0.5,\n", "is not a sample submission"),

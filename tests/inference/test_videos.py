@@ -51,6 +51,35 @@ def test_folders_inside_are_searched_where_that_is_asked(tmp_path: Path) -> None
         gather_videos([tmp_path / "x", tmp_path / "x" / "inside"])
 
 
+def test_a_link_to_a_folder_above_leads_nowhere_new(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "y"
+    for folder in (tmp_path / "x", elsewhere):
+        folder.mkdir()
+    write_video(tmp_path / "x" / "a.mp4", 4)
+    for name in ("back", "again"):
+        (tmp_path / "x" / name).symlink_to(tmp_path / "x")
+    write_video(elsewhere / "b.mp4", 4)
+    (tmp_path / "x" / "other").symlink_to(elsewhere)
+    assert sorted(gather_videos([tmp_path / "x"], recursive=True).named) == ["a.mp4", "other/b.mp4"]
+
+
+def test_a_folder_that_may_not_be_read_is_named_and_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_video(tmp_path / "a.mp4", 4)
+    (tmp_path / "private").mkdir()
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != "private")  # root may read everything
+    gathered = gather_videos([tmp_path], recursive=True)
+    assert list(gathered.named) == ["a.mp4"]
+    assert gathered.sentences() == ["skipped 1, folders that may not be read: private"]
+
+
+def test_a_file_that_is_given_twice_is_called_that(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", 4)
+    with pytest.raises(ValueError, match=r"a\.mp4 is given twice"):
+        gather_videos([tmp_path, tmp_path / "a.mp4"])
+
+
 def test_a_sample_may_leave_folders_out_where_one_video_is_meant() -> None:
     videos = {"one/a.mp4": Path("one/a.mp4"), "two/b.mp4": Path("two/b.mp4"), "two/c.mp4": Path("two/c.mp4")}
     assert as_named(videos, ["b.mp4", "one/a.mp4", "gone.mp4"]) == {

@@ -37,7 +37,26 @@ def test_an_unknown_experiment_is_told_the_known_ones():
 
 @pytest.mark.parametrize(
     "change",
-    [{"epochs": 0}, {"small_epochs": 9}, {"start": "moon"}, {"amp": "fp8"}, {"cutout": 1.5}, {"accumulate": 0}],
+    [
+        {"epochs": 0},
+        {"small_epochs": 9},
+        {"start": "moon"},
+        {"amp": "fp8"},
+        {"cutout": 1.5},
+        {"accumulate": 0},
+        {"batch": 0},
+        {"batch": 1},
+        {"size": -3},
+        {"small_size": 0},
+        {"lr": 0.0},
+        {"lr": float("nan")},
+        {"lr": float("inf")},
+        {"mixup": float("nan")},
+        {"clip_norm": -1.0},
+        {"weight_decay": -1.0},
+        {"seed": -1},
+        {"misfits": 1.5},
+    ],
 )
 def test_impossible_configs_are_refused(change):
     with pytest.raises(ValueError, match=next(iter(change))):

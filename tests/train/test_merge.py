@@ -93,6 +93,24 @@ def test_the_card_knows_all_that_the_three_have_seen(family: dict[str, Path], tm
     assert card.metrics == {}, "the figures of the first member are not those of the sum"
 
 
+def test_the_card_knows_what_lay_between_the_member_and_the_start(family: dict[str, Path], tmp_path: Path) -> None:
+    """`later` was trained on from `mine`, with groups of its own: the sum knows those of `mine` too."""
+    folder = tmp_path / "later"
+    folder.mkdir()
+    make_member(folder, "tiny", seed=9)
+    path = folder / "tiny.json"
+    training = {
+        "groups": group_digests(pd.DataFrame({"group": ["four"]})),
+        "held_out_groups": group_digests(pd.DataFrame({"group": []})),
+        "init": seen_by(read_card(family["mine"].with_suffix(".json"))),
+    }
+    path.write_text(replace(read_card(path), training=training).to_json())
+    merge_members(folder / "tiny.safetensors", family["theirs"], family["start"], 0.5, faces(4), tmp_path)
+    (card,) = find_cards(tmp_path)
+    learnt = learnt_from(card, TABLE, set(TABLE["face"]))
+    assert learnt is not None and learnt.trained == {"one", "two", "three", "four"}
+
+
 @pytest.mark.parametrize(
     ("mine", "theirs", "start", "told"),
     [

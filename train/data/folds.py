@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from common.files import write_text
+from common.files import refuse_overwriting, write_text
 from common.labels import read_label_table
 from train.data.families import components
 from train.data.metadata import is_numbered, part_name
@@ -55,6 +55,7 @@ def make_folds(inputs: Sequence[Path], output: Path, options: FoldOptions) -> st
     """
     if not inputs:
         raise ValueError("give the index.csv of `dfdc extract`, or --audit FOLDS.csv")
+    refuse_overwriting(inputs, (output,))
     table = read_tables(inputs)
     if options.cluster is not None and options.cluster not in table:
         raise ValueError(f"there is no column {options.cluster!r} to keep together; there are {list(table.columns)}")
