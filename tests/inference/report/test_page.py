@@ -111,6 +111,14 @@ def test_a_video_beside_the_page_is_played_from_its_pictures(tmp_path: Path) -> 
     assert "Play from here" not in render(tmp_path, RESULTS)
 
 
+def test_a_video_of_before_the_run_was_stopped_says_why_it_has_no_pictures(tmp_path: Path) -> None:
+    before = dataclasses.replace(RESULTS[0], thumbnails=())
+    with_pictures, without = sections_of(render(tmp_path, (RESULTS[3], before)))[::-1]
+    assert "No pictures" in without and "--restart" in without
+    assert "No pictures" not in with_pictures
+    assert "No pictures" not in render(tmp_path, RESULTS), "one without faces has none to show"
+
+
 def test_headline_counts_statuses(tmp_path: Path) -> None:
     html = render(tmp_path, RESULTS)
     assert "1 no_face, 1 skipped_by_budget, 1 timed_out, 1 unreadable; prior 0.5" in html
