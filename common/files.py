@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -30,8 +31,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
         An empty file to write to, in the folder of `target`.
 
     Raises:
-        OSError: The folder cannot be written, or `target` is a folder.
+        OSError: The folder cannot be written, or `target` is a folder, a device or a pipe: a rename would replace it.
     """
+    if target.exists() and not target.is_file():
+        raise OSError(errno.EINVAL, "is no regular file, and only such are written", str(target))
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
     os.close(handle)
@@ -146,13 +149,15 @@ def refuse_overwriting(read: Iterable[Path | None], written: Iterable[Path | Non
     """Refuse outputs that are inputs, or each other; to be called before anything is written. None stands for no file.
 
     Raises:
-        ValueError: a file would be read and written over, or written twice.
+        ValueError: a file would be read and written over, or written twice, or an output is a folder or a device.
     """
     inputs = {path.resolve() for path in read if path is not None}
     outputs: set[Path] = set()
     for path in written:
         if path is None:
             continue
+        if path.exists() and not path.is_file():
+            raise ValueError(f"{path} is no regular file; name one to write")
         if (place := path.resolve()) in inputs:
             raise ValueError(f"{path} is read, and would be written over; name another output")
         if place in outputs:

@@ -1,6 +1,7 @@
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -47,10 +48,22 @@ def test_a_raise_in_the_body_makes_no_file(tmp_path: Path) -> None:
 
 
 def test_a_failing_rename_removes_the_temporary_file(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").mkdir()
     with pytest.raises(OSError), atomic_path(tmp_path / "a.csv") as temporary:
         temporary.write_text("new")
+        (tmp_path / "a.csv").mkdir()
     assert names(tmp_path) == ["a.csv"]
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_regular_file_is_not_replaced(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """Renamed onto, /dev/stdout would be gone for everybody."""
+    make(tmp_path / "a.csv")
+    with pytest.raises(OSError, match="is no regular file"):
+        write_text(tmp_path / "a.csv", "x")
+    with pytest.raises(ValueError, match="is no regular file"):
+        refuse_overwriting((), (tmp_path / "a.csv",))
+    assert names(tmp_path) == ["a.csv"]
+    assert not (tmp_path / "a.csv").is_file()
 
 
 def test_the_temporary_file_lies_beside_the_target(tmp_path: Path) -> None:
