@@ -83,6 +83,8 @@ class Meshes:
         row = self.row_of[name]
         drawn = rng.integers(len(self.names), size=candidates)
         drawn = drawn[drawn != row]
+        if not len(drawn) and len(self.names) > 1:  # of very few: any other
+            drawn = (row + rng.integers(1, len(self.names), size=1)) % len(self.names)
         distance = ((self.poses[drawn] - self.poses[row]) ** 2).sum(axis=1)
         return self.names[int(drawn[distance.argmin()])] if len(drawn) else name
 

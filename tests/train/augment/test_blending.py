@@ -165,6 +165,13 @@ def test_a_share_of_the_swaps_fits_badly_and_never_one_of_validation():
     assert counted(1.0, held=True) == (0, 0)
 
 
+def test_a_donor_is_never_the_face_itself_where_there_is_another():
+    meshes = make_meshes(["0", "1"], size=SIZE, radius=36)
+    assert {meshes.like("0", np.random.default_rng(seed), candidates=1) for seed in range(40)} == {"1"}
+    alone = make_meshes(["0"], size=SIZE, radius=36)
+    assert alone.like("0", np.random.default_rng(0)) == "0"
+
+
 def test_without_misfits_nothing_is_drawn_for_them(monkeypatch):
     """Or a run with none would make other fakes than before there were any."""
     meshes = make_meshes(["0", "1"], size=SIZE, radius=36)
