@@ -56,9 +56,10 @@ class PacketIndex:
         if isinstance(kind_of, HevcKinds):
             kinds = kind_of.without_disposables(kinds)
         timed = len({s for s, is_shown in zip(stamps, shown, strict=True) if is_shown} - {None}) == sum(shown) > 0
-        # AVI keeps no presentation times: those of its packets are made up, in decoding order, and reordered frames
-        # have others. What needs counting is decoded from start to end.
-        made_up = container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
+        # AVI keeps no presentation times. Where frames are reordered (has_b_frames) and the packets' times rise all the
+        # same, those are made up in decoding order: then frames are counted from start to end.
+        rising = stamps == sorted(stamp for stamp in stamps if stamp is not None)
+        made_up = container.format.name == "avi" and bool(stream.codec_context.has_b_frames) and rising
         sound = timed and not made_up and first is not None and bool(kinds[0] & START)
         return cls(stamps, shown, kinds, first or 0, name == "h264", sound)
 
