@@ -196,6 +196,14 @@ def test_where_no_video_was_scored_no_share_is_estimated(pipeline, media, tmp_pa
     assert run.results[0].prob_fake == 0.5
 
 
+def test_every_row_is_told_also_one_without_a_video(pipeline, videos, tmp_path):
+    sample, told = tmp_path / "sample.csv", []
+    sample.write_text(f"filename,label\nmissing.mp4,0.5\n{videos[0].name},0.5\n")
+    run = predict_videos(pipeline, videos[:1], tmp_path / "s.csv", sample, on_result=told.append)
+    assert [result.filename for result in told] == [videos[0].name, "missing.mp4"]
+    assert {result.filename for result in run.results} == {result.filename for result in told}
+
+
 class Killed(BaseException):
     """Nothing catches it, as nothing catches a signal."""
 

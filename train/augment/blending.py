@@ -69,10 +69,7 @@ def swap(image: Image, mesh: Floats, donor: Image, donor_mesh: Floats, rng: Gene
     warp = warp_similarity if rng.random() < 0.5 else warp_piecewise
     moved = warp(donor, donor_mesh, mesh, image.shape[:2])
     mask = blend_mask(image.shape[:2], mesh, rng)
-    if rng.random() < 0.6:
-        moved = match_colour(moved, image, mask)
-    if rng.random() < 0.5:
-        moved = resample(moved, rng)
+    moved = _matched(moved, image, mask, rng, colour=0.6, softer=0.5)
     return _blended(moved, image, mask, (0.75, 1.0, 1.0, 1.0), rng, bands), mask
 
 
@@ -84,10 +81,7 @@ def misfit(image: Image, mesh: Floats, donor: Image, donor_mesh: Floats, rng: Ge
     """
     moved = warp_similarity(donor, donor_mesh, mesh, image.shape[:2])
     mask = inner_mask(image.shape[:2], mesh, rng)
-    if rng.random() < 0.85:
-        moved = match_colour(moved, image, mask)
-    if rng.random() < 0.3:
-        moved = resample(moved, rng)
+    moved = _matched(moved, image, mask, rng, colour=0.85, softer=0.3)
     return _blended(moved, image, mask, (0.85, 1.0, 1.0), rng, bands, most_levels=6), mask
 
 
@@ -217,6 +211,13 @@ def _blended(
     if bands and rng.random() < bands:
         return blend_bands(inside, outside, mask, ratio, int(rng.integers(2, most_levels + 1)))
     return blend(inside, outside, mask, ratio)
+
+
+def _matched(moved: Image, image: Image, mask: Mask, rng: Generator, colour: float, softer: float) -> Image:
+    """The laid-on face in the colours of the covered one, and softer: each so often, shares from 0 to 1."""
+    if rng.random() < colour:
+        moved = match_colour(moved, image, mask)
+    return resample(moved, rng) if rng.random() < softer else moved
 
 
 def _misplace(image: Image, mesh: Floats, rng: Generator) -> Image:
