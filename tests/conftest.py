@@ -5,6 +5,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,6 +28,27 @@ settings.load_profile("busy")
 
 SLOW = os.environ.get("DFDC_SLOW") == "1"
 REQUIRE_GPU = os.environ.get("DFDC_REQUIRE_GPU") == "1"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let a run end in which a worker dies."""
+    from tests.scheduling import CrashProofScheduling
+
+    return CrashProofScheduling(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport, sched: Any) -> None:
+    """Run a test again whose worker died: what killed the worker may be another test's. The second time it fails."""
+    if hasattr(sched, "run_again"):
+        sched.run_again(crashitem, report)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Name the tests that ran again."""
+    for report in terminalreporter.getreports("rerun"):
+        terminalreporter.write_line(f"ran again, as its worker died: {report.nodeid}", yellow=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

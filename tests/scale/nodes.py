@@ -1,4 +1,8 @@
-"""Two Ray nodes on this machine."""
+"""Two Ray nodes on this machine, held by a process of their own.
+
+Ray's native code ends the process that it runs in when it loses its nodes, which a busy machine can make it believe.
+A test that imported it would take all tests of its worker with it.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,14 @@ import contextlib
 import inspect
 import os
 import random
+import signal
 import socket
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+from tests.waiting import LIMIT, in_time
 
 ROOT = Path(__file__).resolve().parents[2]
 # Ray gives its own helpers 15 seconds to start, which are few on a busy machine.
@@ -48,22 +58,72 @@ def tell_ports(start):
     return start_raylet
 
 
+class Nodes:
+    """A head and a node, each with one core; the node can be killed, and another put in its place."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.address = self._line()
+
+    def kill_node(self) -> None:
+        """End the second node as if its machine were gone."""
+        self._ask("kill")
+
+    def add_node(self) -> None:
+        """Start another second node."""
+        self._ask("add")
+
+    def _ask(self, what: str) -> None:
+        assert self.process.stdin is not None
+        print(what, file=self.process.stdin, flush=True)
+        assert self._line() == what
+
+    def _line(self) -> str:
+        out = self.process.stdout
+        assert out is not None
+        return in_time(out.readline, "Ray's nodes do what they were told", 2 * LIMIT).strip()
+
+
 @contextlib.contextmanager
-def two_nodes():
-    """A head and a node, each with one core."""
-    before = os.environ.copy()
-    os.environ |= PATIENT | {"PYTHONPATH": str(ROOT)}
+def two_nodes() -> Iterator[Nodes]:
+    """The nodes, for as long as the block lasts."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.scale.nodes"],
+        env=os.environ | PATIENT | {"PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        yield Nodes(process)
+    finally:
+        with contextlib.suppress(BrokenPipeError, subprocess.TimeoutExpired):
+            process.communicate(timeout=60)  # the end of its input is its end
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def main() -> None:
+    """Start the nodes, tell their address, and do what the lines of the input say."""
     from ray._private import services
     from ray.cluster_utils import Cluster
 
-    real, services.start_raylet = services.start_raylet, tell_ports(services.start_raylet)
+    services.start_raylet = tell_ports(services.start_raylet)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, **ports()})
     cluster.add_node(num_cpus=1, **ports())
     cluster.wait_for_nodes(timeout=300)
-    try:
-        yield cluster
-    finally:
-        cluster.shutdown()
-        services.start_raylet = real
-        os.environ.clear()
-        os.environ |= before
+    print(cluster.address, flush=True)
+    for line in sys.stdin:
+        if line.strip() == "kill":
+            cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+        else:
+            cluster.add_node(num_cpus=1, **ports())
+        print(line.strip(), flush=True)
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main()

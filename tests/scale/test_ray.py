@@ -7,8 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -21,22 +19,25 @@ from scale.plan import PlanRequest, make_plan
 from scale.store import Store
 from scale.worker import WorkerSetup
 from tests.scale.conftest import contents, plan
-from tests.scale.nodes import ROOT, ports, two_nodes
+from tests.scale.nodes import ROOT, two_nodes
+from tests.scale.ray_driver import WhileItHangs, drive, start
 from tests.scale.stub import run_extract, run_stub
-from tests.waiting import LIMIT, in_time, wait_until
+from tests.waiting import LIMIT, wait_until
 from train.data.extract import extract
 from train.data.extract_video import ExtractOptions
 
 pytestmark = pytest.mark.slow
-DRIVER = """
-import sys
-from scale.driver import Driver
+HANDLER = """
+import signal, sys
 from scale.engines.ray_engine import RayEngine
-from scale.store import Store
 from scale.worker import WorkerSetup
-from tests.scale import stub
-store, work = Store(sys.argv[1]), getattr(stub, sys.argv[3])
-Driver(store, RayEngine(WorkerSetup(store.url), 0.5, address=sys.argv[2], work=work), 600).run(store.units())
+from tests.scale.stub import run_stub
+before = signal.getsignal(signal.SIGTERM)
+engine = RayEngine(WorkerSetup("none"), 1.0, address=sys.argv[1], work=run_stub)
+assert signal.getsignal(signal.SIGTERM) is not before
+engine.close()
+assert signal.getsignal(signal.SIGTERM) is before
+print("given back")
 """
 
 
@@ -46,14 +47,6 @@ def cluster():
     pytest.importorskip("ray", reason="requirements-dev.txt has ray")
     with two_nodes() as cluster:
         yield cluster
-
-
-@pytest.fixture(autouse=True)
-def sigterm():
-    """Give the handler back that Ray takes over; an engine that is closed in a thread cannot do it."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture
@@ -70,31 +63,6 @@ def store(tmp_path, members):
         return Store(str(tmp_path / "store"))
 
     return planned
-
-
-def drive(store, cluster, unit_seconds=600.0, work=run_stub, cpus=1.0, clock=time.monotonic):
-    from scale.engines.ray_engine import RayEngine
-
-    engine = RayEngine(WorkerSetup(store.url), cpus, address=cluster.address, work=work)
-    return in_time(lambda: Driver(store, engine, unit_seconds, clock).run(store.units()), "the run ends", 600)
-
-
-class WhileItHangs:
-    """A clock that runs only while the last unit hangs, however long a busy machine takes for all else."""
-
-    def __init__(self, store, folder):
-        self.store, self.folder, self.now = store, folder, 0.0
-
-    def __call__(self):
-        hanging = [path for path in self.folder.glob("hangs *") if Path("/proc", path.name.split()[1]).exists()]
-        if hanging and sum(not self.store.is_done(unit) for unit in self.store.units()) == 1:
-            self.now += 100
-        return self.now
-
-
-def another_driver(store, cluster, work=run_stub):
-    """The same in a process of its own, with half a core for a unit."""
-    return subprocess.Popen([sys.executable, "-c", DRIVER, store.url, cluster.address, work.__name__], cwd=ROOT)
 
 
 def rows(store, folder):
@@ -117,11 +85,10 @@ def locally(store, folder, members):
 @contextlib.contextmanager
 def a_node_killed(cluster, folder):
     """Kill the second node when both are at a gate, open the gates, and put another node there in the end."""
-    extra = next(iter(cluster.worker_nodes))
 
     def kill():
         wait_until(lambda: len(list(folder.glob("at *"))) == 2, "both nodes are at work")
-        cluster.remove_node(extra, allow_graceful=False)
+        cluster.kill_node()
         for gate in "ab":
             (folder / f"open {gate}").touch()
 
@@ -129,12 +96,12 @@ def a_node_killed(cluster, folder):
     killer.start()
     yield
     killer.join()
-    cluster.add_node(num_cpus=1, **ports())
+    cluster.add_node()
 
 
 def test_crash_and_hang_among_sound_videos(cluster, store, tmp_path, members):
     mine = store({"05.mp4": "SEGV", "10.mp4": "HANG"})
-    summary = drive(mine, cluster, clock=WhileItHangs(mine, tmp_path / "in"))
+    summary = drive(mine, cluster.address, run_stub, hangs=tmp_path / "in")
     assert (summary.units, summary.pending) == (12, 0)
     assert summary.statuses == {"ok": 22, "crashed": 1, "timed_out": 1}
     table = rows(mine, tmp_path)
@@ -143,19 +110,16 @@ def test_crash_and_hang_among_sound_videos(cluster, store, tmp_path, members):
     assert index[2] == {"ok": 1, "crashed": 1} and index[5] == {"timed_out": 1, "ok": 1}
 
 
-def test_an_engine_gives_the_handler_of_sigterm_back(cluster, store):
-    from scale.engines.ray_engine import RayEngine
-
-    before = signal.getsignal(signal.SIGTERM)
-    engine = RayEngine(WorkerSetup(store({}).url), 1.0, address=cluster.address, work=run_stub)
-    assert signal.getsignal(signal.SIGTERM) is not before
-    engine.close()
-    assert signal.getsignal(signal.SIGTERM) is before
+def test_an_engine_gives_the_handler_of_sigterm_back(cluster):
+    done = subprocess.run(
+        [sys.executable, "-c", HANDLER, cluster.address], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "given back\n", done.stderr
 
 
 def test_a_clean_run_gives_the_bytes_of_local(cluster, store, tmp_path, members):
     mine = store({})
-    assert drive(mine, cluster).statuses == {"ok": 24}
+    assert drive(mine, cluster.address, run_stub).statuses == {"ok": 24}
     rows(mine, tmp_path)
     assert (tmp_path / "out.csv").read_bytes() == locally(mine, tmp_path, members)
 
@@ -164,7 +128,7 @@ def test_a_node_that_dies_in_the_middle_costs_no_row(cluster, store, tmp_path, m
     """Both nodes hold a unit when one of them goes; its unit is nobody's fault and goes to the other."""
     mine = store({"00.mp4": "GATE a", "02.mp4": "GATE b"})
     with a_node_killed(cluster, tmp_path / "in"):
-        summary = drive(mine, cluster)
+        summary = drive(mine, cluster.address, run_stub)
     assert summary.statuses == {"ok": 24} and summary.pending == 0
     rows(mine, tmp_path)
     assert (tmp_path / "out.csv").read_bytes() == locally(mine, tmp_path, members)
@@ -172,7 +136,7 @@ def test_a_node_that_dies_in_the_middle_costs_no_row(cluster, store, tmp_path, m
 
 def test_a_driver_that_is_killed_goes_on(cluster, store, tmp_path, members):
     mine = store({"12.mp4": "GATE a"})
-    run = another_driver(mine, cluster)
+    run = start(mine, cluster.address, run_stub)
     wait_until(lambda: list((tmp_path / "in").glob("at a *")), "the run is in its middle")
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
@@ -180,7 +144,7 @@ def test_a_driver_that_is_killed_goes_on(cluster, store, tmp_path, members):
     assert 0 < len(done) < 12
     (tmp_path / "in/open a").touch()
     before = {unit.id: mine.index_of(unit) for unit in done}
-    assert drive(mine, cluster).statuses == {"ok": 24}
+    assert drive(mine, cluster.address, run_stub).statuses == {"ok": 24}
     assert {unit.id: mine.index_of(unit) for unit in done} == before  # what was done is not made again
     rows(mine, tmp_path)
     assert (tmp_path / "out.csv").read_bytes() == locally(mine, tmp_path, members)
@@ -188,10 +152,10 @@ def test_a_driver_that_is_killed_goes_on(cluster, store, tmp_path, members):
 
 def test_two_drivers_deliver_a_unit_twice_and_it_counts_once(cluster, store, tmp_path, members):
     mine = store({"00.mp4": "GATE a"})
-    other = another_driver(mine, cluster)
+    other = start(mine, cluster.address, run_stub)
     with opened_for(2, tmp_path / "in"):
-        summary = drive(mine, cluster, cpus=0.5)
-    assert other.wait(LIMIT) == 0
+        summary = drive(mine, cluster.address, run_stub, cpus=0.5)
+    assert other.wait(LIMIT) == 0, other.stderr.read()
     assert summary.statuses == {"ok": 24} and summary.pending == 0
     rows(mine, tmp_path)
     assert (tmp_path / "out.csv").read_bytes() == locally(mine, tmp_path, members)
@@ -242,47 +206,49 @@ def merged(store, folder):
 
 def test_extract_gives_the_shards_of_local(cluster, planned, expected, tmp_path):
     mine = planned({})
-    assert drive(mine, cluster, work=run_extract).statuses == {"ok": 3, "unreadable": 1, "missing": 1}
+    assert drive(mine, cluster.address, run_extract).statuses == {"ok": 3, "unreadable": 1, "missing": 1}
     assert merged(mine, tmp_path) == expected
 
 
 def test_extract_loses_nothing_to_a_dead_node(cluster, planned, part, expected, tmp_path):
     mine = planned({"real.mp4": "GATE a", "other.mp4": "GATE b"})
     with a_node_killed(cluster, tmp_path / part.name):
-        assert drive(mine, cluster, work=run_extract).pending == 0
+        assert drive(mine, cluster.address, run_extract).pending == 0
     assert merged(mine, tmp_path) == expected
 
 
 def test_extract_goes_on_after_its_driver_was_killed(cluster, planned, part, expected, tmp_path):
     mine = planned({"other.mp4": "GATE a"})
-    run = another_driver(mine, cluster, run_extract)
+    run = start(mine, cluster.address, run_extract)
     gone = next(unit for unit in mine.units() if unit.items[0].name == "gone.mp4")
     wait_until(lambda: list((tmp_path / part.name).glob("at a *")) and mine.is_done(gone), "the run is in its middle")
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
     before = mine.index_of(gone)
     (tmp_path / part.name / "open a").touch()
-    assert drive(mine, cluster, work=run_extract).pending == 0
+    assert drive(mine, cluster.address, run_extract).pending == 0
     assert merged(mine, tmp_path) == expected and mine.index_of(gone) == before
 
 
 def test_extract_by_two_drivers_has_every_face_once(cluster, planned, part, expected, tmp_path):
     mine = planned({"real.mp4": "GATE a"})
-    other = another_driver(mine, cluster, run_extract)
+    other = start(mine, cluster.address, run_extract)
     with opened_for(2, tmp_path / part.name):
-        assert drive(mine, cluster, work=run_extract, cpus=0.5).pending == 0
-    assert other.wait(LIMIT) == 0
+        assert drive(mine, cluster.address, run_extract, cpus=0.5).pending == 0
+    assert other.wait(LIMIT) == 0, other.stderr.read()
     assert merged(mine, tmp_path) == expected
 
 
 def test_extract_pins_a_crash_and_a_hang_to_their_videos(cluster, planned, part, tmp_path):
     hurt = {"fake.mp4": "SEGV", "other.mp4": "HANG"}
     mine, local = planned(hurt), planned(hurt, "local")
-    clocks = [WhileItHangs(store, tmp_path / part.name) for store in (mine, local)]
-    summary = drive(mine, cluster, work=run_extract, clock=clocks[0])
+    summary = drive(mine, cluster.address, run_extract, hangs=tmp_path / part.name)
     assert summary.statuses == {"ok": 1, "crashed": 1, "timed_out": 1, "unreadable": 1, "missing": 1}
     engine = LocalEngine(WorkerSetup(local.url, device="cpu"), 2, run_extract)  # one hangs while the others end
-    assert Driver(local, engine, 600, clocks[1]).run(local.units()).statuses == summary.statuses
+    assert (
+        Driver(local, engine, 600, WhileItHangs(local, tmp_path / part.name)).run(local.units()).statuses
+        == summary.statuses
+    )
     written = merged(mine, tmp_path)
     merge(local.url, str(tmp_path / "out_local"))
     assert written == contents(tmp_path / "out_local")
