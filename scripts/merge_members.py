@@ -49,7 +49,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("member", type=Path, help="the member that is added to")
     parser.add_argument("other", type=Path, help="the member whose learning is added")
-    parser.add_argument("start", type=Path, help="the member that both were started from, at any distance")
+    parser.add_argument(
+        "start", type=Path, help="the member that both were started from, at any distance; may be MEMBER itself"
+    )
     parser.add_argument("--share", type=float, default=0.75, help="of the other's learning (default: 0.75)")
     parser.add_argument("--crops", type=Path, required=True, action="append", help="folder or tar; may be repeated")
     parser.add_argument("--labels", type=Path, required=True, help="CSV with face, label, split; its training faces")

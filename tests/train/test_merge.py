@@ -111,12 +111,24 @@ def test_the_card_knows_what_lay_between_the_member_and_the_start(family: dict[s
     assert learnt is not None and learnt.trained == {"one", "two", "three", "four"}
 
 
+def test_a_member_may_lie_between_its_start_and_what_it_became(family: dict[str, Path], tmp_path: Path) -> None:
+    merge_members(family["start"], family["theirs"], family["start"], 0.5, faces(4), tmp_path)
+    (card,) = find_cards(tmp_path)
+    learnt = learnt_from(card, TABLE, set(TABLE["face"]))
+    assert learnt is not None and learnt.trained == {"one", "three"}
+    theirs, start = weights(family["theirs"]), weights(family["start"])
+    for name, value in weights(tmp_path / "tiny.safetensors").items():
+        if name.endswith("weight"):
+            torch.testing.assert_close(value, (theirs[name] + start[name]) / 2, rtol=2e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("mine", "theirs", "start", "told"),
     [
         ("mine", "stranger", "start", "was not trained on from"),
         ("stranger", "theirs", "start", "was not trained on from"),
         ("mine", "theirs", "stranger", "was not trained on from"),
+        ("mine", "start", "start", "was not trained on from"),
     ],
 )
 def test_members_without_one_start_are_refused(
