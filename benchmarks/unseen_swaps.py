@@ -5,8 +5,9 @@ python benchmarks/unseen_swaps.py CROPS --labels LABELS.csv --mesh MESH.npz --me
 
 Each real face of the split "val" is covered with the face of somebody else in it, by the compositor of `make demo`
 (scripts/demo_media.py): a similarity, matched colours, Poisson blending. One clip says little of a member, hundreds of
-such pairs say more. MESH.npz is what scripts/find_mesh.py wrote for these faces. Prints for each member the AUC, the
-10th, 50th and 90th percentile of the logits of either side, and the median of what a swap adds to a face's logit.
+such pairs say more. MESH.npz is what scripts/find_mesh.py wrote for these faces. Prints for each member and for the
+mean of their logits the AUC, the 10th, 50th and 90th percentile of the logits of either side, and the median of what a
+swap adds to a face's logit.
 """
 
 from __future__ import annotations
@@ -112,8 +113,12 @@ def main() -> None:
         shown = np.hstack([np.vstack(pair) for pair in pairs[:: max(1, len(pairs) // 8)][:8]])
         cv2.imwrite(str(asked.picture), shown[..., ::-1])
     print(f"{'member':<16} AUC    {'real 10 % 50 % 90 %':<23}{'swap 10 % 50 % 90 %':<23}adds")
+    scored = []
     for loaded in members:
-        print(row(loaded.card.name, *score(loaded, pairs)), flush=True)
+        scored.append(score(loaded, pairs))
+        print(row(loaded.card.name, *scored[-1]), flush=True)
+    if len(scored) > 1:
+        print(row("their mean", *np.mean(scored, axis=0)))
 
 
 if __name__ == "__main__":
