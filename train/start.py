@@ -16,6 +16,8 @@ from train.config import TrainConfig
 
 # What a card says of the groups behind a member, and of what it was started from.
 LEARNT = ("fold", "groups_sha256", "groups", "held_out_groups", "start", "init")
+DIGESTS = ("groups", "held_out_groups")  # of these, those that are long
+ABOVE = {"groups_as": "above"}  # in place of DIGESTS that are those of the run which went on from this one
 
 
 def start_of(backbone: nn.Module, member: Member, config: TrainConfig) -> tuple[str, dict[str, Any]]:
@@ -72,4 +74,13 @@ def called(card: Card) -> str:
 def seen_by(card: Card) -> dict[str, Any]:
     """What a member was trained on, as the card of one that goes on from it says it."""
     known = {key: card.training[key] for key in LEARNT if key in card.training}
+    init = known.get("init") or {}
+    if "groups" in init and all(init.get(key) == known.get(key) for key in DIGESTS):
+        known["init"] = {key: value for key, value in init.items() if key not in DIGESTS} | ABOVE
     return {"member": card.name, "sha256": card.sha256} | known
+
+
+def started_from(training: dict[str, Any]) -> dict[str, Any]:
+    """What a card says of the member that its own started from, with all its groups; empty where there is none."""
+    init: dict[str, Any] = training.get("init") or {}
+    return init | {key: training[key] for key in DIGESTS} if init.items() >= ABOVE.items() else init

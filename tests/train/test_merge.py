@@ -122,6 +122,17 @@ def test_a_member_may_lie_between_its_start_and_what_it_became(family: dict[str,
             torch.testing.assert_close(value, (theirs[name] + start[name]) / 2, rtol=2e-3, atol=1e-4)
 
 
+def test_a_long_line_of_one_table_names_its_groups_twice_at_most(family: dict[str, Path], tmp_path: Path) -> None:
+    """Every run of a line on the same faces would repeat thousands of digests."""
+    card = read_card(family["mine"].with_suffix(".json"))
+    for _ in range(4):
+        card = replace(card, training=card.training | {"init": seen_by(card)})
+    assert card.to_json().count(card.training["groups"]) == 2
+    assert card.to_json().count(card.training["init"]["init"]["init"]["init"]["init"]["groups"]) == 1, "that of start"
+    learnt = learnt_from(card, TABLE, set(TABLE["face"]))
+    assert learnt is not None and learnt.trained == {"one", "two"}
+
+
 @pytest.mark.parametrize(
     ("mine", "theirs", "start", "told"),
     [

@@ -10,6 +10,7 @@ import pandas as pd
 from common.labels import read_labels
 from models.checkpoint import Card
 from train.data.table import HOLDOUT, groups_sha256, known_groups
+from train.start import started_from
 
 # What cards call a run that was validated on the rows whose split is "val"; the second stands in older ones.
 SPLIT_FOLDS = ("val", "rows whose split is not val")
@@ -67,7 +68,7 @@ def learnt_from(card: Card, table: pd.DataFrame, present: set[str]) -> LearntFro
             another table.
     """
     own = _learnt(card, table, present)
-    if own is None or not (init := card.training.get("init")):
+    if own is None or not (init := started_from(card.training)):
         return own
     # What the first member was calibrated on chose its epoch: its weights know it too.
     before = learnt_from(replace(card, name=str(init.get("member", card.name)), training=init), table, present)
