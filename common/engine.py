@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib.util
 import sys
 from collections import deque
@@ -215,11 +216,22 @@ def _openvino_sender(module: nn.Module | Recipe, size: int, precision: Precision
     return send
 
 
-def _compiled(module: nn.Module | Recipe, size: int, options: dict[str, str]) -> Any:
-    """The compiled network, as it was kept or made anew: both give the same bits."""
+@functools.cache
+def openvino_core() -> Any:
+    """The one `openvino.Core` of this process.
+
+    It is never let go of. The CPU plugin of each gives the thread that loads it a stack for signals, and unmaps that
+    stack when it goes; where two go in the order in which they came, the first one's is put in place again (seen with
+    2026.4). The next signal, a Ctrl-C say, then ends the process with SIGSEGV, before any handler.
+    """
     import openvino
 
-    core = openvino.Core()
+    return openvino.Core()
+
+
+def _compiled(module: nn.Module | Recipe, size: int, options: dict[str, str]) -> Any:
+    """The compiled network, as it was kept or made anew: both give the same bits."""
+    core = openvino_core()
     path = None
     if isinstance(module, Recipe):
         path = graphs.path_of([*module.parts, graphs.code_of(__file__), size, options])

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from common.engine import Runner, make_runner
+from common.engine import Runner, make_runner, openvino_core
 from common.errors import DfdcError
 from common.files import sha256_of
 from faces.blazeface import decode_boxes, merge_groups, weighted_nms
@@ -205,9 +205,7 @@ def load_mesh() -> Any:
         raise DfdcError(f"the face mesh needs {MESH.package}/{MESH.file}, which is not there; run: {MESH.install}")
     if (actual := sha256_of(path)) != MESH.sha256:
         raise DfdcError(f"{path} has SHA-256 {actual}, expected {MESH.sha256}; run: {MESH.install}")
-    import openvino
-
-    core = openvino.Core()
+    core = openvino_core()
     # Said outright: on CPUs with bf16 OpenVINO takes it by itself, and points move.
     options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     return core.compile_model(core.read_model(path), "CPU", options)

@@ -18,6 +18,7 @@ import openvino
 import torch
 from safetensors.torch import save_file
 
+from common.engine import openvino_core
 from common.files import atomic_path, sha256_of
 from faces.blazeface import VARIANTS, WEIGHTS_DIR
 from faces.blazenet import BlazeFace
@@ -36,7 +37,7 @@ def tflite_path(name: str) -> Path:
 def read_convolutions(path: Path) -> list[tuple[str, np.ndarray, np.ndarray]]:
     """(name, weight (out, in, h, w), bias (out,)) of every convolution, in the order of computation."""
     found = []
-    for node in openvino.Core().read_model(path).get_ordered_ops():
+    for node in openvino_core().read_model(path).get_ordered_ops():
         if node.get_type_name() not in CONVOLUTIONS:
             continue
         weight = constant(node.input_value(1).get_node())
@@ -50,7 +51,7 @@ def read_convolutions(path: Path) -> list[tuple[str, np.ndarray, np.ndarray]]:
 def constant(node: openvino.Node) -> np.ndarray:
     """The value of a constant that may sit behind conversions and transpositions: evaluated by OpenVINO itself."""
     model = openvino.Model([node.output(0)], [])
-    return np.array(openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})({})[0])
+    return np.array(openvino_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})({})[0])
 
 
 def convert(name: str) -> Path:
@@ -80,7 +81,7 @@ def difference(name: str, network: BlazeFace) -> float:
     """Largest difference of any output between OpenVINO's run of the tflite and torch, on one noise image."""
     size = VARIANTS[name].size
     image = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), dtype=np.uint8)
-    compiled = openvino.Core().compile_model(tflite_path(name), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino_core().compile_model(tflite_path(name), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     theirs = compiled(image.astype(np.float32) / 127.5 - 1)
     with torch.inference_mode():
         boxes, scores = network.eval()(torch.from_numpy(image))

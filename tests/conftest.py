@@ -38,19 +38,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return CrashProofScheduling(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport, sched: Any) -> None:
-    """Run a test again whose worker died: what killed the worker may be another test's. The second time it fails."""
-    if hasattr(sched, "run_again"):
-        sched.run_again(crashitem, report)
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Name the tests that ran again."""
-    for report in terminalreporter.getreports("rerun"):
-        terminalreporter.write_line(f"ran again, as its worker died: {report.nodeid}", yellow=True)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave out what is marked slow unless it is asked for, and what needs a GPU where there is none."""
     without_gpu = not REQUIRE_GPU and not torch.cuda.is_available()

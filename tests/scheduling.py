@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from xdist.scheduler import LoadFileScheduling
 
 
@@ -15,20 +14,9 @@ class CrashProofScheduling(LoadFileScheduling):
     worker nothing to tell of, and who tells nothing gets nothing more: all tests that are left wait for ever.
     """
 
-    def __init__(self, *given: Any, **named: Any) -> None:
-        """Nothing has crashed yet."""
-        super().__init__(*given, **named)
-        self.crashed: set[str] = set()
-
     def remove_node(self, node: Any) -> str | None:
         """Forget the files that a worker is done with, then let go of the worker."""
         work = self.assigned_work[node]
         for scope in [scope for scope, tests in work.items() if all(tests.values())]:
             del work[scope]
         return super().remove_node(node)
-
-    def run_again(self, crashed: str, report: pytest.TestReport) -> None:
-        """Take a test whose worker died for the first time as one that has no result yet: another worker runs it."""
-        if crashed not in self.crashed:
-            self.crashed.add(crashed)
-            report.outcome = "rerun"  # type: ignore[assignment]

