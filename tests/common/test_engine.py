@@ -129,3 +129,11 @@ def test_a_signal_is_heard_after_networks_were_let_go_of():
     pytest.importorskip("openvino")
     done = subprocess.run([sys.executable, "-c", LET_GO], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "told\n"), done.stderr
+
+
+def test_there_is_one_core_for_the_whole_process():
+    files = [path for path in ROOT.glob("*/**/*.py") if not {".venv", "runs"} & set(path.relative_to(ROOT).parts)]
+    assert len(files) > 100
+    assert [path.relative_to(ROOT).as_posix() for path in files if "openvino" + ".Core(" in path.read_text()] == [
+        "common/engine.py"
+    ]

@@ -245,10 +245,8 @@ def test_extract_pins_a_crash_and_a_hang_to_their_videos(cluster, planned, part,
     summary = drive(mine, cluster.address, run_extract, hangs=tmp_path / part.name)
     assert summary.statuses == {"ok": 1, "crashed": 1, "timed_out": 1, "unreadable": 1, "missing": 1}
     engine = LocalEngine(WorkerSetup(local.url, device="cpu"), 2, run_extract)  # one hangs while the others end
-    assert (
-        Driver(local, engine, 600, WhileItHangs(local, tmp_path / part.name)).run(local.units()).statuses
-        == summary.statuses
-    )
+    clock = WhileItHangs(local, tmp_path / part.name)
+    assert Driver(local, engine, 600, clock).run(local.units()).statuses == summary.statuses
     written = merged(mine, tmp_path)
     merge(local.url, str(tmp_path / "out_local"))
     assert written == contents(tmp_path / "out_local")
